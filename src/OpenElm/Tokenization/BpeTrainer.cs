@@ -1,0 +1,4 @@
+namespace OpenElm.Tokenization;
+
+/// <summary>Trains BPE tokenizers.</summary>
+public sealed class BpeTrainer;
