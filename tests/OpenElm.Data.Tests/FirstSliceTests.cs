@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 namespace OpenElm.Data.Tests;
 
 public sealed class FirstSliceTests

@@ -4,6 +4,7 @@ using OpenElm.Data.Batches;
 using OpenElm.Data.Files;
 using OpenElm.Data.Sharding;
 using OpenElm.Data.Texts;
+using OpenElm.Tokenization;
 
 namespace OpenElm.Data;
 
@@ -24,6 +25,21 @@ public sealed class BatchStream : IDisposable
     long _handedOut;    // ours
     DataStatistics _counted = new();
     ExceptionDispatchInfo? _failure;
+
+    /// <summary>Opens the stream; its files are checked at once, and workers begin to read.</summary>
+    /// <param name="config">What to read and how.</param>
+    /// <param name="baseDirectory">The folder that relative file names start from.</param>
+    /// <param name="tokenizer">Turns texts into tokens.</param>
+    /// <param name="microBatch">Sequences of a batch.</param>
+    /// <param name="start">Where to go on; null begins at batch 0.</param>
+    /// <param name="slice">This rank's part; null is everything.</param>
+    /// <param name="onWarning">Told about every record that is skipped; called from the workers' threads.</param>
+    /// <exception cref="OpenElmException">Values that cannot be, missing files, or a position of another stream.</exception>
+    public BatchStream(DataConfig config, string baseDirectory, SentencePieceTokenizer tokenizer, int microBatch,
+        DataPosition? start = null, DataSlice? slice = null, Action<string>? onWarning = null)
+        : this(config, baseDirectory, new SentencePieceEncoder(tokenizer), microBatch, start, slice, onWarning)
+    {
+    }
 
     /// <summary>Opens a stream over what the pipeline asks of a tokenizer.</summary>
     internal BatchStream(DataConfig config, string baseDirectory, ITextEncoder encoder, int microBatch,
