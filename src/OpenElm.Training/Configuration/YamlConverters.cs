@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Configuration;
 
 namespace OpenElm.Training;
 
@@ -17,7 +18,11 @@ public sealed class YamlConverters
     public static YamlConverters None { get; } = new(ImmutableDictionary<Type, (Func<object?, object>, Func<object, object?>)>.Empty);
 
     /// <summary>The converters of this library's own configurations.</summary>
-    public static YamlConverters Default { get; } = None;
+    public static YamlConverters Default { get; } = None.With<Multipliers>(
+        read: plain => Numbers(plain) is { Length: > 0 } numbers
+            ? Multipliers.Of(numbers)
+            : throw new OpenElmException("must be a number, a pair [first layer, last layer], or one number for each layer."),
+        write: multipliers => multipliers.Values is [double single] ? single : multipliers.Values.Select(value => (object?)value).ToList());
 
     /// <summary>Adds a converter.</summary>
     /// <typeparam name="T">The type it makes.</typeparam>
@@ -27,6 +32,14 @@ public sealed class YamlConverters
     public YamlConverters With<T>(Func<object?, T> read, Func<T, object?> write)
         where T : notnull =>
         new(_byType.SetItem(typeof(T), (plain => read(plain), value => write((T)value))));
+
+    static ImmutableArray<double>? Numbers(object? plain) => plain switch
+    {
+        long whole => [whole],
+        double number => [number],
+        IReadOnlyList<object?> list when list.All(item => item is long or double) => [.. list.Select(Convert.ToDouble)],
+        _ => null,
+    };
 
     internal bool TryGet(Type type, out (Func<object?, object> Read, Func<object, object?> Write) converter) =>
         _byType.TryGetValue(type, out converter);
