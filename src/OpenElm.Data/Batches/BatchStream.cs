@@ -1,7 +1,9 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using OpenElm.Data.Batches;
 using OpenElm.Data.Files;
+using OpenElm.Data.Prepared;
 using OpenElm.Data.Sharding;
 using OpenElm.Data.Texts;
 using OpenElm.Tokenization;
@@ -52,16 +54,26 @@ public sealed class BatchStream : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(_slice.Rank, nameof(slice));
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(_slice.Rank, _slice.World, nameof(slice));
 
-        var files = DataFile.Expand(config, baseDirectory, LocalFiles.Instance);
-        OpenTexts open = (file, counters, record, group) =>
-            new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, record, group);
+        (ImmutableArray<DataFile> files, OpenTexts open) = Corpus(config, baseDirectory, encoder, onWarning);
         _fingerprint = DataFingerprint.Of(config, files, encoder, microBatch);
         start = start?.CheckedAgainst(_fingerprint, config.Shards);
         _states = start is null ? new ShardPosition[config.Shards] : [.. start.Shards];
         _index = start?.NextBatch ?? 0;
         _schedule = new BatchSchedule(config.Shards, _slice, _index, config.Workers);
-        var context = new DataContext(config, files, new ShardFiles(files, config), encoder, onWarning, open);
+        var context = new DataContext(config, files, new ShardFiles(files, config), encoder.PadId, open);
         _workers = [.. Enumerable.Range(0, _schedule.Workers).Select(worker => new BatchWorker(context, _schedule, worker, microBatch, _states))];
+    }
+
+    static (ImmutableArray<DataFile> Files, OpenTexts Open) Corpus(DataConfig config, string baseDirectory, ITextEncoder encoder, Action<string>? onWarning)
+    {
+        if (config.PreparedDir is { } directory)
+        {
+            var folder = new PreparedFolder(Path.GetFullPath(directory, Path.GetFullPath(baseDirectory)), config, baseDirectory, encoder);
+            return (folder.Files, (file, counters, record, group) => new PreparedTexts(folder, file, counters, record, group));
+        }
+
+        return (DataFile.Expand(config, baseDirectory, LocalFiles.Instance), (file, counters, record, group) =>
+            new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, record, group));
     }
 
     /// <summary>Where the stream goes on behind the batches handed out so far; prefetched ones do not count.</summary>
