@@ -60,7 +60,7 @@ public sealed class BatchStream : IDisposable
         _states = start is null ? new ShardPosition[config.Shards] : [.. start.Shards];
         _index = start?.NextBatch ?? 0;
         _schedule = new BatchSchedule(config.Shards, _slice, _index, config.Workers);
-        var context = new DataContext(config, files, new ShardFiles(files, config), encoder.PadId, open);
+        var context = new DataContext(config, new ShardFiles(files, config), encoder.PadId, open);
         _workers = [.. Enumerable.Range(0, _schedule.Workers).Select(worker => new BatchWorker(context, _schedule, worker, microBatch, _states))];
     }
 

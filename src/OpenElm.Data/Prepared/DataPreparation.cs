@@ -60,12 +60,14 @@ public static class DataPreparation
         };
         AtomicFolder.Write(folder, partial =>
         {
-            ForEach(files, config.Workers, cancel, file =>
+            void PrepareOne(DataFile file)
             {
                 var writer = new PieceWriter(partial, file.Index, bytesPerToken, options.PieceBytes);
                 prepared[file.Index] = Prepare(file, config, encoder, writer, onWarning, cancel);
                 onFile?.Invoke(prepared[file.Index]);
-            });
+            }
+
+            ForEach(files, config.Workers, PrepareOne, cancel);
             manifest = manifest with { Files = [.. prepared] };
             File.WriteAllText(Path.Combine(partial, PreparedManifest.FileName), manifest.ToJson());
         }, options.Overwrite);
@@ -86,7 +88,7 @@ public static class DataPreparation
     }
 
     // The first failure is thrown as itself: the user reads one sentence, not an aggregate.
-    static void ForEach(ImmutableArray<DataFile> files, int workers, CancellationToken cancel, Action<DataFile> prepare)
+    static void ForEach(ImmutableArray<DataFile> files, int workers, Action<DataFile> prepare, CancellationToken cancel)
     {
         try
         {
