@@ -69,7 +69,8 @@ public static class ModelConversion
             int size = tensor.DType.Size();
             TensorView window = tensor with { Shape = [count], Address = tensor.Address + (nint)(at * size), ByteCount = (long)count * size };
             window.CopyTo(floats.AsSpan(0, count));
-            FloatEncoding.Write(stream, floats.AsSpan(0, count), dtype, name);
+            FloatEncoding.RequireRange(floats.AsSpan(0, count), dtype, name);
+            stream.Write(FloatEncoding.Encode(floats.AsSpan(0, count), dtype));
         }
     });
 }

@@ -57,7 +57,7 @@ public static class RandomModel
                 }
             }
 
-            FloatEncoding.Write(stream, part, dtype, shape.Name);
+            stream.Write(FloatEncoding.Encode(part, dtype));
         }
     }
 
