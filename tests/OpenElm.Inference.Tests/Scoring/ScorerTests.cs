@@ -63,7 +63,7 @@ public sealed class ScorerTests(PaddedModel padded) : IClassFixture<PaddedModel>
     [Theory]
     [InlineData("Question: why?\nAnswer:", " because", 1)] // ▁because
     [InlineData("Question: why?\nAnswer: ", "because", 1)] // the blank moves over
-    [InlineData("The cat", "s sat", 2)] // the context alone is as long as the whole without the last two
+    [InlineData("The cat", "s sat", 1)] // ▁The ▁cats ▁sat: the s belongs to a piece that the rule counts as context
     public void A_continuation_is_what_the_whole_has_more_than_the_context(string context, string continuation, int scored)
     {
         var scorer = new Scorer(padded.Text.Model, padded.Text.Tokenizer);
