@@ -1,0 +1,199 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+using OpenElm.Data.Files;
+using OpenElm.Data.Readers;
+
+namespace OpenElm.Data.Texts;
+
+/// <summary>Reads a file and tokenizes it on the way: split, character filter, clean-up, tokens, token filter.</summary>
+internal sealed class LiveTexts : FileTexts
+{
+    // Texts of these characters alone come out of the clean-up as they went in.
+    static readonly SearchValues<char> Clean = SearchValues.Create(
+        [.. Enumerable.Range(' ', 0x7F - ' ').Select(c => (char)c).Where(c => c != '&'), '\t', '\n']);
+
+    readonly DataConfig _config;
+    readonly ITextEncoder _encoder;
+    readonly DataFile _file;
+    readonly DataCounters _counters;
+    readonly Action<string>? _onWarning;
+    readonly DocumentReader? _reader;
+    readonly List<int> _tokens = [];
+    readonly int _skipGroups;
+    readonly long _startRecord;
+    string? _cleaned;
+    int _groupStart;   // where the next group begins in the document; -1 when the document is used up
+    int _group = -1;
+    (int Start, int Length) _span;
+    long _records;
+
+    /// <summary>Opens a file.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="source">Where it comes from.</param>
+    /// <param name="config">Filters and mode.</param>
+    /// <param name="encoder">The tokenizer.</param>
+    /// <param name="counters">Counts what is read and dropped.</param>
+    /// <param name="onWarning">Told about every record that is skipped.</param>
+    /// <param name="record">The first record to read.</param>
+    /// <param name="group">Texts of that record to pass over without tokenizing them.</param>
+    public LiveTexts(DataFile file, IFileSource source, DataConfig config, ITextEncoder encoder, DataCounters counters,
+        Action<string>? onWarning, long record = 0, int group = 0)
+    {
+        (_file, _config, _encoder, _counters, _onWarning) = (file, config, encoder, counters, onWarning);
+        (_startRecord, _skipGroups) = (record, group);
+        _groupStart = -1;
+        try
+        {
+            _reader = DocumentFormat.Open(file, source);
+            _reader.SkipTo(record);
+        }
+        catch (OpenElmException e) when (Skips(e))
+        {
+        }
+    }
+
+    public override long Record => _reader!.Record;
+
+    public override int Group => _group;
+
+    public override ReadOnlySpan<int> Tokens
+    {
+        get
+        {
+            ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(_tokens);
+            return _config.Mode == DataMode.Faithful && tokens.Length > _config.SequenceLength ? tokens[..(_config.SequenceLength + 1)] : tokens;
+        }
+    }
+
+    public override int TokenCount => _tokens.Count;
+
+    /// <summary>The current text as it was tokenized, after clean-up.</summary>
+    public ReadOnlySpan<char> Text => _cleaned ?? _reader!.Text.Slice(_span.Start, _span.Length);
+
+    public override bool Read()
+    {
+        if (_reader is null)
+        {
+            return false;
+        }
+
+        while (true)
+        {
+            if (_groupStart < 0 && !ReadDocument())
+            {
+                return false;
+            }
+
+            NextGroup();
+            if (_reader.Record == _startRecord && _group < _skipGroups)
+            {
+                continue;
+            }
+
+            _counters.Texts++;
+            ReadOnlySpan<char> text = _reader.Text.Slice(_span.Start, _span.Length);
+            if (!CharacterFilter.Passes(text, _config.MinCharactersPerText))
+            {
+                _counters.TextsTooShort++;
+                _counters.CharactersTooShort += text.Length;
+                continue;
+            }
+
+            Tokenize(text);
+            if (_tokens.Count < _config.MinTokensPerText || _tokens.Count == 0)
+            {
+                _counters.TextsTooFewTokens++;
+                _counters.TokensDropped += _tokens.Count;
+                continue;
+            }
+
+            return true;
+        }
+    }
+
+    bool ReadDocument()
+    {
+        while (true)
+        {
+            try
+            {
+                if (!_reader!.Read())
+                {
+                    if (_records == 0 && _startRecord == 0)
+                    {
+                        throw new OpenElmException($"{_file.Path} holds no documents; give it some or take it out of data.sources.");
+                    }
+
+                    return false;
+                }
+            }
+            catch (OpenElmException e) when (Skips(e))
+            {
+                _records++;
+                continue;
+            }
+
+            _records++;
+            _groupStart = 0;
+            _group = -1;
+            if (_reader.Record != _startRecord || _skipGroups == 0)
+            {
+                _counters.Documents++;
+                _counters.Characters += _reader.Text.Length;
+            }
+
+            return true;
+        }
+    }
+
+    void NextGroup()
+    {
+        ReadOnlySpan<char> rest = _reader!.Text[_groupStart..];
+        _group++;
+        int length = rest.Length;
+        if (_config.Mode == DataMode.Faithful)
+        {
+            var groups = new WordGroups(rest, _config.DocumentSplitSize);
+            groups.MoveNext();
+            length = groups.Current.Length;
+        }
+
+        _span = (_groupStart, length);
+        _groupStart = length < rest.Length ? _groupStart + length + 1 : -1;
+    }
+
+    void Tokenize(ReadOnlySpan<char> text)
+    {
+        _cleaned = null;
+        if (_config.CleanUp && text.ContainsAnyExcept(Clean))
+        {
+            text = _cleaned = _encoder.CleanUp(text.ToString());
+        }
+
+        _tokens.Clear();
+        if (_config.AppendBos)
+        {
+            _tokens.Add(_encoder.BosId);
+        }
+
+        _encoder.Encode(text, _tokens);
+        if (_config.AppendEos)
+        {
+            _tokens.Add(_encoder.EosId);
+        }
+    }
+
+    bool Skips(OpenElmException problem)
+    {
+        if (_config.OnBadRecord == BadRecordPolicy.Fail)
+        {
+            return false;
+        }
+
+        _counters.BadRecords++;
+        _onWarning?.Invoke($"Skipped: {problem.Message}");
+        return true;
+    }
+
+    public override void Dispose() => _reader?.Dispose();
+}

@@ -1,0 +1,4 @@
+using System.Runtime.CompilerServices;
+
+[assembly: InternalsVisibleTo("OpenElm.Training.Tests")]
+[assembly: InternalsVisibleTo("OpenElm.Benchmarks")]

@@ -1,0 +1,159 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
+using TorchSharp;
+
+namespace OpenElm.Training.Torch;
+
+/// <summary>
+/// Loads libtorch and TorchSharp's native library before TorchSharp looks for them, so that a folder can be chosen, an older
+/// C++ library is accepted, and a failure says what the system's loader said. Every public entry of this project calls
+/// <see cref="EnsureLoaded"/>; more calls cost nothing.
+/// </summary>
+/// <remarks>
+/// Libraries are loaded by absolute path in the order of their dependencies; the loader then satisfies later look-ups by
+/// name with what is there. The search order is: <see cref="TorchOptions.Folder"/>, the environment variable
+/// <c>OPENELM_TORCH</c>, the program's <c>runtimes/RID/native</c>, the program's folder, the host's native search folders.
+/// </remarks>
+public static partial class TorchLibrary
+{
+    static readonly Lock Gate = new();
+    static Loaded? _loaded;
+
+    sealed record Loaded(string Folder, string? Requested, nint TorchCpu, nint Shim, string ShimPath, bool ShimPatched);
+
+    /// <summary>Loads the libraries if they are not loaded yet.</summary>
+    /// <param name="options">Which libtorch; null means the default search.</param>
+    /// <exception cref="OpenElmException">There is no libtorch, it does not load, or another one is loaded already.</exception>
+    public static void EnsureLoaded(TorchOptions? options = null)
+    {
+        string? requested = options?.Folder is { Length: > 0 } folder ? Path.GetFullPath(folder) : null;
+        Loaded? loaded = Volatile.Read(ref _loaded);
+        if (loaded is null)
+        {
+            lock (Gate)
+            {
+                loaded = _loaded ??= Load(requested ?? FromEnvironment());
+            }
+        }
+
+        if (requested is not null && requested != loaded.Folder && requested != loaded.Requested)
+        {
+            throw new OpenElmException($"libtorch of {loaded.Folder} is in use already; name {requested} before the first use of the training runtime, or in {TorchOptions.FolderVariable}.");
+        }
+    }
+
+    /// <summary>Says what is loaded.</summary>
+    /// <returns>The description.</returns>
+    public static TorchDescription Describe()
+    {
+        EnsureLoaded();
+        Loaded loaded = _loaded!;
+        ulong version = Dispatcher.AbiVersion;
+        bool cuda = torch.cuda.is_available();
+        return new TorchDescription(loaded.Folder, $"{version >> 56}.{(version >> 48) & 0xff}", loaded.ShimPath, loaded.ShimPatched,
+            cuda, cuda ? torch.cuda.device_count() : 0, BlasName(loaded.TorchCpu), torch.get_num_threads());
+    }
+
+    static string? FromEnvironment() =>
+        Environment.GetEnvironmentVariable(TorchOptions.FolderVariable) is { Length: > 0 } folder ? Path.GetFullPath(folder) : null;
+
+    static string BlasName(nint torchCpu) =>
+        NativeLibrary.TryGetExport(torchCpu, "mkl_set_dynamic", out _) || NativeLibrary.TryGetExport(torchCpu, "MKL_Set_Dynamic", out _) ? "MKL"
+        : OperatingSystem.IsMacOS() ? "Accelerate"
+        : NativeLibrary.TryGetExport(torchCpu, "openblas_get_config", out _) ? "OpenBLAS"
+        : "unknown";
+
+    static Loaded Load(string? requested)
+    {
+        string torchFolder = FindTorch(requested);
+        string shim = FindShim(torchFolder);
+        var handles = new Dictionary<string, nint>();
+        foreach (string library in NativeNames.LoadOrder)
+        {
+            string path = Path.Combine(torchFolder, NativeNames.FileName(library));
+            if (File.Exists(path))
+            {
+                handles[library] = LoadOne(path);
+            }
+        }
+
+        (nint shimHandle, string shimPath) = LoadShim(shim);
+        UseInTorchSharp(shimHandle);
+        nint torchCpu = handles[NativeNames.TorchCpu];
+        Dispatcher.Resolve(torchCpu);
+        return new Loaded(torchFolder, requested, torchCpu, shimHandle, shimPath, shimPath != shim);
+    }
+
+    static string FindTorch(string? requested)
+    {
+        static bool HoldsTorch(string folder) => NativeNames.Required.All(library => File.Exists(Path.Combine(folder, NativeNames.FileName(library))));
+
+        if (requested is not null)
+        {
+            // A PyTorch or libtorch folder may be named by its root as well.
+            return new[] { requested, Path.Combine(requested, "lib"), Path.Combine(requested, "torch", "lib") }.FirstOrDefault(HoldsTorch)
+                ?? throw new OpenElmException($"{requested} holds no libtorch; name the folder of {NativeNames.FileName(NativeNames.TorchCpu)} (option or {TorchOptions.FolderVariable}).");
+        }
+
+        return NativeNames.ProgramFolders().FirstOrDefault(HoldsTorch)
+            ?? throw new OpenElmException($"Training needs libtorch, and this program was built without it for {NativeNames.Rid}; " +
+                $"set {TorchOptions.FolderVariable} to the lib folder of a libtorch or PyTorch 2.10 or later. Searched: {string.Join(", ", NativeNames.ProgramFolders())}.");
+    }
+
+    static string FindShim(string torchFolder)
+    {
+        string name = NativeNames.FileName(NativeNames.Shim);
+        return new[] { torchFolder }.Concat(NativeNames.ProgramFolders()).Select(folder => Path.Combine(folder, name)).FirstOrDefault(File.Exists)
+            ?? throw new OpenElmException($"TorchSharp publishes no {name} for {NativeNames.Rid}, so this machine can run inference but not training; " +
+                $"build {name} from TorchSharp's sources into the folder that {TorchOptions.FolderVariable} names, or train on linux-x64, win-x64 or osx-arm64.");
+    }
+
+    static nint LoadOne(string path)
+    {
+        try
+        {
+            return NativeLibrary.Load(path);
+        }
+        catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
+        {
+            throw LoadFailure(path, e);
+        }
+    }
+
+    static (nint Handle, string Path) LoadShim(string shim)
+    {
+        try
+        {
+            return (NativeLibrary.Load(shim), shim);
+        }
+        catch (DllNotFoundException e) when (MissingVersion().Match(e.Message) is { Success: true } match)
+        {
+            string copy = PatchedShim.Create(shim, match.Groups[1].Value, PatchedShim.DefaultFolders());
+            return (LoadOne(copy), copy);
+        }
+        catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
+        {
+            throw LoadFailure(shim, e);
+        }
+    }
+
+    static OpenElmException LoadFailure(string path, Exception e) => new(
+        $"The native library {path} does not load. The system's loader says: {e.Message.Trim()}\n" +
+        $"Install what it misses, or set {TorchOptions.FolderVariable} to the lib folder of a libtorch or PyTorch that runs on this machine.", e);
+
+    // TorchSharp loads by plain name, which could find a second libtorch beside the program. It is told that its libraries
+    // are there, and each of its imports is answered with the loaded one.
+    static void UseInTorchSharp(nint shim)
+    {
+        Assembly torchSharp = typeof(torch).Assembly;
+        NativeLibrary.SetDllImportResolver(torchSharp, (name, _, _) => name == NativeNames.Shim ? shim : 0);
+        foreach (string flag in new[] { "nativeBackendLoaded", "nativeBackendCudaLoaded" })
+        {
+            typeof(torch).GetField(flag, BindingFlags.NonPublic | BindingFlags.Static)?.SetValue(null, true);
+        }
+    }
+
+    [GeneratedRegex(@"version `(GLIBCXX_3\.4\.32)' not found")]
+    private static partial Regex MissingVersion();
+}

@@ -1,0 +1,144 @@
+using System.Collections.Immutable;
+using System.Text.Json;
+using OpenElm.Configuration;
+
+namespace OpenElm.Checkpoints;
+
+/// <summary>
+/// A model folder as Hugging Face users know it: <c>config.json</c>, <c>model.safetensors</c> (or shards and
+/// <c>model.safetensors.index.json</c>), and perhaps <c>tokenizer.model</c>. Weights are memory-mapped, checked against
+/// the configuration, and named as CoreNet names them.
+/// </summary>
+public sealed class ModelFolder : IDisposable
+{
+    /// <summary>File name of the architecture.</summary>
+    public const string ConfigFile = "config.json";
+
+    /// <summary>File name of the weights.</summary>
+    public const string WeightsFile = "model.safetensors";
+
+    /// <summary>File name of the list of shards.</summary>
+    public const string IndexFile = "model.safetensors.index.json";
+
+    /// <summary>File name of the SentencePiece model.</summary>
+    public const string TokenizerFile = "tokenizer.model";
+
+    readonly ImmutableArray<SafetensorsFile> _files;
+
+    ModelFolder(string path, OpenElmConfig config, ImmutableArray<SafetensorsFile> files, ImmutableDictionary<string, TensorView> weights) =>
+        (Path, Config, _files, Weights) = (path, config, files, weights);
+
+    /// <summary>The folder.</summary>
+    public string Path { get; }
+
+    /// <summary>The architecture.</summary>
+    public OpenElmConfig Config { get; }
+
+    /// <summary>All weights by CoreNet's name.</summary>
+    public ImmutableDictionary<string, TensorView> Weights { get; }
+
+    /// <summary>The SentencePiece model of the folder, or null if it has none.</summary>
+    public string? TokenizerPath => System.IO.Path.Combine(Path, TokenizerFile) is var path && File.Exists(path) ? path : null;
+
+    /// <summary>Opens a folder; weights are mapped, not read.</summary>
+    /// <param name="path">The folder.</param>
+    /// <returns>The open folder.</returns>
+    /// <exception cref="OpenElmException">A file is missing or damaged, or weights do not fit the configuration; all of them are listed.</exception>
+    public static ModelFolder Open(string path)
+    {
+        if (!Directory.Exists(path))
+        {
+            throw new OpenElmException($"There is no model folder {path}; a model is a folder with {ConfigFile} and {WeightsFile}.");
+        }
+
+        OpenElmConfig config = OpenElmConfigJson.ReadFile(System.IO.Path.Combine(path, ConfigFile));
+        var files = ImmutableArray.CreateBuilder<SafetensorsFile>();
+        try
+        {
+            foreach (string file in WeightFiles(path))
+            {
+                files.Add(SafetensorsFile.Open(file));
+            }
+
+            return new ModelFolder(path, config, files.ToImmutable(), Collect(path, config, files));
+        }
+        catch
+        {
+            foreach (SafetensorsFile file in files)
+            {
+                file.Dispose();
+            }
+
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SafetensorsFile file in _files)
+        {
+            file.Dispose();
+        }
+    }
+
+    static IEnumerable<string> WeightFiles(string folder)
+    {
+        string single = System.IO.Path.Combine(folder, WeightsFile);
+        string index = System.IO.Path.Combine(folder, IndexFile);
+        if (File.Exists(single))
+        {
+            return [single];
+        }
+
+        if (!File.Exists(index))
+        {
+            throw new OpenElmException($"The folder {folder} holds neither {WeightsFile} nor {IndexFile}.");
+        }
+
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(index));
+            return [.. document.RootElement.GetProperty("weight_map").EnumerateObject()
+                .Select(entry => System.IO.Path.Combine(folder, entry.Value.GetString()!)).Distinct().Order(StringComparer.Ordinal)];
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            throw new OpenElmException($"{index} is damaged: {e.Message}", e);
+        }
+    }
+
+    static ImmutableDictionary<string, TensorView> Collect(string path, OpenElmConfig config, IEnumerable<SafetensorsFile> files)
+    {
+        var found = new Dictionary<string, TensorView>();
+        var problems = new List<string>();
+        foreach (TensorView tensor in files.SelectMany(file => file.Tensors.Values))
+        {
+            if (!found.TryAdd(HuggingFaceNames.ToCoreNet(tensor.Name), tensor))
+            {
+                problems.Add($"{tensor.Name} is stored twice");
+            }
+        }
+
+        var weights = ImmutableDictionary.CreateBuilder<string, TensorView>();
+        foreach (TensorShape expected in TensorShapes.Of(config))
+        {
+            if (!found.Remove(expected.Name, out TensorView tensor))
+            {
+                problems.Add($"{expected.Name} is missing");
+            }
+            else if (!tensor.Shape.SequenceEqual(expected.Shape))
+            {
+                problems.Add($"{expected.Name} is [{string.Join(", ", tensor.Shape)}]; {ConfigFile} implies [{string.Join(", ", expected.Shape)}]");
+            }
+            else
+            {
+                weights.Add(expected.Name, tensor);
+            }
+        }
+
+        // A tied model may carry a copy of its embedding as a head; it is ignored, as Hugging Face's class ignores it.
+        problems.AddRange(found.Keys.Where(name => name != TensorNames.Classifier).Order(StringComparer.Ordinal).Select(name => $"{name} is no weight of this model"));
+        return problems is [] ? weights.ToImmutable() : throw OpenElmException.Of($"The weights in {path} do not fit its {ConfigFile}", problems);
+    }
+}
