@@ -4,8 +4,8 @@ namespace OpenElm.Data;
 
 /// <summary>
 /// Which texts a run reads and how they become batches. The stream of batches is a pure function of the files, this
-/// record, the tokenizer, the batch size and a position; <see cref="Workers"/>, <see cref="PrefetchBatches"/>,
-/// <see cref="ReaderChunkSize"/> and <see cref="PreparedDir"/> change only how fast it comes.
+/// record, the tokenizer, the batch size and a position; <see cref="Workers"/>, <see cref="PrefetchBatches"/>
+/// and <see cref="PreparedDir"/> change only how fast it comes.
 /// </summary>
 public sealed record DataConfig
 {
@@ -30,7 +30,10 @@ public sealed record DataConfig
     /// </summary>
     public int MinCharactersPerText { get; init; }
 
-    /// <summary>Documents that a reader takes from a file at once. Default 1024.</summary>
+    /// <summary>
+    /// Documents of a chunk in CoreNet's reader. Here a position is exact to the record and readers stream, so it changes nothing;
+    /// the key is kept so that the paper's configurations can be written down whole. Default 1024.
+    /// </summary>
     public int ReaderChunkSize { get; init; } = 1024;
 
     /// <summary>Words of one group in <see cref="DataMode.Faithful"/>; <see cref="DataMode.Packing"/> does not split. Default 2048.</summary>

@@ -12,7 +12,7 @@ sealed class ByteEncoder : ITextEncoder
 
     public int PadId => 258;
 
-    public int PieceCount => 258;
+    public int PieceCount { get; init; } = 258;
 
     public string Fingerprint { get; init; } = "bytes";
 

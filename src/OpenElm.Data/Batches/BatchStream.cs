@@ -1,9 +1,12 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using OpenElm.Data.Batches;
 using OpenElm.Data.Files;
+using OpenElm.Data.Prepared;
 using OpenElm.Data.Sharding;
 using OpenElm.Data.Texts;
+using OpenElm.Tokenization;
 
 namespace OpenElm.Data;
 
@@ -25,6 +28,21 @@ public sealed class BatchStream : IDisposable
     DataStatistics _counted = new();
     ExceptionDispatchInfo? _failure;
 
+    /// <summary>Opens the stream; its files are checked at once, and workers begin to read.</summary>
+    /// <param name="config">What to read and how.</param>
+    /// <param name="baseDirectory">The folder that relative file names start from.</param>
+    /// <param name="tokenizer">Turns texts into tokens.</param>
+    /// <param name="microBatch">Sequences of a batch.</param>
+    /// <param name="start">Where to go on; null begins at batch 0.</param>
+    /// <param name="slice">This rank's part; null is everything.</param>
+    /// <param name="onWarning">Told about every record that is skipped; called from the workers' threads.</param>
+    /// <exception cref="OpenElmException">Values that cannot be, missing files, or a position of another stream.</exception>
+    public BatchStream(DataConfig config, string baseDirectory, SentencePieceTokenizer tokenizer, int microBatch,
+        DataPosition? start = null, DataSlice? slice = null, Action<string>? onWarning = null)
+        : this(config, baseDirectory, new SentencePieceEncoder(tokenizer), microBatch, start, slice, onWarning)
+    {
+    }
+
     /// <summary>Opens a stream over what the pipeline asks of a tokenizer.</summary>
     internal BatchStream(DataConfig config, string baseDirectory, ITextEncoder encoder, int microBatch,
         DataPosition? start = null, DataSlice? slice = null, Action<string>? onWarning = null)
@@ -36,16 +54,26 @@ public sealed class BatchStream : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(_slice.Rank, nameof(slice));
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(_slice.Rank, _slice.World, nameof(slice));
 
-        var files = DataFile.Expand(config, baseDirectory, LocalFiles.Instance);
-        OpenTexts open = (file, counters, record, group) =>
-            new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, record, group);
+        (ImmutableArray<DataFile> files, OpenTexts open) = Corpus(config, baseDirectory, encoder, onWarning);
         _fingerprint = DataFingerprint.Of(config, files, encoder, microBatch);
         start = start?.CheckedAgainst(_fingerprint, config.Shards);
         _states = start is null ? new ShardPosition[config.Shards] : [.. start.Shards];
         _index = start?.NextBatch ?? 0;
         _schedule = new BatchSchedule(config.Shards, _slice, _index, config.Workers);
-        var context = new DataContext(config, files, new ShardFiles(files, config), encoder, onWarning, open);
+        var context = new DataContext(config, new ShardFiles(files, config), encoder.PadId, open);
         _workers = [.. Enumerable.Range(0, _schedule.Workers).Select(worker => new BatchWorker(context, _schedule, worker, microBatch, _states))];
+    }
+
+    static (ImmutableArray<DataFile> Files, OpenTexts Open) Corpus(DataConfig config, string baseDirectory, ITextEncoder encoder, Action<string>? onWarning)
+    {
+        if (config.PreparedDir is { } directory)
+        {
+            var folder = new PreparedFolder(Path.GetFullPath(directory, Path.GetFullPath(baseDirectory)), config, baseDirectory, encoder);
+            return (folder.Files, (file, counters, record, group) => new PreparedTexts(folder, file, counters, record, group));
+        }
+
+        return (DataFile.Expand(config, baseDirectory, LocalFiles.Instance), (file, counters, record, group) =>
+            new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, record, group));
     }
 
     /// <summary>Where the stream goes on behind the batches handed out so far; prefetched ones do not count.</summary>

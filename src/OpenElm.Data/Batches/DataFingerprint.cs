@@ -13,19 +13,14 @@ namespace OpenElm.Data;
 public sealed record DataFingerprint(string Configuration, string Files, string Tokenizer)
 {
     internal static DataFingerprint Of(DataConfig config, ImmutableArray<DataFile> files, ITextEncoder encoder, int microBatch) => new(
-        Hash($"{OfTexts(config)}|{config.SequenceLength}|{config.Shards}|{config.ShuffleData}|{config.RandomSeed}|{microBatch}"),
+        Hash($"{TextSettings(config)}|{config.SequenceLength}|{config.Shards}|{config.ShuffleData}|{config.RandomSeed}|{microBatch}"),
         OfFiles(files),
         encoder.Fingerprint);
 
-    /// <summary>The part of the configuration that decides which tokens a file becomes, before they are arranged.</summary>
-    internal static string OfTexts(DataConfig config)
-    {
-        // Only the faithful mode splits documents and cuts texts before they are arranged.
-        string fit = config.Mode == DataMode.Faithful ? $"{config.DocumentSplitSize}|{config.SequenceLength}" : "";
-        return Hash($"texts 1|{config.Mode}|{fit}|{config.MinTokensPerText}|{config.MinCharactersPerText}|{config.AppendBos}|{config.AppendEos}|{config.CleanUp}|{config.OnBadRecord}");
-    }
+    static string TextSettings(DataConfig config) =>
+        string.Join('|', PreparedManifest.SettingsOf(config).Select(setting => $"{setting.Key}={setting.Value}"));
 
-    internal static string OfFiles(ImmutableArray<DataFile> files)
+    static string OfFiles(ImmutableArray<DataFile> files)
     {
         var text = new StringBuilder();
         foreach (DataFile file in files)

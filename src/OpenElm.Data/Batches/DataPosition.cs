@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Text.Json;
-using System.Text.Json.Serialization;
 
 namespace OpenElm.Data;
 
@@ -74,12 +73,3 @@ public sealed record DataPosition
             : throw new OpenElmException("The data position is damaged: its shards or batch number cannot be; resume from another checkpoint.");
     }
 }
-
-/// <summary>Reads and writes the JSON of this assembly without reflection.</summary>
-[JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
-    UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-    RespectNullableAnnotations = true,
-    RespectRequiredConstructorParameters = true)]
-[JsonSerializable(typeof(DataPosition))]
-internal sealed partial class DataJson : JsonSerializerContext;

@@ -21,7 +21,7 @@ internal abstract class ShardSequences(ShardTexts texts, DataCounters counters) 
     {
         var texts = new ShardTexts(context, shard, counters, start);
         return context.Config.Mode == DataMode.Faithful
-            ? new FaithfulSequences(texts, counters, context.Encoder.PadId, start)
+            ? new FaithfulSequences(texts, counters, context.PadId, start)
             : new PackedSequences(texts, counters, start);
     }
 

@@ -9,8 +9,7 @@ namespace OpenElm.Data;
 /// <param name="Origin">File and record where the first row begins, for messages.</param>
 public sealed record TokenBatch(int[] Inputs, int[] Targets, int Sequences, int SequenceLength, long Index, string Origin)
 {
-    /// <summary>Splits rows of one token more than the model sees into inputs and targets.</summary>
-    /// <param name="rows">[sequences * (sequenceLength + 1)]</param>
+    /// <summary>Splits <paramref name="rows"/> [sequences * (sequenceLength + 1)] into inputs and targets.</summary>
     internal static TokenBatch FromRows(ReadOnlySpan<int> rows, int sequences, long index, string origin)
     {
         int length = (rows.Length / sequences) - 1;

@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using OpenElm.Data.Files;
 using ZstdSharp;
 
@@ -49,7 +48,7 @@ internal sealed record DocumentFormat(string Ending, ContentKind Content, Compre
 
         Stream content = format.Compression switch
         {
-            Compression.Gzip => new GZipStream(stream, CompressionMode.Decompress),
+            Compression.Gzip => new GzipReader(stream),
             Compression.Zstandard => new DecompressionStream(stream, leaveOpen: false),
             _ => stream,
         };

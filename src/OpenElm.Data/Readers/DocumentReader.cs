@@ -34,7 +34,5 @@ internal abstract class DocumentReader(DataFile file) : IDisposable
         _ => file.Path,
     };
 
-    public virtual void Dispose()
-    {
-    }
+    public abstract void Dispose();
 }

@@ -10,6 +10,9 @@ internal sealed class ParquetDocumentReader : DocumentReader
 {
     static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
+    // How the library maps strings and byte arrays; readers of the latter find text written without its logical type.
+    static readonly Type[] TextTypes = [typeof(string), typeof(byte[]), typeof(ReadOnlyMemory<char>), typeof(ReadOnlyMemory<byte>)];
+
     readonly Stream _stream;
     readonly ParquetReader _parquet;
     readonly DataField _field;
@@ -24,12 +27,16 @@ internal sealed class ParquetDocumentReader : DocumentReader
         _stream = stream;
         _parquet = Attempt(() => ParquetReader.CreateAsync(stream, leaveStreamOpen: true));
         DataField[] fields = _parquet.Schema.GetDataFields();
-        _field = fields.FirstOrDefault(field => field.Path.ToString() == file.TextKey)
-            ?? throw new OpenElmException($"{file.Path} has no column '{file.TextKey}'; set text_key to one of its columns: {string.Join(", ", fields.Select(field => field.Path))}.");
-        if (_field.ClrType != typeof(string) || _field.IsArray)
+        DataField field = fields.FirstOrDefault(column => column.Path.ToString() == file.TextKey)
+            ?? throw new OpenElmException($"{file.Path} has no column '{file.TextKey}'; set text_key to one of its columns: {string.Join(", ", fields.Select(column => column.Path))}.");
+        if (!TextTypes.Contains(field.ClrType) || field.IsArray)
         {
-            throw new OpenElmException($"{file.Path} holds {_field.ClrType.Name} in column '{file.TextKey}', not text; set text_key to a column of strings.");
+            throw new OpenElmException($"{file.Path} holds {field.ClrType.Name} in column '{file.TextKey}', not text; set text_key to a column of strings.");
         }
+
+        // Asked for as bytes, because the library would turn invalid UTF-8 into U+FFFD without a word.
+        _field = new DataField(field.Name, typeof(byte[]), field.IsNullable);
+        _ = new ParquetSchema(_field);
     }
 
     public override ReadOnlySpan<char> Text => _text;
@@ -92,7 +99,7 @@ internal sealed class ParquetDocumentReader : DocumentReader
         _rows = Attempt(async () =>
         {
             using ParquetRowGroupReader reader = _parquet.OpenRowGroupReader(group);
-            var rows = new byte[checked((int)reader.RowCount)][];
+            var rows = new byte[]?[checked((int)reader.RowCount)];
             await reader.ReadAsync(_field, rows.AsMemory()).ConfigureAwait(false);
             return rows;
         });

@@ -24,6 +24,9 @@ internal sealed class StableRandom
         _s3 = Mix(ref state);
     }
 
+    /// <summary>Continues from a known state.</summary>
+    internal StableRandom(ulong s0, ulong s1, ulong s2, ulong s3) => (_s0, _s1, _s2, _s3) = (s0, s1, s2, s3);
+
     /// <summary>A uniform number below <paramref name="bound"/>, unbiased (Lemire, 2019).</summary>
     public int Below(int bound)
     {
@@ -52,7 +55,7 @@ internal sealed class StableRandom
         }
     }
 
-    ulong Next()
+    internal ulong Next()
     {
         ulong result = BitOperations.RotateLeft(_s1 * 5, 7) * 9;
         ulong t = _s1 << 17;
@@ -65,7 +68,7 @@ internal sealed class StableRandom
         return result;
     }
 
-    static ulong Mix(ref ulong state)
+    internal static ulong Mix(ref ulong state)
     {
         ulong z = state += 0x9E3779B97F4A7C15;
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;

@@ -18,7 +18,5 @@ internal abstract class FileTexts : IDisposable
     /// <summary>Goes to the next text; false at the end of the file.</summary>
     public abstract bool Read();
 
-    public virtual void Dispose()
-    {
-    }
+    public abstract void Dispose();
 }
