@@ -12,6 +12,8 @@ internal static class CommandLine
     /// <summary>One line a verb, in the order in which help lists them.</summary>
     static readonly Func<CommandContext, Command>[] Verbs =
     [
+        AverageCommand.Create,
+        InfoCommand.Create,
         CompletionCommand.Create,
     ];
 

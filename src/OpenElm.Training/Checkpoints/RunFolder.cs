@@ -65,6 +65,18 @@ public sealed record RunFolder(string Path)
         return null;
     }
 
+    /// <summary>The newest regular checkpoints, oldest first: those that an average is made of.</summary>
+    /// <param name="count">How many.</param>
+    /// <returns>The checkpoints.</returns>
+    /// <exception cref="OpenElmException">The run has fewer.</exception>
+    public IReadOnlyList<TrainingCheckpoint> NewestForAverage(int count)
+    {
+        IReadOnlyList<TrainingCheckpoint> regular = [.. Checkpoints().Select(entry => entry.Checkpoint).Where(checkpoint => checkpoint.ReadState().Interval)];
+        return regular.Count >= count
+            ? [.. regular.TakeLast(count)]
+            : throw new OpenElmException($"The run {Path} has {regular.Count} regular checkpoints; an average of {count} was asked for.");
+    }
+
     /// <summary>Deletes what the configuration does not keep, and what a killed run left unfinished.</summary>
     /// <param name="config">What to keep.</param>
     public void Prune(CheckpointConfig config)

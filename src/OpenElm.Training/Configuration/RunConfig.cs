@@ -181,7 +181,7 @@ public sealed record TrainerConfig : IValidated
     public bool ActivationCheckpointing { get; init; }
 
     /// <summary>Which implementation of norms, RoPE and activations runs.</summary>
-    public KernelChoice Kernels { get; init; } = KernelChoice.Fused;
+    public KernelChoice Kernels { get; init; } = KernelChoice.Auto;
 
     /// <summary>Momentum m of the weights' moving average ema = (1 − m)·ema + m·w; 0 keeps none.</summary>
     public double EmaMomentum { get; init; }

@@ -7,10 +7,11 @@ internal static class Spelling
     public static string Hint(string word, IEnumerable<string> possible)
     {
         string[] words = [.. possible];
-        string? nearest = words.MinBy(candidate => Distance(word, candidate));
-        return nearest is not null && Distance(word, nearest) <= Math.Max(2, word.Length / 3)
-            ? $"; did you mean {nearest}?"
-            : words.Length == 0 ? "." : $"; known here: {string.Join(", ", words)}.";
+        string? nearest = words.Length == 0 ? null
+            : words.FirstOrDefault(candidate => word.Length >= 4 && candidate.Contains(word)) // kv_heads: num_kv_heads
+            ?? words.Where(candidate => Distance(word, candidate) <= Math.Max(2, word.Length / 3)).MinBy(candidate => Distance(word, candidate));
+        return nearest is not null ? $"; did you mean {nearest}?"
+            : words.Length > 0 ? $"; known here: {string.Join(", ", words)}." : ".";
     }
 
     /// <summary>Levenshtein: how many letters to add, remove or change.</summary>

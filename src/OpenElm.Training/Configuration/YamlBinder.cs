@@ -14,7 +14,12 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
         _places.TryAdd(path, node.Place);
         if (converters.TryGet(type, out var converter))
         {
-            return Convert(converter.Read, node, path);
+            return Convert(() => converter.Read(node.ToPlain()), path + " ", path);
+        }
+
+        if (node is YamlScalar { IsNull: false, Text: var name } && converters.TryGetNames(type, out Func<string, object> get))
+        {
+            return Convert(() => get(name), path + ": ", path);
         }
 
         if (ListTypes.IsList(type, out Type element))
@@ -30,15 +35,15 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
         return type.IsPrimitive || type.IsEnum || type == typeof(string) ? BindScalar(node, type, path) : BindRecord(node, type, path);
     }
 
-    object? Convert(Func<object?, object> read, YamlNode node, string path)
+    object? Convert(Func<object> read, string subject, string path)
     {
         try
         {
-            return read(node.ToPlain());
+            return read();
         }
         catch (OpenElmException wrong)
         {
-            problems.Add(_places[path], $"{path} {wrong.Message}");
+            problems.Add(_places[path], subject + wrong.Message);
             return null;
         }
     }

@@ -11,18 +11,20 @@ namespace OpenElm.Training;
 public sealed class YamlConverters
 {
     readonly ImmutableDictionary<Type, (Func<object?, object> Read, Func<object, object?> Write)> _byType;
+    readonly ImmutableDictionary<Type, Func<string, object>> _named;
 
-    YamlConverters(ImmutableDictionary<Type, (Func<object?, object> Read, Func<object, object?> Write)> byType) => _byType = byType;
+    YamlConverters(
+        ImmutableDictionary<Type, (Func<object?, object> Read, Func<object, object?> Write)> byType,
+        ImmutableDictionary<Type, Func<string, object>> named) => (_byType, _named) = (byType, named);
 
     /// <summary>No converter at all.</summary>
-    public static YamlConverters None { get; } = new(ImmutableDictionary<Type, (Func<object?, object>, Func<object, object?>)>.Empty);
+    public static YamlConverters None { get; } = new(
+        ImmutableDictionary<Type, (Func<object?, object>, Func<object, object?>)>.Empty, ImmutableDictionary<Type, Func<string, object>>.Empty);
 
-    /// <summary>The converters of this library's own configurations.</summary>
-    public static YamlConverters Default { get; } = None.With<Multipliers>(
-        read: plain => Numbers(plain) is { Length: > 0 } numbers
-            ? Multipliers.Of(numbers)
-            : throw new OpenElmException("must be a number, a pair [first layer, last layer], or one number for each layer."),
-        write: multipliers => multipliers.Values is [double single] ? single : multipliers.Values.Select(value => (object?)value).ToList());
+    /// <summary>The converters of this library's own configurations: multipliers, and models by name or by section.</summary>
+    public static YamlConverters Default { get; } = None
+        .With(ReadMultipliers, multipliers => multipliers.Values is [double single] ? single : multipliers.Values.Cast<object?>().ToList())
+        .WithNames(NamedConfigs.Get);
 
     /// <summary>Adds a converter.</summary>
     /// <typeparam name="T">The type it makes.</typeparam>
@@ -31,16 +33,26 @@ public sealed class YamlConverters
     /// <returns>A larger set.</returns>
     public YamlConverters With<T>(Func<object?, T> read, Func<T, object?> write)
         where T : notnull =>
-        new(_byType.SetItem(typeof(T), (plain => read(plain), value => write((T)value))));
+        new(_byType.SetItem(typeof(T), (plain => read(plain), value => write((T)value))), _named);
 
-    static ImmutableArray<double>? Numbers(object? plain) => plain switch
-    {
-        long whole => [whole],
-        double number => [number],
-        IReadOnlyList<object?> list when list.All(item => item is long or double) => [.. list.Select(Convert.ToDouble)],
-        _ => null,
-    };
+    /// <summary>Lets a file write a name where it may also write the record's section.</summary>
+    /// <typeparam name="T">The record.</typeparam>
+    /// <param name="get">Finds the record of a name, or throws <see cref="OpenElmException"/> with a whole sentence.</param>
+    /// <returns>A larger set.</returns>
+    public YamlConverters WithNames<T>(Func<string, T> get)
+        where T : class =>
+        new(_byType, _named.SetItem(typeof(T), get));
 
     internal bool TryGet(Type type, out (Func<object?, object> Read, Func<object, object?> Write) converter) =>
         _byType.TryGetValue(type, out converter);
+
+    internal bool TryGetNames(Type type, out Func<string, object> get) => _named.TryGetValue(type, out get!);
+
+    static Multipliers ReadMultipliers(object? plain)
+    {
+        IReadOnlyList<object?> numbers = plain as IReadOnlyList<object?> ?? [plain];
+        return numbers is not [] && numbers.All(n => n is long or double)
+            ? Multipliers.Of([.. numbers.Select(Convert.ToDouble)])
+            : throw new OpenElmException("must be a number, a pair of numbers, or one number for each layer.");
+    }
 }

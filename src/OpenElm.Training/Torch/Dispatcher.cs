@@ -49,6 +49,18 @@ internal static unsafe class Dispatcher
         return Take(stack[0]);
     }
 
+    /// <summary>Looks up rows; look-ups of the padding row send no gradient back.</summary>
+    /// <param name="weight">[rows, width].</param>
+    /// <param name="ids">[…] row numbers, int64.</param>
+    /// <param name="paddingId">The padding row, or null.</param>
+    /// <returns>[…, width].</returns>
+    public static Tensor Embedding(Tensor weight, Tensor ids, long? paddingId)
+    {
+        ulong* stack = stackalloc ulong[] { T(weight), T(ids), (ulong)(paddingId ?? -1), Bit(false), Bit(false) };
+        Call("aten::embedding"u8, ""u8, stack);
+        return Take(stack[0]);
+    }
+
     /// <summary>One AdamW update of many tensors in one call, in place.</summary>
     /// <param name="parameters">The weights.</param>
     /// <param name="gradients">Their gradients.</param>

@@ -3,7 +3,7 @@ namespace OpenElm.Verification.Golden;
 /// <summary>
 /// One of our runtimes as the golden suite sees it: numbers in, numbers out, no comparison. A runtime answers null where a
 /// question does not apply to it (a training trajectory on the inference runtime); the suite lists such files as not
-/// applicable. What it does answer is compared with the reference by the golden suite.
+/// applicable. What it does answer is compared with the reference by <see cref="GoldenSuite"/>.
 /// </summary>
 public interface IGoldenRuntime : IDisposable
 {

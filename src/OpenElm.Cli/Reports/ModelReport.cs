@@ -1,0 +1,125 @@
+using System.Globalization;
+using OpenElm.Checkpoints;
+using OpenElm.Configuration;
+
+namespace OpenElm.Cli;
+
+/// <summary>The output of <c>openelm info MODEL</c>, as text and as a JSON document.</summary>
+/// <param name="Name">What the user called the model.</param>
+/// <param name="BatchSize">Sequences of the micro-batch that the memory for training is for.</param>
+/// <param name="SequenceLength">Tokens of a sequence, for training and for the cache.</param>
+/// <param name="Info">The computed facts.</param>
+/// <param name="Folder">The folder's files; null for a bare architecture.</param>
+internal sealed record ModelReport(string Name, int BatchSize, int SequenceLength, ModelInfo Info, FolderFacts? Folder)
+{
+    public void WriteText(TextWriter output)
+    {
+        OpenElmConfig config = Info.Config;
+        output.WriteLine($"{Name}: {Info.Parameters.Total:N0} parameters, {config.Layers.Length} layers");
+        output.WriteLine($"model dim {config.ModelDim}, head dim {config.HeadDim}, vocabulary {config.VocabSize:N0} rows, context {config.MaxContextLength:N0} tokens (at most {config.RopeMaxLength:N0})");
+        output.WriteLine(string.Join(", ",
+            config.FfnWithGlu ? "SwiGLU" : "no gate",
+            config.NormalizeQkProjections ? "QK-norm" : "no QK-norm",
+            config.ShareInputOutputLayers ? "tied embeddings" : "untied embeddings",
+            string.Create(CultureInfo.InvariantCulture, $"RoPE base {config.RopeFreqConstant}, RMSNorm epsilon {config.RmsNormEps}")));
+
+        Section(output, "Layers");
+        var layers = new TextTable("layer", "query heads", "KV heads", "FFN dim", "parameters");
+        for (int i = 0; i < config.Layers.Length; i++)
+        {
+            LayerShape layer = config.Layers[i];
+            layers.Add(i, layer.QueryHeads, layer.KvHeads, layer.FfnDim, Info.LayerParameters[i]);
+        }
+
+        layers.WriteTo(output);
+
+        Section(output, "Parameters");
+        var parameters = new TextTable("part", "parameters");
+        parameters.Add("embedding", Info.Parameters.Embedding);
+        parameters.Add("output head (0: tied)", Info.Parameters.Head);
+        parameters.Add("attention", Info.Parameters.Attention);
+        parameters.Add("feed-forward", Info.Parameters.FeedForward);
+        parameters.Add("norms", Info.Parameters.Norm);
+        parameters.Add("non-embedding", Info.Parameters.NonEmbedding);
+        parameters.Add("total", Info.Parameters.Total);
+        parameters.WriteTo(output);
+
+        WriteMemory(output);
+        if (Folder is not null)
+        {
+            WriteFolder(output, Folder);
+        }
+    }
+
+    /// <summary>The machine-readable document.</summary>
+    public object ToJson() => new
+    {
+        Model = Name,
+        Info.Config.VocabSize,
+        Info.Config.ModelDim,
+        Info.Config.HeadDim,
+        Info.Config.MaxContextLength,
+        Info.Config.RopeMaxLength,
+        Info.Config.FfnWithGlu,
+        Info.Config.NormalizeQkProjections,
+        Info.Config.ShareInputOutputLayers,
+        Info.Config.RopeFreqConstant,
+        Info.Config.RmsNormEps,
+        Layers = Info.Config.Layers.Select((layer, i) => new { layer.QueryHeads, layer.KvHeads, layer.FfnDim, Parameters = Info.LayerParameters[i] }),
+        Info.Parameters,
+        KvCacheBytesPerToken = new { Fp32 = 4 * Info.KvCacheElementsPerToken, Bf16 = 2 * Info.KvCacheElementsPerToken },
+        TrainingMemory = new { BatchSize, SequenceLength, Info.Training.Weights, Info.Training.Gradients, Info.Training.OptimizerState, Info.Training.Activations, Info.Training.Total },
+        InferenceMemory = new { SequenceLength, Fp32 = Info.InferenceFp32, Bf16 = Info.InferenceBf16 },
+        Folder,
+    };
+
+    void WriteMemory(TextWriter output)
+    {
+        Section(output, $"Memory for training ({BatchSize} x {SequenceLength:N0} tokens, fp32)");
+        var training = new TextTable("what", "bytes", "");
+        training.Add("weights", Info.Training.Weights, Quantity.Bytes(Info.Training.Weights));
+        training.Add("gradients", Info.Training.Gradients, Quantity.Bytes(Info.Training.Gradients));
+        training.Add("AdamW state", Info.Training.OptimizerState, Quantity.Bytes(Info.Training.OptimizerState));
+        training.Add("activations (estimate)", Info.Training.Activations, Quantity.Bytes(Info.Training.Activations));
+        training.Add("total", Info.Training.Total, Quantity.Bytes(Info.Training.Total));
+        training.WriteTo(output);
+
+        Section(output, $"Memory for inference (one sequence of {SequenceLength:N0} tokens)");
+        var inference = new TextTable("type", "KV cache per token", "KV cache", "weights", "total");
+        foreach ((string type, int size, InferenceMemory memory) in new[] { ("fp32", 4, Info.InferenceFp32), ("bf16", 2, Info.InferenceBf16) })
+        {
+            inference.Add(type, size * Info.KvCacheElementsPerToken, Quantity.Bytes(memory.KvCache), Quantity.Bytes(memory.Weights), Quantity.Bytes(memory.Total));
+        }
+
+        inference.WriteTo(output);
+    }
+
+    static void WriteFolder(TextWriter output, FolderFacts folder)
+    {
+        Section(output, "Files");
+        var files = new TextTable("file", "bytes", "");
+        foreach (FolderFile file in folder.Files)
+        {
+            files.Add(file.Name, file.Bytes, Quantity.Bytes(file.Bytes));
+        }
+
+        files.WriteTo(output);
+
+        Section(output, "Weights");
+        var types = new TextTable("type", "tensors", "bytes");
+        foreach (FolderWeightType type in folder.WeightTypes)
+        {
+            types.Add(type.Type.ToString(), type.Tensors, type.Bytes);
+        }
+
+        types.WriteTo(output);
+        output.WriteLine();
+        output.WriteLine(folder.TokenizerPath is null ? "There is no tokenizer." : $"The tokenizer is {Path.GetFileName(folder.TokenizerPath)}.");
+    }
+
+    static void Section(TextWriter output, string title)
+    {
+        output.WriteLine();
+        output.WriteLine(title);
+    }
+}

@@ -1,0 +1,36 @@
+namespace OpenElm.Inference;
+
+/// <summary>How a model is opened for inference. Validated when the model is opened.</summary>
+public sealed record InferenceOptions
+{
+    /// <summary>The longest sequence; null takes <c>rope_max_length</c> of the model's configuration.</summary>
+    public int? MaxLength { get; init; }
+
+    /// <summary>Threads that share a matrix product; null takes one for each processor.</summary>
+    public int? Threads { get; init; }
+
+    /// <summary>The kernel set by name; null takes <c>OPENELM_KERNELS</c>, or the fastest this machine runs.</summary>
+    public string? Kernels { get; init; }
+
+    /// <summary>Receives warnings, one sentence each; null drops them.</summary>
+    public Action<string>? Warn { get; init; }
+
+    /// <summary>Checks every option.</summary>
+    /// <returns>These options.</returns>
+    /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>
+    public InferenceOptions Validated()
+    {
+        var problems = new List<string>();
+        if (MaxLength is < 1)
+        {
+            problems.Add($"the longest sequence is {MaxLength}; it must be 1 or more");
+        }
+
+        if (Threads is < 1)
+        {
+            problems.Add($"{Threads} threads; there must be 1 or more");
+        }
+
+        return problems is [] ? this : throw OpenElmException.Of("Invalid inference options", problems);
+    }
+}

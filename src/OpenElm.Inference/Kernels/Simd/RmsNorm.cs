@@ -1,0 +1,32 @@
+using System.Numerics;
+
+namespace OpenElm.Inference.Kernels.Simd;
+
+internal static class RmsNorm
+{
+    /// <inheritdoc cref="RmsNormKernel"/>
+    public static void Run(ReadOnlySpan<float> x, ReadOnlySpan<float> weight, float eps, Span<float> y)
+    {
+        int width = weight.Length;
+        for (int start = 0; start < x.Length; start += width)
+        {
+            ReadOnlySpan<float> row = x.Slice(start, width);
+            Normalize(row, weight, 1 / MathF.Sqrt((MatMul.Dot(row, row) / width) + eps), y.Slice(start, width));
+        }
+    }
+
+    static void Normalize(ReadOnlySpan<float> x, ReadOnlySpan<float> weight, float scale, Span<float> y)
+    {
+        var scales = new Vector<float>(scale);
+        int i = 0;
+        for (; i + Vector<float>.Count <= x.Length; i += Vector<float>.Count)
+        {
+            (new Vector<float>(x[i..]) * scales * new Vector<float>(weight[i..])).CopyTo(y[i..]);
+        }
+
+        for (; i < x.Length; i++)
+        {
+            y[i] = x[i] * scale * weight[i];
+        }
+    }
+}

@@ -1,0 +1,49 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training;
+
+/// <summary>
+/// Activation checkpointing of one layer: the forward pass keeps the layer's input only; the backward pass computes the
+/// layer again and differentiates it. The arithmetic is the same, so the gradients are the same bits.
+/// </summary>
+/// <remarks>Layers have no dropout, so there is no random state to restore.</remarks>
+internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
+{
+    /// <inheritdoc/>
+    public override string Name => nameof(Checkpoint);
+
+    /// <summary>Runs a layer.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="x">[batch, seq, modelDim].</param>
+    /// <param name="rope">Cosines and sines.</param>
+    /// <returns>[batch, seq, modelDim].</returns>
+    public static Tensor Run(DecoderLayer layer, Tensor x, RopeTable rope) =>
+        // Without a gradient to send back there would be no node, and the layer's weights would get none.
+        is_grad_enabled() && x.requires_grad ? apply(x, layer, rope) : layer.call(x, rope);
+
+    /// <inheritdoc/>
+    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        (Tensor x, var layer, var rope) = ((Tensor)vars[0], (DecoderLayer)vars[1], (RopeTable)vars[2]);
+        ctx.save_for_backward([x]);
+        ctx.save_data("layer", layer);
+        ctx.save_data("rope", rope);
+        using var noGrad = no_grad();
+        return layer.call(x, rope);
+    }
+
+    /// <inheritdoc/>
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = ctx.get_saved_variables()[0].detach().requires_grad_(true);
+        using (enable_grad())
+        {
+            Tensor y = ((DecoderLayer)ctx.get_data("layer")).call(x, (RopeTable)ctx.get_data("rope"));
+            y.backward([grad_output]);
+        }
+
+        return [x.grad!.MoveToOuterDisposeScope(), null!, null!];
+    }
+}

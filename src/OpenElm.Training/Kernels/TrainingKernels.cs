@@ -1,0 +1,63 @@
+using OpenElm.Configuration;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training.Kernels;
+
+/// <summary>Queries, keys and values ready for attention.</summary>
+/// <param name="Q">[batch, queryHeads, seq, headDim].</param>
+/// <param name="K">[batch, kvHeads, seq, headDim].</param>
+/// <param name="V">[batch, kvHeads, seq, headDim].</param>
+internal readonly record struct QueryKeyValue(Tensor Q, Tensor K, Tensor V);
+
+/// <summary>What the steps between matrix products need to know of a layer.</summary>
+/// <param name="Shape">Its widths.</param>
+/// <param name="HeadDim">Width of a head.</param>
+/// <param name="Eps">ε of its norms.</param>
+internal readonly record struct AttentionShape(LayerShape Shape, int HeadDim, double Eps);
+
+/// <summary>The steps between matrix products. All sets compute the same formulas; the reference set is the specification.</summary>
+internal abstract class TrainingKernels
+{
+    /// <summary>x32 · rsqrt(mean(x32²) + ε), back in x's type, times weight in the promoted type of both.</summary>
+    /// <param name="x">[…, width].</param>
+    /// <param name="weight">[width].</param>
+    /// <param name="eps">ε.</param>
+    /// <returns>[…, width].</returns>
+    public abstract Tensor RmsNorm(Tensor x, Tensor weight, double eps);
+
+    /// <summary>Splits the product into heads, normalises queries and keys (if the layer does), and rotates them by their position.</summary>
+    /// <param name="qkv">[batch, seq, (queryHeads + 2 · kvHeads) · headDim]: all queries, all keys, all values.</param>
+    /// <param name="qNorm">[headDim], or null.</param>
+    /// <param name="kNorm">[headDim], or null.</param>
+    /// <param name="rope">Cosines and sines, long enough.</param>
+    /// <param name="shape">The layer.</param>
+    /// <returns>All three in the type of <paramref name="qkv"/>.</returns>
+    public abstract QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, RopeTable rope, AttentionShape shape);
+
+    /// <summary>softmax(QKᵀ/√headDim + causal mask)·V.</summary>
+    /// <param name="heads">Queries, keys and values.</param>
+    /// <returns>[batch, seq, queryHeads · headDim].</returns>
+    public abstract Tensor Attend(QueryKeyValue heads);
+
+    /// <summary>SiLU(gate) · up, where the first half of the last dimension is the gate.</summary>
+    /// <param name="gateUp">[…, 2 · ffnDim].</param>
+    /// <returns>[…, ffnDim].</returns>
+    public abstract Tensor SwiGlu(Tensor gateUp);
+
+    /// <summary>The set for a choice on a device: the one place that chooses.</summary>
+    /// <param name="options">The choice and the device.</param>
+    /// <exception cref="OpenElmException">The set does not run on the device.</exception>
+    public static TrainingKernels For(ModuleOptions options)
+    {
+        bool cpu = torch.device(options.Device).type == DeviceType.CPU;
+        return options.Kernels switch
+        {
+            KernelChoice.Reference => new ReferenceKernels(),
+            KernelChoice.Torch => new TorchKernels(),
+            KernelChoice.Fused when !cpu => throw new OpenElmException($"The fused kernels run on the CPU, not on {options.Device}; choose the kernels auto, torch or reference."),
+            KernelChoice.Fused => new TorchKernels(),
+            _ => new TorchKernels(),
+        };
+    }
+}

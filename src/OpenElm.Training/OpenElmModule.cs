@@ -1,0 +1,274 @@
+using System.Collections.Immutable;
+using OpenElm.Checkpoints;
+using OpenElm.Configuration;
+using OpenElm.Training.Kernels;
+using OpenElm.Training.Torch;
+using TorchSharp;
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace OpenElm.Training;
+
+/// <summary>One weight under its canonical name.</summary>
+/// <param name="Name">CoreNet's name.</param>
+/// <param name="Value">The weight; its <c>grad</c> is filled by the backward pass.</param>
+public readonly record struct NamedWeight(string Name, Parameter Value);
+
+/// <summary>A matrix without a bias: y = x · weightᵀ.</summary>
+internal sealed class Projection : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "weight")] readonly Parameter _weight; // [outFeatures, inFeatures]
+    readonly ModuleOptions _options;
+
+    public Projection(long inFeatures, long outFeatures, ModuleOptions options)
+        : base(nameof(Projection))
+    {
+        _options = options;
+        _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, torch.device(options.Device)));
+        RegisterComponents();
+    }
+
+    public Parameter Weight => _weight;
+
+    /// <param name="input">[batch, seq, inFeatures].</param>
+    /// <returns>[batch, seq, outFeatures] in the type of products.</returns>
+    public override Tensor forward(Tensor input)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return functional.linear(input.to_type(_options.ProductType), _weight.to_type(_options.ProductType)).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Root-mean-square normalisation with a learned factor for each column.</summary>
+internal sealed class RmsNorm : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "weight")] readonly Parameter _weight; // [width]
+    readonly TrainingKernels _kernels;
+    readonly double _eps;
+
+    public RmsNorm(long width, double eps, TrainingKernels kernels, ModuleOptions options)
+        : base(nameof(RmsNorm))
+    {
+        (_eps, _kernels) = (eps, kernels);
+        _weight = Parameter(ones(width, options.WeightType, torch.device(options.Device)));
+        RegisterComponents();
+    }
+
+    public Parameter Weight => _weight;
+
+    /// <param name="input">[batch, seq, width].</param>
+    /// <returns>[batch, seq, width].</returns>
+    public override Tensor forward(Tensor input) => _kernels.RmsNorm(input, _weight, _eps);
+}
+
+/// <summary>Causal attention with grouped heads, QK-norm and RoPE.</summary>
+internal sealed class Attention : Module<Tensor, RopeTable, Tensor>
+{
+    [ComponentName(Name = "qkv_proj")] readonly Projection _qkvProj;
+    [ComponentName(Name = "q_norm")] readonly RmsNorm? _qNorm;
+    [ComponentName(Name = "k_norm")] readonly RmsNorm? _kNorm;
+    [ComponentName(Name = "out_proj")] readonly Projection _outProj;
+    readonly TrainingKernels _kernels;
+    readonly AttentionShape _shape;
+
+    public Attention(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options)
+        : base(nameof(Attention))
+    {
+        (_kernels, _shape) = (kernels, new AttentionShape(layer, config.HeadDim, config.RmsNormEps));
+        _qkvProj = new Projection(config.ModelDim, (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim, options);
+        if (config.NormalizeQkProjections)
+        {
+            _qNorm = new RmsNorm(config.HeadDim, config.RmsNormEps, kernels, options);
+            _kNorm = new RmsNorm(config.HeadDim, config.RmsNormEps, kernels, options);
+        }
+
+        _outProj = new Projection(layer.QueryHeads * config.HeadDim, config.ModelDim, options);
+        RegisterComponents();
+    }
+
+    /// <param name="x">[batch, seq, modelDim].</param>
+    /// <param name="rope">Cosines and sines of at least seq positions.</param>
+    /// <returns>[batch, seq, modelDim].</returns>
+    public override Tensor forward(Tensor x, RopeTable rope)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor qkv = _qkvProj.call(x);                                          // [batch, seq, (queryHeads + 2 · kvHeads) · headDim]
+        QueryKeyValue heads = _kernels.SplitNormRotate(qkv, _qNorm?.Weight, _kNorm?.Weight, rope, _shape);
+        Tensor y = _kernels.Attend(heads);                                      // [batch, seq, queryHeads · headDim]
+        return _outProj.call(y).MoveToOuterDisposeScope();                      // [batch, seq, modelDim]
+    }
+}
+
+/// <summary>The feed-forward network: SwiGLU, or plain SiLU without the gate.</summary>
+internal sealed class FeedForward : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "proj_1")] readonly Projection _proj1;
+    [ComponentName(Name = "proj_2")] readonly Projection _proj2;
+    readonly TrainingKernels _kernels;
+    readonly bool _gated;
+
+    public FeedForward(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options)
+        : base(nameof(FeedForward))
+    {
+        (_kernels, _gated) = (kernels, config.FfnWithGlu);
+        _proj1 = new Projection(config.ModelDim, (_gated ? 2 : 1) * layer.FfnDim, options);
+        _proj2 = new Projection(layer.FfnDim, config.ModelDim, options);
+        RegisterComponents();
+    }
+
+    /// <param name="input">[batch, seq, modelDim].</param>
+    /// <returns>[batch, seq, modelDim].</returns>
+    public override Tensor forward(Tensor input)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor u = _proj1.call(input);                                          // [batch, seq, ffnDim or 2 · ffnDim]
+        Tensor y = _gated ? _kernels.SwiGlu(u) : functional.silu(u);            // [batch, seq, ffnDim]
+        return _proj2.call(y).MoveToOuterDisposeScope();                        // [batch, seq, modelDim]
+    }
+}
+
+/// <summary>One decoder layer with its own widths.</summary>
+internal sealed class DecoderLayer : Module<Tensor, RopeTable, Tensor>
+{
+    [ComponentName(Name = "attn_norm")] readonly RmsNorm _attnNorm;
+    [ComponentName(Name = "attn")] readonly Attention _attn;
+    [ComponentName(Name = "ffn_norm")] readonly RmsNorm _ffnNorm;
+    [ComponentName(Name = "ffn")] readonly FeedForward _ffn;
+
+    public DecoderLayer(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options)
+        : base(nameof(DecoderLayer))
+    {
+        _attnNorm = new RmsNorm(config.ModelDim, config.RmsNormEps, kernels, options);
+        _attn = new Attention(config, layer, kernels, options);
+        _ffnNorm = new RmsNorm(config.ModelDim, config.RmsNormEps, kernels, options);
+        _ffn = new FeedForward(config, layer, kernels, options);
+        RegisterComponents();
+    }
+
+    /// <param name="x">[batch, seq, modelDim]: the residual stream.</param>
+    /// <param name="rope">Cosines and sines of at least seq positions.</param>
+    /// <returns>[batch, seq, modelDim].</returns>
+    public override Tensor forward(Tensor x, RopeTable rope)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        x = x + _attn.call(_attnNorm.call(x), rope);
+        x = x + _ffn.call(_ffnNorm.call(x));
+        return x.MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>OpenELM in tensors, for training. Weights are uninitialised until <see cref="Initialize"/> or <see cref="Load"/>.</summary>
+public sealed class OpenElmModule : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "token_embeddings")] readonly Embeddings _embeddings;
+    [ComponentName(Name = "layers")] readonly ModuleList<DecoderLayer> _layers;
+    [ComponentName(Name = "norm")] readonly RmsNorm _norm;
+    [ComponentName(Name = "classifier")] readonly Projection? _classifier;
+    readonly RopeTable _rope;
+
+    /// <summary>Allocates a model.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="options">How it computes.</param>
+    public OpenElmModule(OpenElmConfig config, ModuleOptions? options = null)
+        : base(nameof(OpenElmModule))
+    {
+        TorchLibrary.EnsureLoaded();
+        (Config, Options) = (config.Validated(), options ?? new ModuleOptions());
+        var kernels = TrainingKernels.For(Options);
+        _embeddings = new Embeddings(Config, Options);
+        _layers = new ModuleList<DecoderLayer>([.. Config.Layers.Select(layer => new DecoderLayer(Config, layer, kernels, Options))]);
+        _norm = new RmsNorm(Config.ModelDim, Config.RmsNormEps, kernels, Options);
+        _classifier = Config.ShareInputOutputLayers ? null : new Projection(Config.ModelDim, Config.VocabSize, Options);
+        _rope = new RopeTable(Config, torch.device(Options.Device));
+        RegisterComponents();
+
+        Dictionary<string, Parameter> byName = named_parameters().ToDictionary(pair => pair.name, pair => pair.parameter);
+        Weights = [.. TensorShapes.Of(Config).Select(shape => new NamedWeight(shape.Name, byName[shape.Name]))];
+    }
+
+    /// <summary>The architecture.</summary>
+    public OpenElmConfig Config { get; }
+
+    /// <summary>How the model computes.</summary>
+    public ModuleOptions Options { get; }
+
+    /// <summary>Every weight once, in the order of the forward pass.</summary>
+    public ImmutableArray<NamedWeight> Weights { get; }
+
+    /// <summary>[vocab, modelDim]: the embedding of a tied model, else the classifier.</summary>
+    public Parameter HeadWeight => _classifier?.Weight ?? _embeddings.Weight;
+
+    /// <summary>Computes the logits of every position.</summary>
+    /// <param name="input">[batch, seq] token ids, int64.</param>
+    /// <returns>[batch, seq, vocab] in the type of products.</returns>
+    public override Tensor forward(Tensor input)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = ComputeHidden(input);                                        // [batch, seq, modelDim]
+        return functional.linear(x.to_type(Options.ProductType), HeadWeight.to_type(Options.ProductType)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Computes what the head reads, so that the loss need not see all logits at once.</summary>
+    /// <param name="ids">[batch, seq] token ids, int64.</param>
+    /// <returns>[batch, seq, modelDim] after the last norm.</returns>
+    public Tensor ComputeHidden(Tensor ids)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        _rope.EnsureLength(ids.size(1));
+        Tensor x = _embeddings.call(ids);                                       // [batch, seq, modelDim]
+        foreach (DecoderLayer layer in _layers)
+        {
+            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, _rope) : layer.call(x, _rope);
+        }
+
+        return _norm.call(x).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Draws new weights (section 1.8 of the reference); the same seed gives the same weights.</summary>
+    /// <param name="seed">The seed.</param>
+    public void Initialize(long seed) => Initialization.Draw(this, seed);
+
+    /// <summary>Copies stored weights into the model.</summary>
+    /// <param name="weights">All weights by canonical name, as <see cref="ModelFolder.Weights"/> has them.</param>
+    /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
+    public void Load(IReadOnlyDictionary<string, TensorView> weights) =>
+        WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
+
+    /// <summary>Lists the weights for a file writer; they are read when it writes.</summary>
+    /// <returns>All weights in the order of the forward pass, in their own type.</returns>
+    public IReadOnlyList<TensorSource> ToSources() => WeightTransfer.ToSources(Weights);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            _rope.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+}
+
+/// <summary>The token embedding: one row for each id, no scale.</summary>
+internal sealed class Embeddings : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "weight")] readonly Parameter _weight; // [vocab, modelDim]
+    readonly long? _paddingId;
+
+    public Embeddings(OpenElmConfig config, ModuleOptions options)
+        : base(nameof(Embeddings))
+    {
+        _paddingId = options.PaddingId;
+        _weight = Parameter(empty(config.VocabSize, config.ModelDim, options.WeightType, torch.device(options.Device)));
+        RegisterComponents();
+    }
+
+    public Parameter Weight => _weight;
+
+    /// <param name="input">[batch, seq] token ids.</param>
+    /// <returns>[batch, seq, modelDim].</returns>
+    public override Tensor forward(Tensor input) => Dispatcher.Embedding(_weight, input, _paddingId);
+}

@@ -1,0 +1,115 @@
+using System.Collections.Immutable;
+using OpenElm.Training;
+using OpenElm.Training.Losses;
+using OpenElm.Training.Optimization;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Verification.Golden;
+
+/// <summary>The training module: logits, losses, gradients and whole trajectories; no samplers.</summary>
+/// <param name="options">Device, kernels and checkpointing; the precision must be single, as the goldens are.</param>
+public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGoldenRuntime
+{
+    readonly ModuleOptions _options = options ?? new ModuleOptions();
+
+    /// <inheritdoc/>
+    public string Name => $"training ({_options.Device})";
+
+    /// <inheritdoc/>
+    public GoldenModelOutput? RunModel(GoldenModel model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using OpenElmModule module = Create(model.Config, model.Weights, model.PaddingId);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor ids = Ids(model.InputIds.Values, model.InputIds.Shape);                       // [batch, seq]
+        Tensor logits;
+        using (no_grad())
+        {
+            logits = module.call(ids);
+        }
+
+        LossResult loss = Loss(module, ids, NextTokens(ids, ignored: -1), -1, model.ZLossFactor);
+        loss.Total.backward();
+        var gradients = module.Weights.ToDictionary(weight => weight.Name, weight => Floats(weight.Value.grad!));
+        Tensor masked = Ids(model.MaskedTargets.Values, model.MaskedTargets.Shape);          // [batch, seq − 1]
+        Tensor padded = cat([masked, full([masked.size(0), 1], model.PaddingId, ScalarType.Int64, masked.device)], 1);
+        LossResult maskedLoss = Loss(module, ids, padded, model.PaddingId, model.ZLossFactor);
+        return new GoldenModelOutput(Floats(logits)) { Losses = Losses(loss), MaskedLosses = Losses(maskedLoss), Gradients = gradients };
+    }
+
+    /// <inheritdoc/>
+    public GoldenTrajectoryOutput? RunTrajectory(GoldenTrajectory training)
+    {
+        ArgumentNullException.ThrowIfNull(training);
+        GoldenTrainingSettings settings = training.Settings;
+        using OpenElmModule module = Create(training.Config, training.InitialWeights, paddingId: null);
+        string[] decaying = [.. module.Weights.Where(weight => weight.Value.dim() >= 2).Select(weight => weight.Name)];
+        if (!settings.Decay.SetEquals(decaying))
+        {
+            throw new OpenElmException($"The golden trajectory decays {string.Join(", ", settings.Decay.Order())}; this build decays {string.Join(", ", decaying.Order())}.");
+        }
+
+        using var optimizer = new AdamW(module.Weights, new AdamWOptions { Beta1 = settings.Beta1, Beta2 = settings.Beta2, Eps = settings.Eps, WeightDecay = settings.WeightDecay });
+        var schedule = new CosineSchedule(settings.MaxLr, settings.MinLr, settings.WarmupIterations, settings.MaxIterations, settings.WarmupInitLr);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor all = Ids(training.InputIds.Values, training.InputIds.Shape);                 // [steps, microBatches, batch, seq]
+        var steps = new List<GoldenStep>();
+        for (long step = 0; step < all.size(0); step++)
+        {
+            using DisposeScope update = NewDisposeScope();
+            (double crossEntropy, double z, long microBatches) = (0, 0, all.size(1));
+            for (long micro = 0; micro < microBatches; micro++)
+            {
+                Tensor ids = all[step, micro];
+                LossResult loss = Loss(module, ids, NextTokens(ids, ignored: -1), -1, settings.ZLossFactor);
+                (loss.Total / microBatches).backward();
+                crossEntropy += loss.CrossEntropy.item<float>() / microBatches;
+                z += loss.ZLoss.item<float>() / microBatches;
+            }
+
+            Tensor norm = GradientClipping.ClipByGlobalNorm(module.Weights, settings.ClipGradNorm);
+            optimizer.LearningRate = schedule.LearningRate(step);
+            optimizer.Step();
+            optimizer.ZeroGrad();
+            steps.Add(new GoldenStep(crossEntropy, z, norm.item<float>(), optimizer.LearningRate));
+        }
+
+        return new GoldenTrajectoryOutput(steps, module.Weights.ToDictionary(weight => weight.Name, weight => Floats(weight.Value)));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+    }
+
+    OpenElmModule Create(Configuration.OpenElmConfig config, ImmutableDictionary<string, GoldenTensor> weights, int? paddingId)
+    {
+        var module = new OpenElmModule(config, _options with { PaddingId = paddingId, Precision = Precision.Fp32 });
+        using var noGrad = no_grad();
+        foreach ((string name, TorchSharp.Modules.Parameter weight) in module.Weights)
+        {
+            using Tensor values = tensor(weights[name].Values, [.. weights[name].Shape]);
+            weight.copy_(values);
+        }
+
+        return module;
+    }
+
+    Tensor Ids(long[] values, ImmutableArray<long> shape) => tensor(values, [.. shape], device: torch.device(_options.Device));
+
+    // The last position has no target.
+    static Tensor NextTokens(Tensor ids, long ignored) =>
+        cat([ids[TensorIndex.Colon, TensorIndex.Slice(1)], full([ids.size(0), 1], ignored, ScalarType.Int64, ids.device)], 1);
+
+    static LossResult Loss(OpenElmModule module, Tensor ids, Tensor targets, long ignored, double zLossFactor) =>
+        new CausalLMLoss(new LossOptions { IgnoreIndex = ignored, ZLossFactor = zLossFactor }).Compute(module, ids, targets);
+
+    static GoldenLosses Losses(LossResult loss) => new(loss.CrossEntropy.item<float>(), loss.ZLoss.item<float>());
+
+    static float[] Floats(Tensor tensor)
+    {
+        using Tensor host = tensor.detach().cpu().contiguous();
+        return host.data<float>().ToArray();
+    }
+}
