@@ -13,7 +13,12 @@ internal static class CommandLine
     static readonly Func<CommandContext, Command>[] Verbs =
     [
         AverageCommand.Create,
+        GenerateCommand.Create,
+        ScoreCommand.Create,
+        PerplexityCommand.Create,
         InfoCommand.Create,
+        VerifyCommand.Create,
+        ConvertCommand.Create,
         CompletionCommand.Create,
     ];
 
