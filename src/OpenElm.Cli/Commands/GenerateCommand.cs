@@ -56,7 +56,7 @@ internal static class GenerateCommand
         });
         return command.WithExamples(
             "openelm generate samples/stories260k --prompt \"Once upon a time\"",
-            "openelm generate MODEL --prompt \"The sea\" --temperature 0.8 --top-p 0.95 --seed 7 --stop \"\\n\\n\"",
+            "openelm generate MODEL --prompt \"The sea\" --temperature 0.8 --top-p 0.95 --seed 7 --stop \"The end\"",
             "openelm generate MODEL --prompt-tokens 1 450 7205 --max-tokens 100 --json");
     }
 

@@ -99,7 +99,9 @@ internal static class VerifyCommand
     }
 
     static (string Error, string Allowed) Worst(GoldenResult result, GoldenMeasure measure) =>
-        result.WorstOf(measure) is { } check ? ($"{check.Error:0.0e+00}", $"{check.Allowance:0.0e+00}") : ("", "");
+        result.WorstOf(measure) is { } check ? ($"{check.Error:0.0e+00}", $"{check.Allowance:0.0e+00}")
+        : result.Checks is [] ? ("", "")
+        : ($"{result.Checks.Max(check => measure == GoldenMeasure.Absolute ? check.MaxAbsoluteError : check.RelativeError):0.0e+00}", ""); // measured, not limited
 
     static string Status(GoldenResult result) => result.Status switch
     {
