@@ -14,7 +14,12 @@ internal static class CommandLine
     [
         PretrainCommand.Create,
         AverageCommand.Create,
+        GenerateCommand.Create,
+        ScoreCommand.Create,
+        PerplexityCommand.Create,
         InfoCommand.Create,
+        VerifyCommand.Create,
+        ConvertCommand.Create,
         CompletionCommand.Create,
     ];
 
