@@ -7,7 +7,7 @@ namespace OpenElm.Data;
 /// record, the tokenizer, the batch size and a position; <see cref="Workers"/>, <see cref="PrefetchBatches"/>
 /// and <see cref="PreparedDir"/> change only how fast it comes.
 /// </summary>
-public sealed record DataConfig
+public sealed record DataConfig : IValidated
 {
     /// <summary>The corpus: its files in this order, once an epoch. There are no mixture weights.</summary>
     public required ImmutableArray<DataSource> Sources { get; init; }
@@ -66,23 +66,10 @@ public sealed record DataConfig
     /// <summary>A folder that <c>openelm data prepare</c> wrote for these files, to read tokens from; null reads the texts.</summary>
     public string? PreparedDir { get; init; }
 
-    /// <summary>Adds a sentence to <paramref name="problems"/> for every value that cannot be.</summary>
-    /// <param name="path">Where this record stands in the user's file, for example <c>data</c>.</param>
-    /// <param name="problems">Receives the problems.</param>
+    /// <inheritdoc/>
     public void Validate(string path, List<string> problems)
     {
-        if (Sources.IsDefaultOrEmpty)
-        {
-            problems.Add($"{path}.sources is empty; name at least one file.");
-        }
-        else
-        {
-            for (int i = 0; i < Sources.Length; i++)
-            {
-                Files.FilePattern.Validate(Sources[i], $"{path}.sources[{i}]", problems);
-            }
-        }
-
+        problems.Require(!Sources.IsDefaultOrEmpty, path, "sources", "is empty; name at least one file.");
         AtLeast(1, SequenceLength, "sequence_length");
         AtLeast(1, Shards, "shards");
         AtLeast(0, MinTokensPerText, "min_tokens_per_text");
@@ -91,36 +78,24 @@ public sealed record DataConfig
         AtLeast(1, DocumentSplitSize, "document_split_size");
         AtLeast(1, Workers, "workers");
         AtLeast(1, PrefetchBatches, "prefetch_batches");
-        Known(Mode, "mode");
-        Known(OnBadRecord, "on_bad_record");
-        if (PreparedDir is { } folder && string.IsNullOrWhiteSpace(folder))
-        {
-            problems.Add($"{path}.prepared_dir is blank; name a folder or leave the key out.");
-        }
+        problems.Require(Enum.IsDefined(Mode), path, "mode", $"is {Mode}; it must be faithful or packing.");
+        problems.Require(Enum.IsDefined(OnBadRecord), path, "on_bad_record", $"is {OnBadRecord}; it must be fail or skip.");
+        problems.Require(PreparedDir is null || !string.IsNullOrWhiteSpace(PreparedDir), path, "prepared_dir", "is blank; name a folder or leave the key out.");
 
-        void AtLeast(int minimum, int value, string key)
-        {
-            if (value < minimum)
-            {
-                problems.Add($"{path}.{key} is {value}; it must be at least {minimum}.");
-            }
-        }
-
-        void Known<T>(T value, string key)
-            where T : struct, Enum
-        {
-            if (!Enum.IsDefined(value))
-            {
-                problems.Add($"{path}.{key} is {value}; it must be one of {string.Join(", ", Enum.GetNames<T>())}.");
-            }
-        }
+        void AtLeast(int minimum, int value, string key) =>
+            problems.Require(value >= minimum, path, key, $"is {value}; it must be at least {minimum}.");
     }
 
-    /// <summary>Refuses a configuration with impossible values, naming all of them.</summary>
+    /// <summary>Refuses a configuration with impossible values, naming all of them; for those that no strict reader has seen.</summary>
     internal DataConfig Checked()
     {
         List<string> problems = [];
         Validate("data", problems);
+        for (int i = 0; !Sources.IsDefault && i < Sources.Length; i++)
+        {
+            Sources[i].Validate($"data.sources.{i}", problems);
+        }
+
         return problems is [] ? this : throw OpenElmException.Of("Invalid data configuration", problems);
     }
 }

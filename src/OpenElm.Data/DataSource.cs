@@ -3,7 +3,7 @@ using System.Collections.Immutable;
 namespace OpenElm.Data;
 
 /// <summary>One line of a corpus: a file, or a numbered family of files, and where a record keeps its text.</summary>
-public sealed record DataSource
+public sealed record DataSource : IValidated
 {
     /// <summary>
     /// File name, relative to the configuration's folder unless rooted. <c>{file_id}</c> (also <c>{file_id:05d}</c>)
@@ -16,4 +16,7 @@ public sealed record DataSource
 
     /// <summary>First file id and the id after the last, <c>[a, b]</c>; <c>[0, 1]</c> is a single file.</summary>
     public ImmutableArray<int> FileIdRange { get; init; } = [0, 1];
+
+    /// <inheritdoc/>
+    public void Validate(string path, List<string> problems) => Files.FilePattern.Validate(this, path, problems);
 }

@@ -11,6 +11,11 @@ public sealed class DataConfigTests
     {
         List<string> problems = [];
         config.Validate("data", problems);
+        for (int i = 0; i < config.Sources.Length; i++)
+        {
+            config.Sources[i].Validate($"data.sources.{i}", problems);
+        }
+
         return problems;
     }
 

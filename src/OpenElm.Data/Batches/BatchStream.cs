@@ -64,7 +64,8 @@ public sealed class BatchStream : IDisposable
         _workers = [.. Enumerable.Range(0, _schedule.Workers).Select(worker => new BatchWorker(context, _schedule, worker, microBatch, _states))];
     }
 
-    static (ImmutableArray<DataFile> Files, OpenTexts Open) Corpus(DataConfig config, string baseDirectory, ITextEncoder encoder, Action<string>? onWarning)
+    /// <summary>The files of a stream and how their texts are had: read, or prepared before.</summary>
+    internal static (ImmutableArray<DataFile> Files, OpenTexts Open) Corpus(DataConfig config, string baseDirectory, ITextEncoder encoder, Action<string>? onWarning)
     {
         if (config.PreparedDir is { } directory)
         {

@@ -12,48 +12,40 @@ internal static class FilePattern
     /// <summary>Adds a sentence for everything wrong with the source, without touching the disk.</summary>
     public static void Validate(DataSource source, string path, List<string> problems)
     {
-        if (string.IsNullOrWhiteSpace(source.FileName))
+        string name = source.FileName;
+        problems.Require(!string.IsNullOrEmpty(source.TextKey), path, "text_key", "is blank; name the key or column that holds the text.");
+        if (string.IsNullOrWhiteSpace(name))
         {
-            problems.Add($"{path}.file_name is blank; name a file.");
+            problems.Require(false, path, "file_name", "is blank; name a file.");
             return;
         }
 
-        if (string.IsNullOrEmpty(source.TextKey))
+        if (name.Contains("://", StringComparison.Ordinal))
         {
-            problems.Add($"{path}.text_key is blank; name the key or column that holds the text.");
-        }
-
-        if (source.FileName.Contains("://", StringComparison.Ordinal))
-        {
-            problems.Add($"{path}.file_name is '{source.FileName}', and only local files can be read; copy the files to a local folder.");
+            problems.Require(false, path, "file_name", $"is '{name}', and only local files can be read; copy the files to a local folder.");
             return;
         }
 
-        string? wrong = TryExpand(source.FileName, 0, out string expanded, out bool numbered);
+        string? wrong = TryExpand(name, 0, out string expanded, out bool numbered);
         if (wrong is not null)
         {
-            problems.Add($"{path}.file_name '{source.FileName}' {wrong}");
+            problems.Require(false, path, "file_name", $"'{name}' {wrong}");
             return;
         }
 
-        if (DocumentFormat.OfFile(expanded) is null)
+        problems.Require(DocumentFormat.OfFile(expanded) is not null, path, "file_name",
+            $"'{name}' has an ending that is not known; supported are {DocumentFormat.Endings}.");
+        if (source.FileIdRange is not { IsDefault: false, Length: 2 })
         {
-            problems.Add($"{path}.file_name '{source.FileName}' has an ending that is not known; supported are {DocumentFormat.Endings}.");
+            problems.Require(false, path, "file_id_range", "must hold two numbers, the first id and the id after the last, as in [0, 3].");
+            return;
         }
 
-        var range = source.FileIdRange;
-        if (range.IsDefault || range.Length != 2)
-        {
-            problems.Add($"{path}.file_id_range must hold two numbers, the first id and the id after the last, as in [0, 3].");
-        }
-        else if (range[0] < 0 || range[1] <= range[0])
-        {
-            problems.Add($"{path}.file_id_range is [{range[0]}, {range[1]}] and names no file; the second number must be above the first, and neither below 0.");
-        }
-        else if (!numbered && range[1] - range[0] != 1)
-        {
-            problems.Add($"{path}.file_name '{source.FileName}' has no {{file_id}}, so file_id_range [{range[0]}, {range[1]}] would read the same file {range[1] - range[0]} times; use [0, 1] or put {{file_id}} into the name.");
-        }
+        (int first, int end) = (source.FileIdRange[0], source.FileIdRange[1]);
+        problems.Require(first >= 0 && end > first, path, "file_id_range",
+            $"is [{first}, {end}] and names no file; the second number must be above the first, and neither below 0.");
+        problems.Require(numbered || end - first <= 1, path, "file_id_range",
+            $"is [{first}, {end}], but '{name}' has no {{file_id}}, so it would read the same file {end - first} times; use [0, 1] or put {{file_id}} into the name.");
     }
 
     /// <summary>The names of a valid source, in the order of their ids.</summary>

@@ -67,7 +67,7 @@ public static class DataPreparation
                 onFile?.Invoke(prepared[file.Index]);
             }
 
-            ForEach(files, config.Workers, PrepareOne, cancel);
+            EachFile.Run(files, config.Workers, PrepareOne, cancel);
             manifest = manifest with { Files = [.. prepared] };
             File.WriteAllText(Path.Combine(partial, PreparedManifest.FileName), manifest.ToJson());
         }, options.Overwrite);
@@ -85,18 +85,5 @@ public static class DataPreparation
         }
 
         return new PreparedFile(file.Name, file.TextKey, file.Length, counters.Documents, counters.BadRecords, writer.Finish());
-    }
-
-    // The first failure is thrown as itself: the user reads one sentence, not an aggregate.
-    static void ForEach(ImmutableArray<DataFile> files, int workers, Action<DataFile> prepare, CancellationToken cancel)
-    {
-        try
-        {
-            Parallel.ForEach(files, new ParallelOptions { MaxDegreeOfParallelism = workers, CancellationToken = cancel }, prepare);
-        }
-        catch (AggregateException e)
-        {
-            throw e.InnerExceptions.OfType<OpenElmException>().FirstOrDefault() is { } problem ? new OpenElmException(problem.Message, problem) : e;
-        }
     }
 }

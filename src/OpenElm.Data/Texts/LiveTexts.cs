@@ -20,6 +20,7 @@ internal sealed class LiveTexts : FileTexts
     readonly DocumentReader? _reader;
     readonly List<int> _tokens = [];
     readonly int _skipGroups;
+    readonly bool _countDropped;
     readonly long _startRecord;
     string? _cleaned;
     int _groupStart;   // where the next group begins in the document; -1 when the document is used up
@@ -36,11 +37,12 @@ internal sealed class LiveTexts : FileTexts
     /// <param name="onWarning">Told about every record that is skipped.</param>
     /// <param name="record">The first record to read.</param>
     /// <param name="group">Texts of that record to pass over without tokenizing them.</param>
+    /// <param name="countDropped">Whether texts that the character filter drops are tokenized just to be counted.</param>
     public LiveTexts(DataFile file, IFileSource source, DataConfig config, ITextEncoder encoder, DataCounters counters,
-        Action<string>? onWarning, long record = 0, int group = 0)
+        Action<string>? onWarning, long record = 0, int group = 0, bool countDropped = false)
     {
         (_file, _config, _encoder, _counters, _onWarning) = (file, config, encoder, counters, onWarning);
-        (_startRecord, _skipGroups) = (record, group);
+        (_startRecord, _skipGroups, _countDropped) = (record, group, countDropped);
         _groupStart = -1;
         try
         {
@@ -96,6 +98,12 @@ internal sealed class LiveTexts : FileTexts
             {
                 _counters.TextsTooShort++;
                 _counters.CharactersTooShort += text.Length;
+                if (_countDropped)
+                {
+                    Tokenize(text);
+                    _counters.TokensDropped += _tokens.Count;
+                }
+
                 continue;
             }
 
