@@ -13,6 +13,7 @@ internal static class CommandLine
     static readonly Func<CommandContext, Command>[] Verbs =
     [
         PretrainCommand.Create,
+        TokenizerCommand.Create,
         AverageCommand.Create,
         GenerateCommand.Create,
         ScoreCommand.Create,
