@@ -13,6 +13,7 @@ internal static class CommandLine
     static readonly Func<CommandContext, Command>[] Verbs =
     [
         AverageCommand.Create,
+        DataCommand.Create,
         InfoCommand.Create,
         CompletionCommand.Create,
     ];
