@@ -12,6 +12,7 @@ internal static class CommandLine
     /// <summary>One line a verb, in the order in which help lists them.</summary>
     static readonly Func<CommandContext, Command>[] Verbs =
     [
+        PretrainCommand.Create,
         AverageCommand.Create,
         DataCommand.Create,
         InfoCommand.Create,

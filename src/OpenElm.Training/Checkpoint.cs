@@ -26,6 +26,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
     {
         (Tensor x, var layer, var rope) = ((Tensor)vars[0], (DecoderLayer)vars[1], (RopeTable)vars[2]);
+        ctx.set_materialize_grads(false);
         ctx.save_for_backward([x]);
         ctx.save_data("layer", layer);
         ctx.save_data("rope", rope);

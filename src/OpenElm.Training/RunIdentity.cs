@@ -1,5 +1,3 @@
-using OpenElm.Data;
-
 namespace OpenElm.Training;
 
 /// <summary>

@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.IO;

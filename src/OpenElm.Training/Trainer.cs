@@ -1,7 +1,8 @@
-using System.Diagnostics;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Data;
+using OpenElm.Training.Losses;
+using OpenElm.Training.Optimization;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -14,6 +15,7 @@ namespace OpenElm.Training;
 public sealed class Trainer : IDisposable
 {
     readonly RunConfig _run;
+    readonly int _padId;
     readonly CosineSchedule _schedule;
     readonly CausalLMLoss _loss;
     readonly AdamW _optimizer;
@@ -36,13 +38,16 @@ public sealed class Trainer : IDisposable
             Device = device,
         });
         Model.Initialize(run.Seed);
-        _schedule = run.Schedule.ToCosine(run.LastIteration);
-        _loss = new CausalLMLoss(padId)
+        _schedule = new CosineSchedule(
+            run.Schedule.MaxLearningRate, run.Schedule.MinLearningRate, run.Schedule.WarmupIterations, run.LastIteration, run.Schedule.WarmupInitLearningRate);
+        _padId = padId;
+        _loss = new CausalLMLoss(new LossOptions
         {
+            IgnoreIndex = padId,
             ZLossFactor = run.Loss.ZLoss,
             LabelSmoothing = run.Loss.LabelSmoothing,
             CountIgnoredInZLoss = run.Loss.CountPaddingInZLoss,
-        };
+        });
         _optimizer = new AdamW(Model.Weights, new AdamWOptions
         {
             Beta1 = run.Optimizer.Beta1,
@@ -50,7 +55,7 @@ public sealed class Trainer : IDisposable
             Eps = run.Optimizer.Epsilon,
             WeightDecay = run.Optimizer.WeightDecay,
         });
-        _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(Model.Weights, run.Trainer.EmaMomentum) : null;
+        _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(_optimizer.MasterWeights(), run.Trainer.EmaMomentum) : null;
     }
 
     /// <summary>The model in training.</summary>
@@ -79,7 +84,7 @@ public sealed class Trainer : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         double learningRate = _schedule.LearningRate(Step);
-        Tensor crossEntropy = zeros(1, device: device(Model.Options.Device)), zLoss = zeros_like(crossEntropy);
+        Tensor crossEntropy = zeros([], device: device(Model.Options.Device)), zLoss = zeros_like(crossEntropy);
         double share = 1.0 / batches.Count;
         foreach (TokenBatch batch in batches)
         {
@@ -91,13 +96,16 @@ public sealed class Trainer : IDisposable
             zLoss.add_(loss.ZLoss, alpha: share);
         }
 
-        Tensor norm = GradientClipping.ClipGlobalNorm(Model.Weights, _run.Trainer.ClipGradNorm);
-        _optimizer.Step(learningRate);
+        double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
+        Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Weights, maxNorm);
+        _optimizer.LearningRate = learningRate;
+        _optimizer.Step();
+        _optimizer.ZeroGrad();
         _ema?.Update();
 
         Step++;
         int positions = batches.Sum(batch => batch.Targets.Length);
-        TokensSeen += batches.Sum(batch => batch.Targets.AsSpan().Length - batch.Targets.AsSpan().Count(_loss.IgnoreIndex));
+        TokensSeen += batches.Sum(batch => batch.Targets.Length - batch.Targets.AsSpan().Count(_padId));
         return new StepResult(Step, learningRate, crossEntropy.MoveToOuterDisposeScope(), zLoss.MoveToOuterDisposeScope(), norm.MoveToOuterDisposeScope(), positions, batches[0].Origin);
     }
 
@@ -108,8 +116,8 @@ public sealed class Trainer : IDisposable
     /// <returns>The checkpoint.</returns>
     public TrainingCheckpoint Save(string folder, ReadOnlyMemory<byte> tokenizer, TrainingState state) => TrainingCheckpoint.Write(
         folder,
-        new ModelContent(Model.Config, _optimizer.MasterWeights()) { Tokenizer = tokenizer, MaxShardBytes = _run.Checkpoints.MaxShardBytes },
-        _optimizer.ToSources(),
+        new ModelContent(Model.Config, [.. _optimizer.MasterWeights().Select(weight => WeightTransfer.ToSource(weight.Name, weight.Tensor))]) { Tokenizer = tokenizer, MaxShardBytes = _run.Checkpoints.MaxShardBytes },
+        _optimizer.ExportState(),
         _ema?.ToSources(),
         state with { Step = Step, TokensSeen = TokensSeen },
         StrictYaml.Write(_run));
@@ -127,7 +135,7 @@ public sealed class Trainer : IDisposable
 
         Model.Load(folder.Weights);
         using SafetensorsFile optimizer = SafetensorsFile.Open(checkpoint.OptimizerFile);
-        _optimizer.Load(folder.Weights, optimizer.Tensors);
+        _optimizer.ImportState(optimizer.Tensors);
         if (_ema is not null)
         {
             using SafetensorsFile ema = SafetensorsFile.Open(checkpoint.EmaFile);
@@ -155,8 +163,8 @@ public sealed class Trainer : IDisposable
 /// <summary>What one update measured, on the device: reading a number waits for the device.</summary>
 /// <param name="Step">Updates made.</param>
 /// <param name="LearningRate">The learning rate of the update.</param>
-/// <param name="CrossEntropy">[1]: mean over the micro-batches, in nats a token.</param>
-/// <param name="ZLoss">[1]: the z-loss, likewise.</param>
+/// <param name="CrossEntropy">[]: mean over the micro-batches, in nats a token.</param>
+/// <param name="ZLoss">[]: the z-loss, likewise.</param>
 /// <param name="GradientNorm">[]: global L2 norm before clipping.</param>
 /// <param name="Positions">Token positions computed, padding included.</param>
 /// <param name="Origin">Where the update's first text lies.</param>

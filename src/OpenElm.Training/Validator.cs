@@ -1,4 +1,6 @@
 using OpenElm.Data;
+using OpenElm.Training.Losses;
+using OpenElm.Training.Reporting;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -15,6 +17,12 @@ public readonly record struct ValidationResult(double Loss, long Tokens, long By
 
     /// <summary>Bits that the model needs for a byte of text; comparable across tokenizers.</summary>
     public double BitsPerByte => Loss * Tokens / Bytes / Math.Log(2);
+
+    /// <summary>The result as observers see it.</summary>
+    /// <param name="step">After which update.</param>
+    /// <param name="duration">How long it took.</param>
+    /// <returns>The event.</returns>
+    internal ValidationMetrics At(long step, TimeSpan duration) => new() { Step = step, Loss = Loss, BitsPerByte = BitsPerByte, Tokens = Tokens, Duration = duration };
 }
 
 /// <summary>Scores held-out text: the same batches every time, weighted by token.</summary>
@@ -25,13 +33,12 @@ internal sealed class Validator(HeldOutText text, int maxBatches, int padId)
     /// <param name="cancel">Ends it early.</param>
     public ValidationResult Run(OpenElmModule model, CancellationToken cancel)
     {
-        var loss = new CausalLMLoss(padId);
+        var loss = new CausalLMLoss(new LossOptions { IgnoreIndex = padId, ZLossFactor = 0 });
         double sum = 0;
         (long tokens, long bytes) = (0, 0);
         using var noGrad = no_grad();
-        foreach (HeldOutBatch batch in Batches())
+        foreach (HeldOutBatch batch in Batches(cancel))
         {
-            cancel.ThrowIfCancellationRequested();
             using DisposeScope scope = NewDisposeScope();
             (Tensor inputs, Tensor targets) = BatchTensors.Of(batch.Batch, model.Options.Device);
             sum += loss.Compute(model, inputs, targets).CrossEntropy.item<float>() * batch.Tokens;
@@ -43,5 +50,5 @@ internal sealed class Validator(HeldOutText text, int maxBatches, int padId)
     }
 
     /// <summary>The batches that count.</summary>
-    public IEnumerable<HeldOutBatch> Batches() => maxBatches == 0 ? text.Batches() : text.Batches().Take(maxBatches);
+    public IEnumerable<HeldOutBatch> Batches(CancellationToken cancel) => maxBatches == 0 ? text.Read(cancel) : text.Read(cancel).Take(maxBatches);
 }

@@ -38,6 +38,34 @@ public sealed record RunFolder(string Path)
     /// <returns>For example <c>checkpoints/step-00005000</c>.</returns>
     public string CheckpointFolder(long step) => System.IO.Path.Combine(CheckpointsFolder, $"{StepPrefix}{step:d8}");
 
+    /// <summary>Makes room for a new run: deletes what an earlier one wrote, if that was asked for.</summary>
+    /// <param name="overwrite">Whether an earlier run may go.</param>
+    /// <exception cref="OpenElmException">There is an earlier run, and it may not go.</exception>
+    public void MakeRoom(bool overwrite)
+    {
+        Directory.CreateDirectory(Path);
+        if (!File.Exists(ConfigFile) && !Directory.Exists(CheckpointsFolder))
+        {
+            return;
+        }
+
+        if (!overwrite)
+        {
+            throw new OpenElmException($"{Path} holds a run already; go on with --resume auto, replace it with --overwrite, or write elsewhere with --set output=FOLDER.");
+        }
+
+        // Only what a run writes: a folder named by mistake loses nothing else.
+        foreach (string folder in new[] { CheckpointsFolder, AverageFolder, EmaFolder, TensorBoardFolder }.Where(Directory.Exists))
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
+        foreach (string file in new[] { ConfigFile, TokenizerFile, MetricsFile, ReportFile })
+        {
+            File.Delete(file);
+        }
+    }
+
     /// <summary>The finished checkpoints, oldest first.</summary>
     /// <returns>Updates made, and the checkpoint.</returns>
     public IReadOnlyList<(long Step, TrainingCheckpoint Checkpoint)> Checkpoints() => !Directory.Exists(CheckpointsFolder)

@@ -73,6 +73,9 @@ public sealed record ValidationConfig : IValidated
     /// <summary>Stop after this many batches; 0 takes the whole text.</summary>
     public int MaxBatches { get; init; }
 
+    /// <summary>At the end, compare with a bigram model of the training text; only for corpora that fit into memory.</summary>
+    public bool BigramBaseline { get; init; }
+
     /// <inheritdoc/>
     public void Validate(string path, List<string> problems)
     {
@@ -196,7 +199,7 @@ public sealed record TrainerConfig : IValidated
         problems.Require(MicroBatch >= 1, path, "micro_batch", $"is {MicroBatch}; it must be at least 1.");
         problems.Require(Accumulation >= 1, path, "accumulation", $"is {Accumulation}; it must be at least 1.");
         problems.Require(ClipGradNorm >= 0, path, "clip_grad_norm", $"is {ClipGradNorm}; it must be 0 (no clipping) or more.");
-        problems.Require(EmaMomentum is >= 0 and < 1, path, "ema_momentum", $"is {EmaMomentum}; it must be in [0, 1).");
+        problems.Require(EmaMomentum is >= 0 and <= 1, path, "ema_momentum", $"is {EmaMomentum}; it must be 0 (none) or in (0, 1].");
         problems.Require(LogEvery >= 1, path, "log_every", $"is {LogEvery}; it must be at least 1.");
     }
 }

@@ -26,6 +26,7 @@ internal sealed class HeadLoss : autograd.MultiTensorFunction<HeadLoss>
     {
         (Tensor hidden, Tensor head, Tensor targets) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
         (var loss, var options) = ((LossOptions)vars[3], (ModuleOptions)vars[4]);
+        ctx.set_materialize_grads(false); // the zeros TorchSharp would make belong to a scope that has ended by then
         bool wantsGradients = hidden.requires_grad || head.requires_grad;
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();

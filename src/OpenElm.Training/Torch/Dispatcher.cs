@@ -17,11 +17,6 @@ internal static unsafe class Dispatcher
     /// <summary>The loaded library's version.</summary>
     public static ulong AbiVersion => NativeInterface.AbiVersion();
 
-    /// <summary>Answers this assembly's imports with the library that was really loaded.</summary>
-    /// <param name="torchCpu">Its handle.</param>
-    public static void Resolve(nint torchCpu) =>
-        NativeLibrary.SetDllImportResolver(typeof(Dispatcher).Assembly, (name, _, _) => name == NativeNames.TorchCpu ? torchCpu : 0);
-
     /// <summary>Scaled-dot-product attention with grouped heads and without an expanded copy of keys and values.</summary>
     /// <param name="q">[batch, queryHeads, seq, headDim].</param>
     /// <param name="k">[batch, kvHeads, seq, headDim].</param>

@@ -1,4 +1,4 @@
-using System.Reflection;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using TorchSharp;
@@ -47,8 +47,7 @@ public static partial class TorchLibrary
     /// <returns>The description.</returns>
     public static TorchDescription Describe()
     {
-        EnsureLoaded();
-        Loaded loaded = _loaded!;
+        Loaded loaded = LoadedLibraries;
         ulong version = Dispatcher.AbiVersion;
         bool cuda = torch.cuda.is_available();
         return new TorchDescription(loaded.Folder, $"{version >> 56}.{(version >> 48) & 0xff}", loaded.ShimPath, loaded.ShimPatched,
@@ -79,10 +78,7 @@ public static partial class TorchLibrary
         }
 
         (nint shimHandle, string shimPath) = LoadShim(shim);
-        UseInTorchSharp(shimHandle);
-        nint torchCpu = handles[NativeNames.TorchCpu];
-        Dispatcher.Resolve(torchCpu);
-        return new Loaded(torchFolder, requested, torchCpu, shimHandle, shimPath, shimPath != shim);
+        return new Loaded(torchFolder, requested, handles[NativeNames.TorchCpu], shimHandle, shimPath, shimPath != shim);
     }
 
     static string FindTorch(string? requested)
@@ -142,15 +138,23 @@ public static partial class TorchLibrary
         $"The native library {path} does not load. The system's loader says: {e.Message.Trim()}\n" +
         $"Install what it misses, or set {TorchOptions.FolderVariable} to the lib folder of a libtorch or PyTorch that runs on this machine.", e);
 
-    // TorchSharp loads by plain name, which could find a second libtorch beside the program. It is told that its libraries
-    // are there, and each of its imports is answered with the loaded one.
-    static void UseInTorchSharp(nint shim)
+    // Each import of TorchSharp and of ours is answered with the loaded library. This must stand before the first import,
+    // which may come from any code that uses this assembly; nothing is loaded until then.
+#pragma warning disable CA2255 // "not in libraries": there is no other place to hook in before TorchSharp's first import
+    [ModuleInitializer]
+#pragma warning restore CA2255
+    internal static void AnswerImports()
     {
-        Assembly torchSharp = typeof(torch).Assembly;
-        NativeLibrary.SetDllImportResolver(torchSharp, (name, _, _) => name == NativeNames.Shim ? shim : 0);
-        foreach (string flag in new[] { "nativeBackendLoaded", "nativeBackendCudaLoaded" })
+        NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => name == NativeNames.Shim ? LoadedLibraries.Shim : 0);
+        NativeLibrary.SetDllImportResolver(typeof(TorchLibrary).Assembly, (name, _, _) => name == NativeNames.TorchCpu ? LoadedLibraries.TorchCpu : 0);
+    }
+
+    static Loaded LoadedLibraries
+    {
+        get
         {
-            typeof(torch).GetField(flag, BindingFlags.NonPublic | BindingFlags.Static)?.SetValue(null, true);
+            EnsureLoaded();
+            return _loaded!;
         }
     }
 

@@ -15,8 +15,8 @@ public static class GoldenAllowances
     /// <summary>Losses and gradient norms of a trajectory, relative: differences grow with each update.</summary>
     public const double Trajectory = 1e-4;
 
-    /// <summary>Learning rates of a trajectory, absolute: they are rounded to eight decimals.</summary>
-    public const double LearningRates = 1e-12;
+    /// <summary>Learning rates of a trajectory, absolute: the schedule rounds to eight decimals, the file holds them unrounded.</summary>
+    public const double LearningRates = 0.5e-8 + 1e-12;
 
     /// <summary>Weights after a trajectory, absolute.</summary>
     public const double FinalWeights = 1e-5;

@@ -49,4 +49,26 @@ public static class FloatEncoding
         uint bits = BitConverter.SingleToUInt32Bits(value);
         return float.IsNaN(value) ? (ushort)((bits >> 16) | 0x40) : (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
     }
+
+    /// <summary>Refuses numbers that a type cannot hold: rounded, they would be infinite.</summary>
+    /// <param name="values">The numbers.</param>
+    /// <param name="dtype">F32, BF16 or F16.</param>
+    /// <param name="name">The tensor, for the message.</param>
+    /// <exception cref="OpenElmException">A finite number is too large.</exception>
+    public static void RequireRange(ReadOnlySpan<float> values, DType dtype, string name)
+    {
+        float limit = dtype switch
+        {
+            DType.F16 => 65520, // halfway between the largest half and the next power of two: rounds to infinity
+            DType.BF16 => BitConverter.UInt32BitsToSingle(0x7F7F8000),
+            _ => float.PositiveInfinity,
+        };
+        foreach (float value in values)
+        {
+            if (float.IsFinite(value) && Math.Abs(value) >= limit)
+            {
+                throw new OpenElmException($"{name} holds {value}, which is too large for {dtype}; choose BF16 or F32.");
+            }
+        }
+    }
 }

@@ -183,7 +183,7 @@ internal sealed class MergeLearner
         (string rightText, int rightLength) = _symbols[(int)(uint)key];
         if (leftLength + rightLength <= _maxLength)
         {
-            _queue.Enqueue(key, new Priority(count, leftLength + rightLength, leftText + rightText));
+            _queue.Enqueue(key, new Priority(count, leftLength + rightLength, leftText + rightText, key));
         }
     }
 
@@ -193,13 +193,14 @@ internal sealed class MergeLearner
         public readonly List<int> Words = [];
     }
 
-    readonly record struct Priority(long Count, int Length, string Text) : IComparable<Priority>
+    readonly record struct Priority(long Count, int Length, string Text, ulong Key) : IComparable<Priority>
     {
         public int CompareTo(Priority other)
         {
             int order = other.Count.CompareTo(Count);
             order = order != 0 ? order : Length.CompareTo(other.Length);
-            return order != 0 ? order : string.CompareOrdinal(Text, other.Text);
+            order = order != 0 ? order : string.CompareOrdinal(Text, other.Text);
+            return order != 0 ? order : Key.CompareTo(other.Key); // the same piece from two pairs: the older pair
         }
     }
 }

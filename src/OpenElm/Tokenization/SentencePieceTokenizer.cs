@@ -27,6 +27,8 @@ public sealed class SentencePieceTokenizer
     /// <summary>The model file, byte by byte.</summary>
     public ReadOnlyMemory<byte> ModelBytes => _file;
 
+    internal SentencePieceModel Model => _model;
+
     /// <summary>Number of pieces; ids are below it.</summary>
     public int PieceCount => _model.Pieces.Length;
 
