@@ -21,8 +21,10 @@ internal sealed class RunArguments
 
     public RunConfig Read(ParseResult parsed) => StrictYaml.Read<RunConfig>(parsed.GetRequiredValue(Config), parsed.GetValue(Set));
 
-    /// <summary>The tokenizer that a training run would use: given, named, in the run's folder, or trained now.</summary>
-    /// <param name="save">Whether a tokenizer trained now is put where the run will look for it.</param>
+    /// <summary>
+    /// The tokenizer that a training run would use: given, named, in the run's folder, or trained now and, if
+    /// <paramref name="save"/> says so, put where the run will look for it.
+    /// </summary>
     public SentencePieceTokenizer FindTokenizer(ParseResult parsed, RunConfig run, CommandContext context, bool save)
     {
         string inRun = new RunFolder(run.Output).TokenizerFile;
