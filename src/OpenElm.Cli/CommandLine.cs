@@ -14,6 +14,7 @@ internal static class CommandLine
     [
         PretrainCommand.Create,
         TokenizerCommand.Create,
+        DataCommand.Create,
         AverageCommand.Create,
         GenerateCommand.Create,
         ScoreCommand.Create,
