@@ -13,6 +13,8 @@ internal static class CommandLine
     static readonly Func<CommandContext, Command>[] Verbs =
     [
         PretrainCommand.Create,
+        TokenizerCommand.Create,
+        DataCommand.Create,
         AverageCommand.Create,
         GenerateCommand.Create,
         ScoreCommand.Create,
