@@ -14,8 +14,14 @@ internal static class CommandLine
     [
         PretrainCommand.Create,
         TokenizerCommand.Create,
+        DataCommand.Create,
         AverageCommand.Create,
+        GenerateCommand.Create,
+        ScoreCommand.Create,
+        PerplexityCommand.Create,
         InfoCommand.Create,
+        VerifyCommand.Create,
+        ConvertCommand.Create,
         CompletionCommand.Create,
     ];
 

@@ -26,29 +26,15 @@ public sealed class CorpusTexts
     /// <exception cref="OpenElmException">A file or record cannot be read, and bad ones are not to be skipped.</exception>
     public IEnumerable<string> Read(CancellationToken cancel = default)
     {
+        var counters = new DataCounters();
         foreach (DataFile file in _files)
         {
-            using DocumentReader reader = DocumentFormat.Open(file, LocalFiles.Instance);
-            while (TryRead(reader))
+            using var documents = new FileDocuments(file, LocalFiles.Instance, _config.OnBadRecord, counters, _onWarning);
+            while (documents.Read())
             {
                 cancel.ThrowIfCancellationRequested();
-                string text = reader.Text.ToString();
+                string text = documents.Text.ToString();
                 yield return _config.CleanUp ? TextCleanup.FixText(text) : text;
-            }
-        }
-    }
-
-    bool TryRead(DocumentReader reader)
-    {
-        while (true)
-        {
-            try
-            {
-                return reader.Read();
-            }
-            catch (OpenElmException e) when (_config.OnBadRecord == BadRecordPolicy.Skip)
-            {
-                _onWarning?.Invoke(e.Message);
             }
         }
     }

@@ -14,19 +14,16 @@ internal sealed class LiveTexts : FileTexts
 
     readonly DataConfig _config;
     readonly ITextEncoder _encoder;
-    readonly DataFile _file;
     readonly DataCounters _counters;
-    readonly Action<string>? _onWarning;
-    readonly DocumentReader? _reader;
+    readonly FileDocuments _documents;
     readonly List<int> _tokens = [];
     readonly int _skipGroups;
     readonly bool _countDropped;
     readonly long _startRecord;
     string? _cleaned;
-    int _groupStart;   // where the next group begins in the document; -1 when the document is used up
+    int _groupStart = -1;   // where the next group begins in the document; -1 when the document is used up
     int _group = -1;
     (int Start, int Length) _span;
-    long _records;
 
     /// <summary>Opens a file.</summary>
     /// <param name="file">The file.</param>
@@ -41,20 +38,12 @@ internal sealed class LiveTexts : FileTexts
     public LiveTexts(DataFile file, IFileSource source, DataConfig config, ITextEncoder encoder, DataCounters counters,
         Action<string>? onWarning, long record = 0, int group = 0, bool countDropped = false)
     {
-        (_file, _config, _encoder, _counters, _onWarning) = (file, config, encoder, counters, onWarning);
+        (_config, _encoder, _counters) = (config, encoder, counters);
         (_startRecord, _skipGroups, _countDropped) = (record, group, countDropped);
-        _groupStart = -1;
-        try
-        {
-            _reader = DocumentFormat.Open(file, source);
-            _reader.SkipTo(record);
-        }
-        catch (OpenElmException e) when (Skips(e))
-        {
-        }
+        _documents = new FileDocuments(file, source, config.OnBadRecord, counters, onWarning, record);
     }
 
-    public override long Record => _reader!.Record;
+    public override long Record => _documents.Record;
 
     public override int Group => _group;
 
@@ -70,15 +59,10 @@ internal sealed class LiveTexts : FileTexts
     public override int TokenCount => _tokens.Count;
 
     /// <summary>The current text as it was tokenized, after clean-up.</summary>
-    public ReadOnlySpan<char> Text => _cleaned ?? _reader!.Text.Slice(_span.Start, _span.Length);
+    public ReadOnlySpan<char> Text => _cleaned ?? _documents.Text.Slice(_span.Start, _span.Length);
 
     public override bool Read()
     {
-        if (_reader is null)
-        {
-            return false;
-        }
-
         while (true)
         {
             if (_groupStart < 0 && !ReadDocument())
@@ -87,13 +71,13 @@ internal sealed class LiveTexts : FileTexts
             }
 
             NextGroup();
-            if (_reader.Record == _startRecord && _group < _skipGroups)
+            if (_documents.Record == _startRecord && _group < _skipGroups)
             {
                 continue;
             }
 
             _counters.Texts++;
-            ReadOnlySpan<char> text = _reader.Text.Slice(_span.Start, _span.Length);
+            ReadOnlySpan<char> text = _documents.Text.Slice(_span.Start, _span.Length);
             if (!CharacterFilter.Passes(text, _config.MinCharactersPerText))
             {
                 _counters.TextsTooShort++;
@@ -121,42 +105,25 @@ internal sealed class LiveTexts : FileTexts
 
     bool ReadDocument()
     {
-        while (true)
+        if (!_documents.Read())
         {
-            try
-            {
-                if (!_reader!.Read())
-                {
-                    if (_records == 0 && _startRecord == 0)
-                    {
-                        throw new OpenElmException($"{_file.Path} holds no documents; give it some or take it out of data.sources.");
-                    }
-
-                    return false;
-                }
-            }
-            catch (OpenElmException e) when (Skips(e))
-            {
-                _records++;
-                continue;
-            }
-
-            _records++;
-            _groupStart = 0;
-            _group = -1;
-            if (_reader.Record != _startRecord || _skipGroups == 0)
-            {
-                _counters.Documents++;
-                _counters.Characters += _reader.Text.Length;
-            }
-
-            return true;
+            return false;
         }
+
+        _groupStart = 0;
+        _group = -1;
+        if (_documents.Record != _startRecord || _skipGroups == 0)
+        {
+            _counters.Documents++;
+            _counters.Characters += _documents.Text.Length;
+        }
+
+        return true;
     }
 
     void NextGroup()
     {
-        ReadOnlySpan<char> rest = _reader!.Text[_groupStart..];
+        ReadOnlySpan<char> rest = _documents.Text[_groupStart..];
         _group++;
         int length = rest.Length;
         if (_config.Mode == DataMode.Faithful)
@@ -191,17 +158,5 @@ internal sealed class LiveTexts : FileTexts
         }
     }
 
-    bool Skips(OpenElmException problem)
-    {
-        if (_config.OnBadRecord == BadRecordPolicy.Fail)
-        {
-            return false;
-        }
-
-        _counters.BadRecords++;
-        _onWarning?.Invoke($"Skipped: {problem.Message}");
-        return true;
-    }
-
-    public override void Dispose() => _reader?.Dispose();
+    public override void Dispose() => _documents.Dispose();
 }
