@@ -13,9 +13,15 @@ internal static class CommandLine
     static readonly Func<CommandContext, Command>[] Verbs =
     [
         PretrainCommand.Create,
-        AverageCommand.Create,
+        TokenizerCommand.Create,
         DataCommand.Create,
+        AverageCommand.Create,
+        GenerateCommand.Create,
+        ScoreCommand.Create,
+        PerplexityCommand.Create,
         InfoCommand.Create,
+        VerifyCommand.Create,
+        ConvertCommand.Create,
         CompletionCommand.Create,
     ];
 

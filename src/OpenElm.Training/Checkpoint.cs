@@ -1,3 +1,4 @@
+using OpenElm.Training.Kernels.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -45,6 +46,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
             y.backward([grad_output]);
         }
 
-        return [x.grad!.MoveToOuterDisposeScope(), null!, null!];
+        grad_output.Dispose();
+        return BackwardResults.Return(x.grad!, null, null);
     }
 }

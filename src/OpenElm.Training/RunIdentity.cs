@@ -1,3 +1,5 @@
+using OpenElm.Data;
+
 namespace OpenElm.Training;
 
 /// <summary>
@@ -7,12 +9,14 @@ namespace OpenElm.Training;
 internal static class RunIdentity
 {
     /// <summary>The decisive part of a configuration.</summary>
-    public static string Of(RunConfig run) => StrictYaml.Write(new
+    public static string Of(RunConfig run) => StrictYaml.Write(run with
     {
-        run.Seed,
-        run.Model,
-        run.Loss,
-        run.Optimizer,
+        Output = "any",
+        Tokenizer = new TokenizerConfig(),
+        Data = new DataConfig { Sources = [], SequenceLength = run.Data.SequenceLength },
+        Validation = null,
+        Checkpoints = new CheckpointConfig(),
+        Samples = null,
         Schedule = run.Schedule with { MaxIterations = run.LastIteration },
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
     });

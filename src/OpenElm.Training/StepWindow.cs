@@ -27,7 +27,7 @@ internal sealed class StepWindow(bool readEveryStep) : IDisposable
         _zLoss = Sum(_zLoss, result.ZLoss);
         Positions += result.Positions;
         _updates++;
-        return readEveryStep && !float.IsFinite((result.CrossEntropy + result.ZLoss).item<float>());
+        return readEveryStep && !(float.IsFinite(result.CrossEntropy.item<float>()) && float.IsFinite(result.ZLoss.item<float>()));
     }
 
     /// <summary>Reads the means since the last reading and starts anew.</summary>

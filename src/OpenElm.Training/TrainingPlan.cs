@@ -81,7 +81,7 @@ public sealed record TrainingPlan
             GradientBytes = parameters * weightBytes,
             OptimizerBytes = optimizer,
             ActivationBytes = tokens * ActivationBytesPerToken(config, trainer),
-            LossBytes = Math.Min(tokens, LossRowsAtOnce) * config.VocabSize * 4L,
+            LossBytes = TrainingMemory.LogitBytes(config, tokens),
             CheckpointBytes = (4 * parameters) + (8 * parameters) + (trainer.EmaMomentum > 0 ? 4 * parameters : 0),
             TokensPerStep = tokens * trainer.Accumulation,
             Tokens = tokens * trainer.Accumulation * trainer.Steps,
@@ -89,24 +89,9 @@ public sealed record TrainingPlan
         };
     }
 
-    /// <summary>Rows of logits that the loss computes at one time.</summary>
-    internal const int LossRowsAtOnce = 1024;
-
-    // Kept for the backward pass of a layer: its input and the input of the feed-forward part (residual stream), both norms'
-    // outputs, the fused projection, rotated queries and keys, the attention's output, and the feed-forward's two inner tensors.
-    static long ActivationBytesPerToken(OpenElmConfig config, TrainerConfig trainer)
-    {
-        int residual = trainer.Precision == Precision.Bf16 ? 2 : 4;
-        int product = trainer.Precision == Precision.Fp32 ? 4 : 2;
-        long ends = (long)config.ModelDim * 3 * residual;
-        var layers = config.Layers.Select(layer =>
-        {
-            long query = (long)layer.QueryHeads * config.HeadDim, kv = (long)layer.KvHeads * config.HeadDim;
-            long inner = (config.FfnWithGlu ? 3L : 2L) * layer.FfnDim;
-            return (2L * config.ModelDim * residual) + (product * ((2L * config.ModelDim) + (query + (2 * kv)) + (query + kv) + query + inner));
-        }).ToArray();
-        return trainer.ActivationCheckpointing
-            ? ends + ((long)config.ModelDim * residual * layers.Length) + layers.Max()
-            : ends + layers.Sum();
-    }
+    static long ActivationBytesPerToken(OpenElmConfig config, TrainerConfig trainer) => TrainingMemory.ActivationBytesPerToken(
+        config,
+        residualBytes: trainer.Precision == Precision.Bf16 ? 2 : 4,
+        productBytes: trainer.Precision == Precision.Fp32 ? 4 : 2,
+        trainer.ActivationCheckpointing);
 }

@@ -1,6 +1,9 @@
 using System.Text.Json;
+using OpenElm.Checkpoints;
+using OpenElm.Inference.Generation;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Scoring;
+using OpenElm.Tokenization;
 
 namespace OpenElm.Inference.Tests;
 
@@ -54,5 +57,41 @@ public sealed class StoriesTests
         Assert.All(expected.Zip(score.LogProbabilities), pair => Assert.Equal(pair.First, pair.Second, 1e-5)); // golden.json: six decimals
         Assert.True(score.IsGreedy);
         Assert.Equal(expected.Sum(), score.Sum, 31 * 1e-5);
+    }
+
+    [Fact]
+    public void The_bundled_folder_writes_the_known_story()
+    {
+        using TextModel model = TextModel.Open(TestModels.StoriesFolder);
+        GenerationRun run = new Generator(model).Start("", new GenerationOptions { MaxTokens = 200 });
+        Assert.Equal(Golden.GetProperty("expected_text").GetString(), string.Concat(run.Text()));
+        Assert.Equal(GreedyIds[1..], run.Output.ToArray());
+        Assert.Equal(1, run.Prompt.Length);
+    }
+
+    [Fact]
+    public void The_bundled_text_scores_as_its_tokens()
+    {
+        using TextModel model = TextModel.Open(TestModels.StoriesFolder);
+        var scorer = new Scorer(model.Model, model.Tokenizer);
+        string text = Golden.GetProperty("expected_text").GetString()!;
+        Assert.Equal(GreedyIds[1..], model.Tokenizer!.Encode(text));
+        Assert.Equal(scorer.ScoreTokens(GreedyIds).Sum, scorer.ScoreText(text).Sum, 1e-9);
+        Assert.Equal(Math.Exp(-scorer.ScoreText(text).Sum / 200), new PerplexityMeter(model.Model, model.Tokenizer).MeasureText(text).PerToken, 1e-9);
+    }
+
+    [Fact]
+    public void The_bundled_folder_is_what_the_import_writes()
+    {
+        using var folder = new TemporaryFolder();
+        ModelContent content = Llama2cCheckpoint.Read(Path.Combine(TestModels.StoriesFolder, "stories260K.bin"));
+        ModelFolderWriter.Write(folder["stories"], content with
+        {
+            Tokenizer = Llama2cTokenizer.Read(Path.Combine(TestModels.StoriesFolder, "tok512.bin"), 512).ModelBytes,
+        });
+        foreach (string file in Directory.EnumerateFiles(folder["stories"]))
+        {
+            Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(Path.Combine(TestModels.StoriesFolder, Path.GetFileName(file))));
+        }
     }
 }

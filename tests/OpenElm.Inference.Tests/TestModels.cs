@@ -6,7 +6,7 @@ namespace OpenElm.Inference.Tests;
 /// <summary>Small models with random weights, and the trained stories260K.</summary>
 internal static class TestModels
 {
-    /// <summary>Four layers of different widths, grouped queries, head size no multiple of a vector.</summary>
+    /// <summary>Four layers of different widths, grouped queries; neither head size nor feed-forward widths are multiples of a vector.</summary>
     public static OpenElmConfig Layerwise { get; } = new OpenElmConfig
     {
         VocabSize = 131,
@@ -18,7 +18,7 @@ internal static class TestModels
         QueryHeadsPerKvHead = 2,
         QkvMultipliers = (0.5, 1.0),
         FfnMultipliers = (0.5, 4.0),
-        FfnDimDivisor = 20,
+        FfnDimDivisor = 11,
         NormalizeQkProjections = true,
         ShareInputOutputLayers = true,
     };

@@ -41,7 +41,11 @@ internal static class TokenizerRuns
     }
 
     // On '\n' only, as spm_encode does.
-    static string[] Lines(string text) => File.ReadAllText(text).Split('\n');
+    static string[] Lines(string text)
+    {
+        string[] lines = File.ReadAllText(text).Split('\n');
+        return lines is [.., ""] ? lines[..^1] : lines;
+    }
 
     static void Ours(string model, string text, string passes, TokenizerOptions? options)
     {

@@ -1,4 +1,6 @@
+using OpenElm.Training.Kernels.Fused;
 using OpenElm.Training.Losses;
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -32,32 +34,31 @@ internal sealed class HeadLoss : autograd.MultiTensorFunction<HeadLoss>
         using var noGrad = no_grad();
 
         (long tokens, long vocab) = (hidden.size(0), head.size(0));
-        long rows = loss.ChunkRows > 0 ? loss.ChunkRows : Math.Clamp(ChunkBytes / (vocab * sizeof(float)), 16, tokens);
-        Tensor products = hidden.to_type(options.ProductType);
-        Tensor weight = head.to_type(options.ProductType);
-        Tensor valid = targets.ne(loss.IgnoreIndex);
-        Tensor count = valid.sum().to_type(ScalarType.Float32);
-        Tensor crossEntropy = zeros([], ScalarType.Float32, hidden.device);
-        Tensor z = zeros([], ScalarType.Float32, hidden.device);
+        long rows = Math.Min(tokens, loss.ChunkRows > 0 ? loss.ChunkRows : Math.Max(16, ChunkBytes / (vocab * options.ProductType.ElementSize())));
+        Tensor products = hidden.to_type(options.ProductType);                                // [tokens, modelDim]
+        Tensor weight = head.to_type(options.ProductType);                                    // [vocab, modelDim]
+        Tensor buffer = empty([rows, vocab], options.ProductType, hidden.device);
+        LossRows sums = options.UsesFusedKernels
+            ? new FusedLossRows(targets, loss, wantsGradients)
+            : new ReferenceLossRows(targets, loss, wantsGradients);
         Tensor? hiddenGrad = wantsGradients ? empty_like(products) : null;
         Tensor? headGrad = wantsGradients ? zeros(vocab, head.size(1), ScalarType.Float32, head.device) : null;
         for (long begin = 0; begin < tokens; begin += rows)
         {
             using DisposeScope chunk = NewDisposeScope();
-            var range = TensorIndex.Slice(begin, Math.Min(tokens, begin + rows));
-            Tensor h = products[range];                                                       // [rows, modelDim]
-            Tensor logits = matmul(h, weight.t()).to_type(ScalarType.Float32);                // [rows, vocab]
-            Rows(logits, targets[range], valid[range], count, loss, crossEntropy, z, wantsGradients);
+            long end = Math.Min(tokens, begin + rows);
+            var range = TensorIndex.Slice(begin, end);
+            Tensor h = products[range], logits = buffer[TensorIndex.Slice(0, end - begin)];
+            Dispatcher.MatMul(h, weight.t(), logits);                                         // [rows, vocab]
+            sums.Add(logits, begin);
             if (wantsGradients)
             {
-                Tensor gradient = logits.to_type(options.ProductType);
-                hiddenGrad![range].copy_(matmul(gradient, weight));
-                headGrad!.add_(matmul(gradient.t(), h));
+                Dispatcher.MatMul(logits, weight, hiddenGrad![range]);
+                AddProduct(headGrad!, logits.t(), h);
             }
         }
 
-        crossEntropy.div_(count);
-        z.mul_(loss.ZLossFactor).div_(count);
+        (Tensor crossEntropy, Tensor z, Tensor count) = sums.Means();
         if (wantsGradients)
         {
             ctx.save_for_backward([hiddenGrad!.to_type(hidden.dtype).DetachFromDisposeScope(), headGrad!.to_type(head.dtype).DetachFromDisposeScope()]);
@@ -70,34 +71,22 @@ internal sealed class HeadLoss : autograd.MultiTensorFunction<HeadLoss>
     public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
     {
         List<Tensor> saved = ctx.get_saved_variables();
-        return [saved[0].mul(grad_outputs[0]), saved[1].mul(grad_outputs[0]), null!, null!, null!];
+        Tensor hidden = saved[0].mul(grad_outputs[0]), head = saved[1].mul(grad_outputs[0]);
+        saved.ForEach(tensor => tensor.Dispose());
+        grad_outputs.ForEach(tensor => tensor.Dispose());
+        return BackwardResults.Return(hidden, head, null, null, null);
     }
 
-    // Adds the rows' sums to the losses and turns the logits into their gradient.
-    static void Rows(Tensor logits, Tensor targets, Tensor valid, Tensor count, LossOptions loss, Tensor crossEntropy, Tensor z, bool wantsGradients)
+    // The head's gradient is summed in single precision, whatever the type of products.
+    static void AddProduct(Tensor sum, Tensor a, Tensor b)
     {
-        (double smoothing, double factor, long vocab) = (loss.LabelSmoothing, loss.ZLossFactor, logits.size(1));
-        Tensor logSumExp = logits.logsumexp(-1);                                              // [rows]
-        Tensor index = targets.where(valid, 0).unsqueeze(-1);                                 // [rows, 1]
-        Tensor each = logSumExp - ((1 - smoothing) * logits.gather(-1, index).squeeze(-1));
-        if (smoothing > 0)
+        if (a.dtype == ScalarType.Float32)
         {
-            each -= smoothing * logits.mean([-1]);
+            sum.addmm_(a, b, 1, 1);
         }
-
-        crossEntropy.add_(each.where(valid, 0).sum());
-        z.add_(logSumExp.square().where(valid, 0).sum());
-        if (!wantsGradients)
+        else
         {
-            return;
-        }
-
-        Tensor share = (valid.to_type(ScalarType.Float32) / count).unsqueeze(-1);            // [rows, 1]
-        logits.sub_(logSumExp.unsqueeze(-1)).exp_().mul_(share * (1 + (2 * factor * logSumExp.unsqueeze(-1))));
-        logits.scatter_add_(-1, index, (smoothing - 1) * share);
-        if (smoothing > 0)
-        {
-            logits.sub_(share * (smoothing / vocab));
+            sum.add_(mm(a, b));
         }
     }
 }

@@ -1,4 +1,5 @@
 using OpenElm.Configuration;
+using OpenElm.Training.Kernels.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -56,8 +57,7 @@ internal abstract class TrainingKernels
             KernelChoice.Reference => new ReferenceKernels(),
             KernelChoice.Torch => new TorchKernels(),
             KernelChoice.Fused when !cpu => throw new OpenElmException($"The fused kernels run on the CPU, not on {options.Device}; choose the kernels auto, torch or reference."),
-            KernelChoice.Fused => new TorchKernels(),
-            _ => new TorchKernels(),
+            _ => options.UsesFusedKernels ? new FusedKernels() : new TorchKernels(),
         };
     }
 }

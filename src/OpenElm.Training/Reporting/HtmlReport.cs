@@ -33,7 +33,7 @@ public static class HtmlReport
         AppendSummary(html, report);
         if (report.Steps.Length > 0)
         {
-            Section(html, "Loss", ReportCharts.Loss(report));
+            Section(html, "Loss (nats a token)", Picture(ReportCharts.Loss(report)));
         }
 
         AppendValidations(html, report);
@@ -41,9 +41,9 @@ public static class HtmlReport
         AppendSamples(html, report);
         if (report.Steps.Length > 0)
         {
-            Section(html, "Learning rate", ReportCharts.LearningRate(report));
-            Section(html, "Gradient norm", ReportCharts.GradientNorm(report));
-            Section(html, "Speed", ReportCharts.Speed(report));
+            Section(html, "Learning rate", Picture(ReportCharts.LearningRate(report)));
+            Section(html, "Gradient norm before clipping", Picture(ReportCharts.GradientNorm(report)));
+            Section(html, "Tokens a second", Picture(ReportCharts.Speed(report)));
         }
 
         AppendFacts(html, "Timings", [.. report.Timings.Select(timing => new ReportFact(timing.Name, Durations.Format(timing.Duration)))]);
@@ -112,6 +112,12 @@ public static class HtmlReport
         {
             Section(html, title, $"<table>{string.Concat(facts.Select(fact => $"<tr><th>{Text(fact.Name)}</th><td>{Text(fact.Value)}</td></tr>\n"))}</table>");
         }
+    }
+
+    static string Picture(ReportChart chart)
+    {
+        string names = string.Concat(chart.Lines.Select(line => $"<span style=\"color:{line.Colour}\">■</span> {Text(line.Name)} &nbsp; "));
+        return chart.Svg + (names.Length == 0 ? "" : $"\n<p class=\"lead\">{names}</p>");
     }
 
     static void Section(StringBuilder html, string title, string content) => html.Append($"<h2>{title}</h2>\n{content}\n");

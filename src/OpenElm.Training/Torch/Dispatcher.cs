@@ -56,6 +56,17 @@ internal static unsafe class Dispatcher
         return Take(stack[0]);
     }
 
+    /// <summary>A matrix product into a tensor that exists: fresh memory for each product costs a page fault every 4 KiB.</summary>
+    /// <param name="a">[m, k].</param>
+    /// <param name="b">[k, n].</param>
+    /// <param name="result">[m, n], overwritten.</param>
+    public static void MatMul(Tensor a, Tensor b, Tensor result)
+    {
+        ulong* stack = stackalloc ulong[] { T(a), T(b), T(result) };
+        Call("aten::mm"u8, "out"u8, stack);
+        Take(stack[0]).Dispose();
+    }
+
     /// <summary>One AdamW update of many tensors in one call, in place.</summary>
     /// <param name="parameters">The weights.</param>
     /// <param name="gradients">Their gradients.</param>

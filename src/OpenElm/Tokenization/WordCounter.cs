@@ -66,13 +66,31 @@ internal sealed class WordCounter(bool splitDigits)
     {
         Dictionary<string, long>.AlternateLookup<ReadOnlySpan<char>> counts = _counts.GetAlternateLookup<ReadOnlySpan<char>>();
 
+        ReadOnlySpan<byte> ascii = WritingSystem.Ascii;
         int start = -1; // of the word; −1: none is open
         int system = WritingSystem.Blank; // of the word; Blank: so far it is only a blank
         int length;
         for (int i = 0; i < text.Length; i += length)
         {
-            bool valid = Rune.DecodeFromUtf16(text[i..], out Rune rune, out length) == System.Buffers.OperationStatus.Done;
-            int next = valid ? WritingSystem.Of(rune) : WritingSystem.Excluded;
+            char c = text[i];
+            int next;
+            if (c < 128)
+            {
+                (next, length) = (ascii[c], 1);
+                if (next == system && start >= 0 && next >= WritingSystem.Common)
+                {
+                    continue; // inside a word: the common case
+                }
+            }
+            else if (c == SentencePieceModel.BlankSymbol)
+            {
+                (next, length) = (WritingSystem.Blank, 1);
+            }
+            else
+            {
+                bool valid = Rune.DecodeFromUtf16(text[i..], out Rune rune, out length) == System.Buffers.OperationStatus.Done;
+                next = valid ? WritingSystem.Of(rune) : WritingSystem.Excluded;
+            }
             bool alone = next == WritingSystem.Excluded || (next == WritingSystem.Digit && splitDigits);
             bool goesOn = start >= 0 && !alone && next != WritingSystem.Blank
                 && (next == system || next == WritingSystem.Inherited || system is WritingSystem.Blank or WritingSystem.Inherited);

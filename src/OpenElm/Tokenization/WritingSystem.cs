@@ -19,7 +19,7 @@ internal static class WritingSystem
 
     public const int Digit = 3;
 
-    /// <summary>Punctuation and symbols.</summary>
+    /// <summary>Punctuation and symbols; every number from here on may make long words.</summary>
     public const int Common = 4;
 
     const int Latin = 5, Greek = 6, Cyrillic = 7, Hebrew = 8, Arabic = 9, Hangul = 10, Ethiopic = 11, Han = 12;
@@ -41,6 +41,9 @@ internal static class WritingSystem
     ];
 
     static readonly byte[] AsciiClasses = [.. Enumerable.Range(0, 128).Select(code => (byte)Classify(new Rune(code)))];
+
+    /// <summary>[128] the writing systems of the first characters.</summary>
+    public static ReadOnlySpan<byte> Ascii => AsciiClasses;
 
     public static int Of(Rune rune) => rune.IsAscii ? AsciiClasses[rune.Value] : Classify(rune);
 

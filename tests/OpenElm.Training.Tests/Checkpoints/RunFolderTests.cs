@@ -38,7 +38,8 @@ public sealed class RunFolderTests
 
         var warnings = new List<string>();
         Assert.Equal(good, run.LastGood(warnings.Add));
-        Assert.Contains(file.Split('/')[^1], Assert.Single(warnings), StringComparison.Ordinal);
+        // A flipped bit in the manifest shows as a damaged manifest or as a file that is not what it says.
+        Assert.Contains(file == "manifest.json" ? "passed over" : file.Split('/')[^1], Assert.Single(warnings), StringComparison.Ordinal);
 
         File.Delete(path);
         Assert.Equal(good, run.LastGood(_ => { }));

@@ -1,0 +1,182 @@
+using System.Diagnostics;
+using OpenElm.Configuration;
+using OpenElm.Training;
+using OpenElm.Training.Losses;
+using OpenElm.Training.Optimization;
+using OpenElm.Training.Torch;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Benchmarks.Training;
+
+/// <summary>
+/// Training tokens per second: ours against the same model and batch written plainly in TorchSharp, in one process, taking
+/// turns, so that other load hits both. Each turn is a few whole updates: forward, loss, backward, clipping, AdamW.
+/// </summary>
+internal static class TrainingStepBenchmark
+{
+    /// <summary>A small model of the quickstart's size.</summary>
+    public static readonly OpenElmConfig Config = new OpenElmConfig
+    {
+        VocabSize = 8192,
+        MaxContextLength = 256,
+        NumTransformerLayers = 6,
+        ModelDim = 256,
+        HeadDim = 64,
+        QkvMultipliers = (0.5, 1.0),
+        QueryHeadsPerKvHead = 2,
+        FfnMultipliers = (0.5, 4.0),
+        FfnDimDivisor = 64,
+        NormalizeQkProjections = true,
+        ShareInputOutputLayers = true,
+    }.Validated();
+
+    const int Batch = 8, Seq = 256, StepsPerTurn = 3;
+
+    /// <summary>Runs the comparison.</summary>
+    /// <param name="turns">Alternations.</param>
+    /// <param name="precision">Ours; the plain model is always in single precision.</param>
+    /// <param name="report">Takes one line of text.</param>
+    public static void Run(int turns, Precision precision, Action<string> report)
+    {
+        TorchLibrary.EnsureLoaded();
+        TorchDescription torchLibrary = TorchLibrary.Describe();
+        report($"libtorch {torchLibrary.Version}, {torchLibrary.Blas}, {torchLibrary.Threads} threads; {MatmulRate():f0} GFLOP/s (1024³, fp32)");
+        report($"{ParameterCount.Of(Config).Total:n0} parameters, batch {Batch} x {Seq}, ours in {precision}");
+        using var ours = new Ours(precision);
+        using var plain = new Plain();
+        List<double> oursRates = [], plainRates = [];
+        Turn(ours);
+        Turn(plain);
+        for (int turn = 0; turn < turns; turn++)
+        {
+            oursRates.Add(Turn(ours));
+            plainRates.Add(Turn(plain));
+            report($"turn {turn + 1}: ours {oursRates[^1]:n0} tokens/s, plain TorchSharp {plainRates[^1]:n0} tokens/s");
+        }
+
+        report($"median: ours {Median(oursRates):n0}, plain {Median(plainRates):n0}, ratio {Median(oursRates) / Median(plainRates):f2}; last loss {ours.Loss:f4} and {plain.Loss:f4}");
+    }
+
+    static double Turn(IStep step)
+    {
+        var watch = Stopwatch.StartNew();
+        for (int i = 0; i < StepsPerTurn; i++)
+        {
+            step.Step();
+        }
+
+        return StepsPerTurn * Batch * Seq / watch.Elapsed.TotalSeconds;
+    }
+
+    static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
+
+    static double MatmulRate()
+    {
+        using var scope = NewDisposeScope();
+        Tensor a = randn(1024, 1024), b = randn(1024, 1024);
+        double best = double.PositiveInfinity;
+        for (int i = 0; i < 10; i++)
+        {
+            var watch = Stopwatch.StartNew();
+            using Tensor c = mm(a, b);
+            best = Math.Min(best, watch.Elapsed.TotalSeconds);
+        }
+
+        return 2 * Math.Pow(1024, 3) / best / 1e9;
+    }
+
+    // The same tokens for both: a learnable sequence with noise.
+    static (Tensor Ids, Tensor Targets) NextBatch(Random random)
+    {
+        long[] tokens = new long[Batch * (Seq + 1)];
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            tokens[i] = i % (Seq + 1) == 0 || random.Next(4) == 0 ? random.Next(Config.VocabSize) : ((tokens[i - 1] * 7) + 3) % Config.VocabSize;
+        }
+
+        Tensor all = tensor(tokens, [Batch, Seq + 1]);
+        return (all[TensorIndex.Colon, TensorIndex.Slice(0, Seq)].contiguous(), all[TensorIndex.Colon, TensorIndex.Slice(1)].contiguous());
+    }
+
+    interface IStep : IDisposable
+    {
+        double Loss { get; }
+
+        void Step();
+    }
+
+    sealed class Ours : IStep
+    {
+        readonly OpenElmModule _model;
+        readonly AdamW _optimizer;
+        readonly CausalLMLoss _loss = new();
+        readonly Random _random = new(1);
+
+        public Ours(Precision precision)
+        {
+            _model = new OpenElmModule(Config, new ModuleOptions { Precision = precision });
+            _model.Initialize(1);
+            _optimizer = new AdamW(_model.Weights) { LearningRate = 1e-3 };
+        }
+
+        public double Loss { get; private set; }
+
+        public void Step()
+        {
+            using var scope = NewDisposeScope();
+            (Tensor ids, Tensor targets) = NextBatch(_random);
+            LossResult loss = _loss.Compute(_model, ids, targets);
+            loss.Total.backward();
+            Tensor norm = GradientClipping.ClipByGlobalNorm(_model.Weights, 1.0);
+            _optimizer.Step();
+            _optimizer.ZeroGrad();
+            Loss = loss.Total.item<float>() + (0 * norm.item<float>());
+        }
+
+        public void Dispose()
+        {
+            _optimizer.Dispose();
+            _model.Dispose();
+        }
+    }
+
+    sealed class Plain : IStep
+    {
+        readonly PlainModel _model;
+        readonly optim.Optimizer _optimizer;
+        readonly Random _random = new(1);
+
+        public Plain()
+        {
+            random.manual_seed(1);
+            _model = new PlainModel(Config);
+            foreach (TorchSharp.Modules.Parameter p in _model.parameters().Where(p => p.dim() >= 2))
+            {
+                nn.init.normal_(p, 0, 1 / Math.Sqrt(Config.ModelDim));
+            }
+
+            _optimizer = _model.CreateOptimizer(1e-3);
+        }
+
+        public double Loss { get; private set; }
+
+        public void Step()
+        {
+            using var scope = NewDisposeScope();
+            (Tensor ids, Tensor targets) = NextBatch(_random);
+            _optimizer.zero_grad();
+            Tensor loss = PlainModel.Loss(_model.call(ids), targets);
+            loss.backward();
+            nn.utils.clip_grad_norm_(_model.parameters(), 1.0);
+            _optimizer.step();
+            Loss = loss.item<float>();
+        }
+
+        public void Dispose()
+        {
+            _optimizer.Dispose();
+            _model.Dispose();
+        }
+    }
+}
