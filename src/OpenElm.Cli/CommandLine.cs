@@ -12,7 +12,16 @@ internal static class CommandLine
     /// <summary>One line a verb, in the order in which help lists them.</summary>
     static readonly Func<CommandContext, Command>[] Verbs =
     [
+        PretrainCommand.Create,
+        TokenizerCommand.Create,
+        DataCommand.Create,
+        AverageCommand.Create,
+        GenerateCommand.Create,
+        ScoreCommand.Create,
+        PerplexityCommand.Create,
         InfoCommand.Create,
+        VerifyCommand.Create,
+        ConvertCommand.Create,
         CompletionCommand.Create,
     ];
 

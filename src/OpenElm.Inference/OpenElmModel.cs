@@ -188,7 +188,12 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
             state.MatMul.Multiply(_team, layer.Proj1, ffnDim, ffnDim, state.Normed.Pointer, seq, state.Up.Pointer);
         }
 
-        Kernels.SwiGlu(state.Gate.Slice(0, seq * ffnDim), state.Up.Slice(0, Config.FfnWithGlu ? seq * ffnDim : 0));
+        for (int t = 0; t < seq; t++)
+        {
+            // Row by row, so that an element falls into the same vector or tail alone and in a batch.
+            Kernels.SwiGlu(state.Gate.Slice((long)t * ffnDim, ffnDim), state.Up.Slice((long)t * ffnDim, Config.FfnWithGlu ? ffnDim : 0));
+        }
+
         Multiply(state, layer.Proj2, state.Gate, seq, state.Projected); // [seq, ffnDim] → [seq, modelDim]
         Kernels.Add(state.X.Slice(0, seq * Config.ModelDim), state.Projected.Slice(0, seq * Config.ModelDim));
     }

@@ -94,7 +94,19 @@ public sealed class InfoCommandTests
         Assert.Equal("f32", type.GetProperty("type").GetString());
         Assert.Equal(4 * ParameterCount.Of(config).Total, type.GetProperty("bytes").GetInt64());
         Assert.Equal(["config.json", "model.safetensors"], document.GetProperty("folder").GetProperty("files").EnumerateArray().Select(f => f.GetProperty("name").GetString()));
+        Assert.Equal(JsonValueKind.Null, document.GetProperty("folder").GetProperty("tokenizer").ValueKind);
         Assert.Contains("There is no tokenizer.", Openelm.Run("info", folder.Path).Output);
+    }
+
+    [Fact]
+    public void A_libtorch_that_is_not_there_is_named_and_the_rest_is_still_shown()
+    {
+        using var folder = new TemporaryFolder();
+        (int code, string output, _) = Openelm.Run("info", "--torch", folder.Path);
+        Assert.Equal(0, code);
+        Assert.Contains("processor", output);
+        Assert.Contains("Training is not possible here: ", output);
+        Assert.Contains(folder.Path, output);
     }
 
     [Theory]
@@ -119,7 +131,10 @@ public sealed class InfoCommandTests
         JsonElement machine = JsonDocument.Parse(output).RootElement.GetProperty("machine");
         Assert.Equal(Environment.ProcessorCount, machine.GetProperty("cores").GetInt32());
         Assert.StartsWith(".NET 10", machine.GetProperty("runtime").GetString());
-        Assert.Contains("processor", Openelm.Run(args).Output);
+        JsonElement torch = JsonDocument.Parse(output).RootElement.GetProperty("torch");
+        Assert.Equal("2.10", torch.GetProperty("version").GetString());
+        Assert.True(Directory.Exists(torch.GetProperty("folder").GetString()));
+        Assert.Contains("libtorch on the CPU", Openelm.Run(args).Output);
     }
 
     static IEnumerable<string> Offsets(OpenElmConfig config)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Configuration;
+using OpenElm.Training.Torch;
 
 namespace OpenElm.Cli.Commands;
 
@@ -17,15 +18,16 @@ internal static class InfoCommand
         var vocabSize = new Option<int?>("--vocab-size") { Description = "Rows of the embedding instead of the model's own" };
         var batchSize = new Option<int>("--batch-size") { Description = "Sequences of a training micro-batch", DefaultValueFactory = _ => 1 };
         var sequenceLength = new Option<int?>("--sequence-length") { Description = "Tokens of a sequence instead of the model's context length" };
+        Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("info", "Describe a model (widths, parameters, memory), a model folder, or this machine")
         {
-            model, environment, vocabSize, batchSize, sequenceLength,
+            model, environment, vocabSize, batchSize, sequenceLength, torchFolder,
         };
         command.SetAction(parsed =>
         {
             if (parsed.GetValue(model) is not { } name || parsed.GetValue(environment))
             {
-                EnvironmentReport.Current().Write(context);
+                EnvironmentReport.Current(new TorchOptions { Folder = parsed.GetValue(torchFolder) }).Write(context);
                 return;
             }
 

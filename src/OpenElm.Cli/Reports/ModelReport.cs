@@ -114,7 +114,9 @@ internal sealed record ModelReport(string Name, int BatchSize, int SequenceLengt
 
         types.WriteTo(output);
         output.WriteLine();
-        output.WriteLine(folder.TokenizerPath is null ? "There is no tokenizer." : $"The tokenizer is {Path.GetFileName(folder.TokenizerPath)}.");
+        output.WriteLine(folder.Tokenizer is { } tokenizer
+            ? $"{tokenizer.File}: {tokenizer.Pieces:N0} pieces (BOS {tokenizer.BosId}, EOS {tokenizer.EosId}, unknown {tokenizer.UnknownId}, padding {tokenizer.PadId}); {folder.Config.VocabSize - tokenizer.Pieces:N0} rows of the embedding are padding."
+            : "There is no tokenizer.");
     }
 
     static void Section(TextWriter output, string title)

@@ -49,13 +49,21 @@ public sealed record GoldenCheck(string Name, double MaxAbsoluteError, double Re
 public sealed record GoldenResult(string File, string Kind, GoldenStatus Status, ImmutableArray<GoldenCheck> Checks, string? Reason = null)
 {
     /// <summary>The comparison that comes closest to its allowance, or exceeds it most; null if there is none.</summary>
-    public GoldenCheck? Worst => Checks.MaxBy(check => double.IsNaN(check.Error) ? double.PositiveInfinity : check.Error / check.Allowance);
+    public GoldenCheck? Worst => MostExcessive(Checks);
+
+    /// <summary>The worst of the comparisons that one measure limits; null if there is none.</summary>
+    /// <param name="measure">The measure.</param>
+    /// <returns>The comparison.</returns>
+    public GoldenCheck? WorstOf(GoldenMeasure measure) => MostExcessive(Checks.Where(check => check.Measure == measure));
 
     internal static GoldenResult Of(string file, string kind, IEnumerable<GoldenCheck> checks)
     {
         ImmutableArray<GoldenCheck> all = [.. checks];
         return new(file, kind, all.All(check => check.Passed) ? GoldenStatus.Passed : GoldenStatus.Failed, all);
     }
+
+    static GoldenCheck? MostExcessive(IEnumerable<GoldenCheck> checks) =>
+        checks.MaxBy(check => double.IsNaN(check.Error) ? double.PositiveInfinity : check.Error / check.Allowance);
 
     internal static GoldenResult NotApplicable(string file, string kind, string reason) => new(file, kind, GoldenStatus.NotApplicable, [], reason);
 }

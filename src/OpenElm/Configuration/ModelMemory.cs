@@ -1,14 +1,14 @@
 namespace OpenElm.Configuration;
 
-/// <summary>Bytes that training needs, from shapes alone.</summary>
-/// <param name="Weights">The weights, in fp32 (with bf16 parameters, the master copy that the optimizer holds).</param>
+/// <summary>Bytes that training in fp32 needs, from shapes alone; <c>openelm pretrain --plan</c> knows a run's own settings.</summary>
+/// <param name="Weights">The weights.</param>
 /// <param name="Gradients">One gradient a weight.</param>
-/// <param name="OptimizerState">AdamW's two moments, in fp32.</param>
-/// <param name="Activations">Estimate: what one micro-batch keeps for its backward pass.</param>
+/// <param name="OptimizerState">AdamW's two moments.</param>
+/// <param name="Activations">Estimate: what one micro-batch keeps for its backward pass, and the logits of the loss.</param>
 public readonly record struct TrainingMemory(long Weights, long Gradients, long OptimizerState, long Activations)
 {
-    // The loss works through the logits in pieces of this many rows, so that they never exist at once.
-    const long LogitRows = 1024;
+    /// <summary>Rows of logits that the loss computes at one time.</summary>
+    public const int LossRowsAtOnce = 1024;
 
     /// <summary>All of it.</summary>
     public long Total => Weights + Gradients + OptimizerState + Activations;
@@ -17,34 +17,44 @@ public readonly record struct TrainingMemory(long Weights, long Gradients, long 
     /// <param name="config">The architecture.</param>
     /// <param name="batchSize">Sequences of a micro-batch.</param>
     /// <param name="sequenceLength">Tokens of a sequence.</param>
-    /// <param name="isCheckpointed">Whether a layer keeps only its input and is computed again in the backward pass.</param>
-    /// <returns>The bytes, in fp32.</returns>
-    public static TrainingMemory Of(OpenElmConfig config, int batchSize, int sequenceLength, bool isCheckpointed = false)
+    /// <returns>The bytes.</returns>
+    public static TrainingMemory Of(OpenElmConfig config, int batchSize, int sequenceLength)
     {
         long parameters = ParameterCount.Of(config).Total;
         long tokens = (long)batchSize * sequenceLength;
-        long[] layers = [.. config.Layers.Select(layer => ElementsPerToken(config, layer))];
-        long kept = isCheckpointed ? (layers.Length * (long)config.ModelDim) + layers.Max() : layers.Sum();
-        long logits = 2 * Math.Min(tokens, LogitRows) * config.VocabSize; // the logits and their gradient
         return new TrainingMemory(
             Weights: sizeof(float) * parameters,
             Gradients: sizeof(float) * parameters,
             OptimizerState: 2 * sizeof(float) * parameters,
-            Activations: sizeof(float) * ((tokens * (kept + (2L * config.ModelDim))) + logits)); // 2 modelDim: input and output of the final norm
+            Activations: (tokens * ActivationBytesPerToken(config, sizeof(float), sizeof(float))) + LogitBytes(config, tokens));
     }
 
-    /// <summary>What one token makes a layer keep for its backward pass: the inputs of its products, norms, rotation and attention.</summary>
-    static long ElementsPerToken(OpenElmConfig config, LayerShape layer)
+    /// <summary>Bytes of the logits that exist at one time.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="tokens">Tokens of the micro-batch.</param>
+    /// <returns>The bytes, in fp32.</returns>
+    public static long LogitBytes(OpenElmConfig config, long tokens) => Math.Min(tokens, LossRowsAtOnce) * config.VocabSize * sizeof(float);
+
+    /// <summary>
+    /// Estimates what one token makes the model keep for the backward pass. A layer keeps its input and the input of its
+    /// feed-forward part (residual stream), both norms' outputs, the fused projection, rotated queries and keys, the
+    /// attention's output, and the feed-forward's inner tensors.
+    /// </summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="residualBytes">Bytes of a number of the residual stream.</param>
+    /// <param name="productBytes">Bytes of a number that goes into a matrix product.</param>
+    /// <param name="isCheckpointed">Whether a layer keeps only its input and is computed again in the backward pass.</param>
+    /// <returns>The bytes.</returns>
+    public static long ActivationBytesPerToken(OpenElmConfig config, int residualBytes, int productBytes, bool isCheckpointed = false)
     {
-        long d = config.ModelDim, h = config.HeadDim;
-        long rotated = (layer.QueryHeads + layer.KvHeads) * h;
-        long attention = (2 * d) // input and output of the norm
-            + ((layer.QueryHeads + (2 * layer.KvHeads)) * h) // fused QKV
-            + (config.NormalizeQkProjections ? rotated : 0) // output of QK-norm
-            + rotated // output of RoPE
-            + (layer.QueryHeads * h); // output of attention
-        long feedForward = (2 * d) + ((config.FfnWithGlu ? 4L : 2L) * layer.FfnDim); // with a gate: both halves, SiLU, their product
-        return attention + feedForward;
+        long residual = (long)config.ModelDim * residualBytes;
+        long[] layers = [.. config.Layers.Select(layer =>
+        {
+            long query = (long)layer.QueryHeads * config.HeadDim, kv = (long)layer.KvHeads * config.HeadDim;
+            long inner = (config.FfnWithGlu ? 3L : 2L) * layer.FfnDim;
+            return (2 * residual) + (productBytes * ((2L * config.ModelDim) + (query + (2 * kv)) + (query + kv) + query + inner));
+        })];
+        return (3 * residual) + (isCheckpointed ? (residual * layers.Length) + layers.Max() : layers.Sum()); // 3: embedding, final norm's input and output
     }
 }
 

@@ -27,6 +27,8 @@ public sealed class SentencePieceTokenizer
     /// <summary>The model file, byte by byte.</summary>
     public ReadOnlyMemory<byte> ModelBytes => _file;
 
+    internal SentencePieceModel Model => _model;
+
     /// <summary>Number of pieces; ids are below it.</summary>
     public int PieceCount => _model.Pieces.Length;
 
@@ -41,6 +43,10 @@ public sealed class SentencePieceTokenizer
 
     /// <summary>Id for padding: the model's own, or <see cref="PieceCount"/> if it has none (so did OpenELM's training).</summary>
     public int PadId => _vocabulary.PadId;
+
+    /// <summary>Counts of pieces by kind, and the rules of the model.</summary>
+    /// <returns>The summary.</returns>
+    public TokenizerSummary Summarize() => TokenizerSummary.Of(_model);
 
     /// <summary>Loads a model file.</summary>
     /// <param name="path">The file, mostly named <c>tokenizer.model</c>.</param>

@@ -31,14 +31,9 @@ internal static class TestTokenizers
 
     public static SentencePieceTokenizer Named(string name) => name == "llama" ? Llama : Mistral;
 
-    /// <summary>A folder of the development data that is too large to bundle, or a skipped test.</summary>
-    public static string SharedData(string path)
-    {
-        string folder = Environment.GetEnvironmentVariable("OPENELM_SHARED_DATA") ?? Path.Combine(RepositoryRoot, "../shared/data");
-        string full = Path.GetFullPath(Path.Combine(folder, path));
-        Assert.SkipUnless(File.Exists(full), $"{full} is missing: set OPENELM_SHARED_DATA to the folder of development data");
-        return full;
-    }
+    /// <summary>The bundled corpus.</summary>
+    public static IEnumerable<string> SampleTexts() =>
+        JsonLines(Path.Combine(RepositoryRoot, "samples/pretrain/train.jsonl.gz")).Select(line => line.GetProperty("text").GetString()!);
 
     public static IEnumerable<JsonElement> JsonLines(string path)
     {

@@ -1,0 +1,15 @@
+using BenchmarkDotNet.Running;
+using OpenElm.Benchmarks.Data;
+using OpenElm.Benchmarks.Tokenization;
+
+// Whole runs that a script times beside other programs have names of their own; everything else is BenchmarkDotNet's.
+if (args is ["tokenizer", ..])
+{
+    return TokenizerRuns.Run(args[1..]);
+}
+if (args is ["data", ..])
+{
+    return DataRuns.Run(args[1..]);
+}
+BenchmarkSwitcher.FromAssembly(typeof(TokenizerRuns).Assembly).Run(args);
+return 0;

@@ -1,0 +1,112 @@
+using System.CommandLine;
+using OpenElm.Training;
+using OpenElm.Verification.Golden;
+
+namespace OpenElm.Cli.Commands;
+
+/// <summary>Runs golden files of the reference implementation against this build on this machine.</summary>
+internal static class VerifyCommand
+{
+    const string Training = "training", Inference = "inference";
+
+    public static Command Create(CommandContext context)
+    {
+        var folder = new Argument<string>("folder") { Description = "A folder of golden files with their golden.json" };
+        var runtime = new Option<string?>("--runtime") { Description = "Only this runtime instead of both" };
+        runtime.AcceptOnlyFromAmong(Training, Inference);
+        var device = new Option<string>("--device") { Description = "Where the training runtime computes", DefaultValueFactory = _ => "cpu" };
+        device.AcceptOnlyFromAmong("cpu", "cuda");
+        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device };
+        command.SetAction(parsed =>
+        {
+            string path = parsed.GetRequiredValue(folder);
+            var rows = new List<(string Runtime, GoldenResult Result)>();
+            foreach (IGoldenRuntime tested in Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)))
+            {
+                using (tested)
+                {
+                    foreach (GoldenResult result in GoldenSuite.Run(path, tested))
+                    {
+                        context.Cancellation.ThrowIfCancellationRequested();
+                        rows.Add((tested.Name, result));
+                    }
+                }
+            }
+
+            if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))
+            {
+                throw new OpenElmException($"Nothing in {path} can be run on this runtime; nothing was compared.");
+            }
+
+            Report(context, rows);
+            return rows.Any(row => row.Result.Status == GoldenStatus.Failed) ? ExitCodes.Bug : ExitCodes.Success;
+        });
+        return command.WithExamples("openelm verify tests/Golden", "openelm verify tests/Golden --runtime training --device cuda --json");
+    }
+
+    // The inference runtime has no GPU yet: on cuda, only training is asked.
+    static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device)
+    {
+        if (name == Inference && device != "cpu")
+        {
+            throw new OpenElmException($"The inference runtime runs on cpu only; leave --device {device} out, or verify the training runtime.");
+        }
+
+        if (name is not Inference)
+        {
+            yield return new TrainingGoldenRuntime(new ModuleOptions { Device = device });
+        }
+
+        if (name is not Training && device == "cpu")
+        {
+            yield return new InferenceGoldenRuntime();
+        }
+    }
+
+    static void Report(CommandContext context, List<(string Runtime, GoldenResult Result)> rows)
+    {
+        int Count(GoldenStatus status) => rows.Count(row => row.Result.Status == status);
+        if (context.IsJson)
+        {
+            context.WriteJson(new
+            {
+                Passed = Count(GoldenStatus.Passed),
+                Failed = Count(GoldenStatus.Failed),
+                NotApplicable = Count(GoldenStatus.NotApplicable),
+                Files = rows.Select(row => new { row.Runtime, row.Result.File, row.Result.Kind, row.Result.Status, row.Result.Reason, row.Result.Checks }).ToArray(),
+            });
+            return;
+        }
+
+        var table = new TextTable("runtime", "file", "result", "max abs error", "allowed", "max rel error", "allowed", "checks");
+        foreach ((string runtime, GoldenResult result) in rows)
+        {
+            (string absolute, string absoluteLimit) = Worst(result, GoldenMeasure.Absolute);
+            (string relative, string relativeLimit) = Worst(result, GoldenMeasure.Relative);
+            table.Add(runtime, result.File, Status(result), absolute, absoluteLimit, relative, relativeLimit, result.Checks.Length);
+        }
+
+        table.WriteTo(context.Output);
+        foreach ((string runtime, GoldenResult result) in rows.Where(row => row.Result.Status == GoldenStatus.Failed))
+        {
+            foreach (GoldenCheck check in result.Checks.Where(check => !check.Passed))
+            {
+                context.Output.WriteLine($"{result.File} on {runtime}: {check.Name} is off by {check.Error:g3}; allowed is {check.Allowance:g3} ({(check.Measure == GoldenMeasure.Absolute ? "absolute" : "relative")})");
+            }
+        }
+
+        context.Output.WriteLine($"{Count(GoldenStatus.Passed)} passed, {Count(GoldenStatus.Failed)} failed, {Count(GoldenStatus.NotApplicable)} not applicable");
+    }
+
+    static (string Error, string Allowed) Worst(GoldenResult result, GoldenMeasure measure) =>
+        result.WorstOf(measure) is { } check ? ($"{check.Error:0.0e+00}", $"{check.Allowance:0.0e+00}")
+        : result.Checks is [] ? ("", "")
+        : ($"{result.Checks.Max(check => measure == GoldenMeasure.Absolute ? check.MaxAbsoluteError : check.RelativeError):0.0e+00}", ""); // measured, not limited
+
+    static string Status(GoldenResult result) => result.Status switch
+    {
+        GoldenStatus.Passed => "passed",
+        GoldenStatus.Failed => "FAILED",
+        _ => "not applicable",
+    };
+}

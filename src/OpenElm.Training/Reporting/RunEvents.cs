@@ -1,0 +1,126 @@
+namespace OpenElm.Training.Reporting;
+
+/// <summary>What a run is about to do.</summary>
+public sealed record RunInfo
+{
+    /// <summary>The run's name.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Where its files go.</summary>
+    public required string Folder { get; init; }
+
+    /// <summary>The step after which it is done.</summary>
+    public required long TotalSteps { get; init; }
+
+    /// <summary>Steps that an earlier part of this run has done; 0 unless resumed.</summary>
+    public long StepsDone { get; init; }
+
+    /// <summary>The model's parameters.</summary>
+    public required long Parameters { get; init; }
+
+    /// <summary>Tokens that one step trains on.</summary>
+    public required long TokensPerStep { get; init; }
+
+    /// <summary>For example <c>cpu</c> or <c>cuda</c>.</summary>
+    public string Device { get; init; } = "cpu";
+
+    /// <summary>For example <c>fp32</c>.</summary>
+    public string Precision { get; init; } = "fp32";
+}
+
+/// <summary>The numbers of one update of the weights.</summary>
+public sealed record StepMetrics
+{
+    /// <summary>The update, from 1.</summary>
+    public required long Step { get; init; }
+
+    /// <summary>The last update of the run.</summary>
+    public required long TotalSteps { get; init; }
+
+    /// <summary>What is minimised: cross entropy and z-loss.</summary>
+    public required double Loss { get; init; }
+
+    /// <summary>Mean of −ln p(target) in nats.</summary>
+    public required double CrossEntropy { get; init; }
+
+    /// <summary>The z-loss, already weighted.</summary>
+    public double ZLoss { get; init; }
+
+    /// <summary>The learning rate of this update.</summary>
+    public double LearningRate { get; init; }
+
+    /// <summary>Global L2 norm of the gradients before clipping.</summary>
+    public double GradientNorm { get; init; }
+
+    /// <summary>Throughput since the last reported step.</summary>
+    public double TokensPerSecond { get; init; }
+
+    /// <summary>Share of the time that the trainer waited for data, 0 to 1.</summary>
+    public double DataWaitShare { get; init; }
+
+    /// <summary>Share of the machine's peak arithmetic that the model used, 0 to 1; NaN when the peak is unknown.</summary>
+    public double Utilisation { get; init; } = double.NaN;
+
+    /// <summary>Tokens trained on since the run's first step.</summary>
+    public long TokensSeen { get; init; }
+
+    /// <summary>Time since this process began to train.</summary>
+    public TimeSpan Elapsed { get; init; }
+
+    /// <summary>Expected time to the last step.</summary>
+    public TimeSpan TimeLeft { get; init; }
+}
+
+/// <summary>The model on held-out text.</summary>
+public sealed record ValidationMetrics
+{
+    /// <summary>After which update.</summary>
+    public required long Step { get; init; }
+
+    /// <summary>Mean cross entropy in nats a token.</summary>
+    public required double Loss { get; init; }
+
+    /// <summary>e to the power of the loss.</summary>
+    public double Perplexity => Math.Exp(Loss);
+
+    /// <summary>Bits for one byte of the text; null when the text's length is unknown.</summary>
+    public double? BitsPerByte { get; init; }
+
+    /// <summary>Tokens measured on.</summary>
+    public required long Tokens { get; init; }
+
+    /// <summary>How long it took.</summary>
+    public TimeSpan Duration { get; init; }
+}
+
+/// <summary>A checkpoint that is whole on the disk.</summary>
+/// <param name="Step">After which update.</param>
+/// <param name="Path">Its folder.</param>
+/// <param name="Duration">How long writing took.</param>
+public sealed record CheckpointSaved(long Step, string Path, TimeSpan Duration);
+
+/// <summary>Text that the model wrote.</summary>
+/// <param name="Step">After which update.</param>
+/// <param name="Prompt">What it was given.</param>
+/// <param name="Text">What it wrote after that.</param>
+public sealed record GeneratedSample(long Step, string Prompt, string Text);
+
+/// <summary>How a run ended.</summary>
+public enum RunOutcome
+{
+    /// <summary>Every step is done.</summary>
+    Completed,
+
+    /// <summary>The user stopped it; it can be resumed.</summary>
+    Stopped,
+
+    /// <summary>It could not go on, for example because the loss became infinite.</summary>
+    Failed,
+}
+
+/// <summary>The end of a run.</summary>
+/// <param name="Outcome">How it ended.</param>
+/// <param name="Step">The last update done.</param>
+/// <param name="Elapsed">Time since this process began to train.</param>
+/// <param name="Message">Why, if not completed.</param>
+public sealed record RunEnd(RunOutcome Outcome, long Step, TimeSpan Elapsed, string? Message = null);

@@ -1,0 +1,97 @@
+using OpenElm.Configuration;
+
+namespace OpenElm.Training;
+
+/// <summary>
+/// What a run will need, from its configuration alone: bytes by purpose, arithmetic, and from a measured matmul rate the
+/// time. Nothing is allocated. Activations are those the backward pass keeps (docs/numerics.md says which).
+/// </summary>
+public sealed record TrainingPlan
+{
+    /// <summary>The share of the matmul rate that a training step reaches, from the benchmarks of this project.</summary>
+    public const double ExpectedUtilisation = 0.5;
+
+    /// <summary>Parameters of the model.</summary>
+    public required long Parameters { get; init; }
+
+    /// <summary>Bytes of the weights the forward pass reads.</summary>
+    public required long WeightBytes { get; init; }
+
+    /// <summary>Bytes of the gradients.</summary>
+    public required long GradientBytes { get; init; }
+
+    /// <summary>Bytes of AdamW's moments, of the fp32 master weights where the model is bf16, and of the moving average.</summary>
+    public required long OptimizerBytes { get; init; }
+
+    /// <summary>Bytes of the activations of one micro-batch.</summary>
+    public required long ActivationBytes { get; init; }
+
+    /// <summary>Bytes of the logits that exist at one time.</summary>
+    public required long LossBytes { get; init; }
+
+    /// <summary>Bytes of one checkpoint on the disk.</summary>
+    public required long CheckpointBytes { get; init; }
+
+    /// <summary>Token positions of one update.</summary>
+    public required long TokensPerStep { get; init; }
+
+    /// <summary>Token positions of the run.</summary>
+    public required long Tokens { get; init; }
+
+    /// <summary>Floating-point operations of one token, forward and backward.</summary>
+    public required double FlopsPerToken { get; init; }
+
+    /// <summary>All bytes that are there at once.</summary>
+    public long TotalBytes => WeightBytes + GradientBytes + OptimizerBytes + ActivationBytes + LossBytes;
+
+    /// <summary>The time of the run.</summary>
+    /// <param name="flopsPerSecond">The machine's measured matmul rate.</param>
+    /// <returns>The expected time at <see cref="ExpectedUtilisation"/>.</returns>
+    public TimeSpan Time(double flopsPerSecond)
+    {
+        double seconds = Tokens * FlopsPerToken / (flopsPerSecond * ExpectedUtilisation);
+        return seconds < TimeSpan.MaxValue.TotalSeconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.MaxValue;
+    }
+
+    /// <summary>Operations of one token, forward and backward: 6 N for the products, 6 (S + 1) Σ heads · head size for causal attention.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="sequenceLength">Tokens in a sequence.</param>
+    /// <returns>Floating-point operations.</returns>
+    public static double FlopsOf(OpenElmConfig config, int sequenceLength) =>
+        (6.0 * ParameterCount.Of(config).Total) + (6.0 * (sequenceLength + 1) * config.Layers.Sum(layer => (long)layer.QueryHeads) * config.HeadDim);
+
+    /// <summary>Plans a run.</summary>
+    /// <param name="run">The run.</param>
+    /// <returns>The plan.</returns>
+    public static TrainingPlan Of(RunConfig run)
+    {
+        OpenElmConfig config = run.Model.Resolve();
+        TrainerConfig trainer = run.Trainer;
+        long parameters = ParameterCount.Of(config).Total;
+        bool bf16 = trainer.Precision == Precision.Bf16;
+        long tokens = (long)trainer.MicroBatch * run.Data.SequenceLength;
+        int weightBytes = bf16 ? 2 : 4;
+
+        long optimizer = parameters * ((bf16 ? 12 : 8) + (trainer.EmaMomentum > 0 ? 4 : 0));
+        return new TrainingPlan
+        {
+            Parameters = parameters,
+            // Autocast keeps a bf16 copy of every matrix through the step.
+            WeightBytes = parameters * (trainer.Precision == Precision.Autocast ? weightBytes + 2 : weightBytes),
+            GradientBytes = parameters * weightBytes,
+            OptimizerBytes = optimizer,
+            ActivationBytes = tokens * ActivationBytesPerToken(config, trainer),
+            LossBytes = TrainingMemory.LogitBytes(config, tokens),
+            CheckpointBytes = (4 * parameters) + (8 * parameters) + (trainer.EmaMomentum > 0 ? 4 * parameters : 0),
+            TokensPerStep = tokens * trainer.Accumulation,
+            Tokens = tokens * trainer.Accumulation * trainer.Steps,
+            FlopsPerToken = FlopsOf(config, run.Data.SequenceLength),
+        };
+    }
+
+    static long ActivationBytesPerToken(OpenElmConfig config, TrainerConfig trainer) => TrainingMemory.ActivationBytesPerToken(
+        config,
+        residualBytes: trainer.Precision == Precision.Bf16 ? 2 : 4,
+        productBytes: trainer.Precision == Precision.Fp32 ? 4 : 2,
+        trainer.ActivationCheckpointing);
+}

@@ -1,0 +1,51 @@
+using System.Xml.Linq;
+
+namespace OpenElm.Tests;
+
+/// <summary>Dependencies point one way (docs/architecture.md): a project may reference only what its row names.</summary>
+public sealed class ArchitectureTests
+{
+    static readonly Dictionary<string, string[]> Allowed = new()
+    {
+        ["OpenElm"] = [],
+        ["OpenElm.Data"] = ["OpenElm"],
+        ["OpenElm.Inference"] = ["OpenElm"],
+        ["OpenElm.Training"] = ["OpenElm", "OpenElm.Data"],
+        ["OpenElm.Verification"] = ["OpenElm", "OpenElm.Training", "OpenElm.Inference"],
+        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Verification"],
+    };
+
+    // Packages that must not spread: the reason for the project border.
+    static readonly Dictionary<string, string[]> OnlyIn = new()
+    {
+        ["TorchSharp"] = ["OpenElm.Training"],
+        ["Parquet.Net"] = ["OpenElm.Data"],
+        ["ZstdSharp.Port"] = ["OpenElm.Data"],
+        ["YamlDotNet"] = ["OpenElm.Training"],
+        ["OxyPlot.Core"] = ["OpenElm.Training"],
+        ["System.CommandLine"] = ["OpenElm.Cli"],
+        ["Spectre.Console"] = ["OpenElm.Cli"],
+    };
+
+    public static TheoryData<string> Projects => [.. Directory.GetFiles(Path.Combine(RepositoryFiles.Root, "src"), "*.csproj", SearchOption.AllDirectories)];
+
+    [Theory, MemberData(nameof(Projects))]
+    public void A_project_references_only_what_the_architecture_allows(string path)
+    {
+        string project = Path.GetFileNameWithoutExtension(path);
+        XDocument file = XDocument.Load(path);
+        Assert.Contains(project, Allowed.Keys);
+        Assert.All(Includes(file, "ProjectReference").Select(Path.GetFileNameWithoutExtension), reference => Assert.Contains(reference, Allowed[project]));
+        Assert.All(Includes(file, "PackageReference"), package => Assert.True(
+            !OnlyIn.TryGetValue(package, out string[]? allowed) || allowed.Contains(project), $"{project} may not use {package}"));
+        Assert.True(project != "OpenElm" || !Includes(file, "PackageReference").Any(), "the core uses no packages");
+    }
+
+    [Fact]
+    public void Native_libraries_are_brought_by_programs_and_tests_only() => Assert.All(
+        Directory.GetFiles(Path.Combine(RepositoryFiles.Root, "src"), "*.csproj", SearchOption.AllDirectories)
+            .Where(path => File.ReadAllText(path).Contains("LibTorch.props", StringComparison.Ordinal)),
+        path => Assert.Equal("OpenElm.Cli", Path.GetFileNameWithoutExtension(path)));
+
+    static IEnumerable<string> Includes(XDocument file, string element) => file.Descendants(element).Select(e => e.Attribute("Include")!.Value.Replace('\\', '/'));
+}

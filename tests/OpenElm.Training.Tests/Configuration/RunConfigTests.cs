@@ -1,0 +1,73 @@
+using OpenElm.Configuration;
+using OpenElm.Data;
+
+namespace OpenElm.Training.Tests.Configuration;
+
+public sealed class RunConfigTests
+{
+    public static TheoryData<string> Shipped => [.. Directory.GetFiles(Path.Combine(RepositoryFiles.Root, "configs", "training"), "*.yaml").Select(path => Path.GetFileNameWithoutExtension(path))];
+
+    [Theory, MemberData(nameof(Shipped))]
+    public void Every_shipped_configuration_is_valid_and_survives_a_round_trip(string name)
+    {
+        RunConfig config = Load(name);
+        string written = StrictYaml.Write(config);
+        Assert.Equal(written, StrictYaml.Write(StrictYaml.Parse<RunConfig>(written, "again")));
+    }
+
+    // openelm.md 4.4
+    [Theory]
+    [InlineData("270m", 0.0053, 0.00053, Precision.Autocast, false, 271_691_008)]
+    [InlineData("450m", 0.0039, 0.00039, Precision.Autocast, true, 457_375_744)]
+    [InlineData("1.1b", 0.0024, 0.00024, Precision.Autocast, true, 1_080_153_600)]
+    [InlineData("3b", 0.0012, 0.00012, Precision.Bf16, true, 3_037_040_640)]
+    public void The_papers_configurations_hold_the_papers_numbers(string name, double peak, double floor, Precision precision, bool checkpointing, long parameters)
+    {
+        RunConfig config = Load(name);
+        Assert.Equal((peak, floor, 1e-6, 5000), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupIterations));
+        Assert.Equal((350_000, 350_001), (config.LastIteration, config.Trainer.Steps));
+        Assert.Equal((precision, checkpointing), (config.Trainer.Precision, config.Trainer.ActivationCheckpointing));
+        Assert.Equal(parameters, ParameterCount.Of(config.Model.Resolve()).Total);
+        Assert.Equal(4_194_304, TrainingPlan.Of(config).TokensPerStep);
+        Assert.Equal((0.9, 0.95, 1e-8, 0.1, 1.0, 1e-4), (config.Optimizer.Beta1, config.Optimizer.Beta2, config.Optimizer.Epsilon, config.Optimizer.WeightDecay, config.Trainer.ClipGradNorm, config.Loss.ZLoss));
+        Assert.Equal((DataMode.Faithful, 512, 256, 200, 2048, 1024, true), (config.Data.Mode, config.Data.Shards, config.Data.MinTokensPerText, config.Data.MinCharactersPerText, config.Data.DocumentSplitSize, config.Data.ReaderChunkSize, config.Data.ShuffleData));
+        Assert.Equal(13, config.Data.Sources.Length);
+    }
+
+    [Fact]
+    public void Problems_of_all_sections_are_reported_at_once_with_their_lines()
+    {
+        string yaml = File.ReadAllText(Path.Combine(RepositoryFiles.Root, "configs/training/quickstart.yaml"))
+            .Replace("head_dim: 32", "head_dim: 33", StringComparison.Ordinal)
+            .Replace("warmup_iterations: 50", "warmup_iterations: 5000", StringComparison.Ordinal)
+            .Replace("micro_batch: 16", "micro_bath: 16", StringComparison.Ordinal)
+            .Replace("keep_last: 5", "keep_last: many", StringComparison.Ordinal);
+        string message = Assert.Throws<OpenElmException>(() => StrictYaml.Parse<RunConfig>(yaml, "my.yaml")).Message;
+        Assert.Contains("micro_bath", message, StringComparison.Ordinal);
+        Assert.Contains("micro_batch", message, StringComparison.Ordinal);
+        Assert.Contains("keep_last", message, StringComparison.Ordinal);
+        Assert.Contains("head_dim is 33", message, StringComparison.Ordinal);
+        Assert.Contains($"my.yaml:{1 + yaml[..yaml.IndexOf("micro_bath", StringComparison.Ordinal)].Count(c => c == '\n')}", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Sections_that_contradict_each_other_are_refused()
+    {
+        string message = Assert.Throws<OpenElmException>(() => StrictYaml.Read<RunConfig>(
+            Path.Combine(RepositoryFiles.Root, "configs/training/quickstart.yaml"),
+            ["schedule.warmup_iterations=100000", "checkpoints.keep_last=2", "tokenizer.path=x"])).Message;
+        Assert.Contains("schedule.warmup_iterations is 100000", message, StringComparison.Ordinal);
+        Assert.Contains("checkpoints.keep_last is 2", message, StringComparison.Ordinal);
+        Assert.Contains("exactly one", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_model_takes_its_base_and_what_differs()
+    {
+        OpenElmConfig config = new ModelConfig { Base = "openelm-270m", VocabSize = 32128, QkvMultipliers = 1.0 }.Resolve();
+        Assert.Equal((32128, 20), (config.VocabSize, config.Layers[0].QueryHeads));
+        Assert.Contains("openelm-1.1b", Assert.Throws<OpenElmException>(() => new ModelConfig { Base = "openelm-7b" }.Resolve()).Message, StringComparison.Ordinal);
+    }
+
+    static RunConfig Load(string name) => StrictYaml.Read<RunConfig>(Path.Combine(RepositoryFiles.Root, "configs", "training", name + ".yaml"));
+}
