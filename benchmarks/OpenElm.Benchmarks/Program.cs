@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Running;
 using OpenElm.Benchmarks.Data;
 using OpenElm.Benchmarks.Tokenization;
+using OpenElm.Benchmarks.Training;
 
 // Whole runs that a script times beside other programs have names of their own; everything else is BenchmarkDotNet's.
 if (args is ["tokenizer", ..])
@@ -10,6 +11,10 @@ if (args is ["tokenizer", ..])
 if (args is ["data", ..])
 {
     return DataRuns.Run(args[1..]);
+}
+if (args is ["training", ..])
+{
+    return TrainingStepBenchmark.Run(args[1..]);
 }
 BenchmarkSwitcher.FromAssembly(typeof(TokenizerRuns).Assembly).Run(args);
 return 0;

@@ -4,7 +4,6 @@ using OpenElm.Training;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Optimization;
 using OpenElm.Training.Torch;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Benchmarks.Training;
@@ -33,16 +32,19 @@ internal static class TrainingStepBenchmark
 
     const int Batch = 8, Seq = 256, StepsPerTurn = 3;
 
-    /// <summary>Runs the comparison.</summary>
-    /// <param name="turns">Alternations.</param>
-    /// <param name="precision">Ours; the plain model is always in single precision.</param>
-    /// <param name="report">Takes one line of text.</param>
-    public static void Run(int turns, Precision precision, Action<string> report)
+    /// <summary>Runs the comparison: <c>training [turns] [fp32|autocast|bf16]</c>; the plain model is always in single precision.</summary>
+    /// <param name="args">What follows the verb.</param>
+    /// <returns>The exit code.</returns>
+    public static int Run(string[] args)
     {
+        int turns = args.Length > 0 ? int.Parse(args[0]) : 7;
+        Precision precision = args.Length > 1 ? Enum.Parse<Precision>(args[1], ignoreCase: true) : Precision.Fp32;
+        static void Report(string line) => Console.WriteLine(line);
+
         TorchLibrary.EnsureLoaded();
         TorchDescription torchLibrary = TorchLibrary.Describe();
-        report($"libtorch {torchLibrary.Version}, {torchLibrary.Blas}, {torchLibrary.Threads} threads; {MatmulRate():f0} GFLOP/s (1024³, fp32)");
-        report($"{ParameterCount.Of(Config).Total:n0} parameters, batch {Batch} x {Seq}, ours in {precision}");
+        Report($"libtorch {torchLibrary.Version}, {torchLibrary.Blas}, {torchLibrary.Threads} threads; {MatmulRate():f0} GFLOP/s (1024³, fp32)");
+        Report($"{ParameterCount.Of(Config).Total:n0} parameters, batch {Batch} x {Seq}, ours in {precision}");
         using var ours = new Ours(precision);
         using var plain = new Plain();
         List<Rate> oursRates = [], plainRates = [];
@@ -52,11 +54,12 @@ internal static class TrainingStepBenchmark
         {
             oursRates.Add(Turn(ours));
             plainRates.Add(Turn(plain));
-            report($"turn {turn + 1}: ours {oursRates[^1]}, plain TorchSharp {plainRates[^1]}");
+            Report($"turn {turn + 1}: ours {oursRates[^1]}, plain TorchSharp {plainRates[^1]}");
         }
 
         (Rate a, Rate b) = (Median(oursRates), Median(plainRates));
-        report($"median: ours {a}, plain {b}; ratio {a.Wall / b.Wall:f2} by the clock, {a.Cpu / b.Cpu:f2} by processor time; last loss {ours.Loss:f4} and {plain.Loss:f4}");
+        Report($"median: ours {a}, plain {b}; ratio {a.Wall / b.Wall:f2} by the clock, {a.Cpu / b.Cpu:f2} by processor time; last loss {ours.Loss:f4} and {plain.Loss:f4}");
+        return 0;
     }
 
     /// <param name="Wall">Tokens for each second of the clock.</param>

@@ -33,13 +33,17 @@ internal static class NativeNames
         }
     }
 
+    static string App => Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
+
     /// <summary>Folders that may hold a program's native libraries, the best first.</summary>
-    public static IEnumerable<string> ProgramFolders()
+    public static IEnumerable<string> ProgramFolders() => new[] { Path.Combine(App, "torch") }.Where(Directory.Exists).Concat(ProbedFolders());
+
+    /// <summary>Those of them in which .NET looks for libraries by plain name.</summary>
+    public static IEnumerable<string> ProbedFolders()
     {
-        string app = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
         IEnumerable<string> probed = (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "")
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Select(Path.TrimEndingDirectorySeparator);
-        return new[] { Path.Combine(app, "runtimes", Rid, "native"), app }.Concat(probed).Distinct(StringComparer.Ordinal).Where(Directory.Exists);
+        return new[] { Path.Combine(App, "runtimes", Rid, "native"), App }.Concat(probed).Distinct(StringComparer.Ordinal).Where(Directory.Exists);
     }
 }

@@ -14,7 +14,9 @@ namespace OpenElm.Training.Torch;
 /// <remarks>
 /// Libraries are loaded by absolute path in the order of their dependencies; the loader then satisfies later look-ups by
 /// name with what is there. The search order is: <see cref="TorchOptions.Folder"/>, the environment variable
-/// <c>OPENELM_TORCH</c>, the program's <c>runtimes/RID/native</c>, the program's folder, the host's native search folders.
+/// <c>OPENELM_TORCH</c>, the program's folder <c>torch</c>, its <c>runtimes/RID/native</c>, itself, the host's native search folders.
+/// The build puts libtorch into <c>torch</c> because TorchSharp, which loads by plain name, does not look there: it would load
+/// that libtorch beside a chosen one, and two of them abort the process.
 /// </remarks>
 public static partial class TorchLibrary
 {
@@ -93,6 +95,7 @@ public static partial class TorchLibrary
     static Loaded Load(string? requested)
     {
         string torchFolder = FindTorch(requested);
+        RefuseSecond(torchFolder, NativeNames.ProbedFolders());
         string shim = FindShim(torchFolder);
         var handles = new Dictionary<string, nint>();
         foreach (string library in NativeNames.LoadOrder)
@@ -122,6 +125,18 @@ public static partial class TorchLibrary
         return NativeNames.ProgramFolders().FirstOrDefault(HoldsTorch)
             ?? throw new OpenElmException($"Training needs libtorch, and this program was built without it for {NativeNames.Rid}; " +
                 $"set {TorchOptions.FolderVariable} to the lib folder of a libtorch or PyTorch 2.10 or later. Searched: {string.Join(", ", NativeNames.ProgramFolders())}.");
+    }
+
+    // TorchSharp looks by plain name when it starts. What it finds in these folders is loaded even if another libtorch is
+    // there already, and a second one aborts the process while it registers its operators.
+    internal static void RefuseSecond(string torchFolder, IEnumerable<string> probedFolders)
+    {
+        string name = NativeNames.FileName(NativeNames.TorchCpu);
+        if (probedFolders.FirstOrDefault(folder => folder != torchFolder && File.Exists(Path.Combine(folder, name))) is { } other)
+        {
+            throw new OpenElmException($"{torchFolder} cannot be used while {Path.Combine(other, name)} stands where TorchSharp loads it by itself; " +
+                $"remove that file, build with OpenElmWithoutLibTorch=true, or leave {TorchOptions.FolderVariable} unset.");
+        }
     }
 
     static string FindShim(string torchFolder)

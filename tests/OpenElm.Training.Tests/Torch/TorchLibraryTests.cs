@@ -52,6 +52,18 @@ public sealed class TorchLibraryTests
     }
 
     [Fact]
+    public void A_second_libtorch_that_TorchSharp_would_load_is_refused_before_it_aborts_the_process()
+    {
+        using var folder = new TemporaryFolder();
+        string probed = Directory.CreateDirectory(folder["native"]).FullName;
+        TorchLibrary.RefuseSecond(folder.Path, [probed]);
+        File.WriteAllText(Path.Combine(probed, NativeNames.FileName(NativeNames.TorchCpu)), "");
+        TorchLibrary.RefuseSecond(probed, [probed]);
+
+        Assert.Contains("OpenElmWithoutLibTorch", Assert.Throws<OpenElmException>(() => TorchLibrary.RefuseSecond(folder.Path, [probed])).Message);
+    }
+
+    [Fact]
     public void A_folder_may_be_named_by_its_parent()
     {
         using var folder = new TemporaryFolder();
