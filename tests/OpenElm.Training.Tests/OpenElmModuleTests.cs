@@ -1,7 +1,6 @@
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Training.Losses;
-using OpenElm.Training.Optimization;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Tests;
@@ -166,34 +165,6 @@ public sealed class OpenElmModuleTests
 
         Assert.Contains("classifier.weight is missing", e.Message);
         Assert.Contains("layers.0.attn.qkv_proj.weight is [", e.Message);
-    }
-
-    [Theory]
-    [InlineData(KernelChoice.Fused, false)]
-    [InlineData(KernelChoice.Fused, true)]
-    [InlineData(KernelChoice.Torch, false)]
-    public void Live_tensors_stay_the_same_over_updates(KernelChoice kernels, bool checkpointing)
-    {
-        using OpenElmModule module = SmallModels.Create(SmallModels.Layerwise, new ModuleOptions { Kernels = kernels, ActivationCheckpointing = checkpointing });
-        using var optimizer = new AdamW(module.Weights) { LearningRate = 1e-3 };
-        var loss = new CausalLMLoss();
-        long afterWarmup = 0;
-        for (int step = 0; step < 12; step++)
-        {
-            using (NewDisposeScope())
-            {
-                Tensor ids = SmallModels.Ids(2, 16, 101, step);
-                loss.Compute(module, ids, ids).Total.backward();
-                GradientClipping.ClipByGlobalNorm(module.Weights, 1);
-                optimizer.Step();
-                optimizer.ZeroGrad();
-            }
-
-            afterWarmup = step == 3 ? Tensor.TotalCount : afterWarmup;
-        }
-
-        // Other test classes run beside this one, so the count is not exact: a leak of one tensor for each layer would add 24.
-        Assert.InRange(Tensor.TotalCount - afterWarmup, long.MinValue, 20);
     }
 
     [Fact]
