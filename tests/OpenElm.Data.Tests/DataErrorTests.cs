@@ -1,3 +1,6 @@
+using OpenElm.Data.Files;
+using OpenElm.Data.Texts;
+
 namespace OpenElm.Data.Tests;
 
 /// <summary>Every damage is named with its file and record, or skipped and counted where the configuration says so.</summary>
@@ -265,5 +268,30 @@ public sealed class DataErrorTests : IDisposable
         cancel.Cancel();
         using var stream = new BatchStream(ConfigOf("a.jsonl"), _folder.Root, new ByteEncoder(), 1);
         Assert.ThrowsAny<OperationCanceledException>(() => stream.Next(cancel.Token));
+    }
+
+    [Fact]
+    public void Reading_that_finds_nothing_can_be_stopped()
+    {
+        _folder.Write("a.jsonl", [.. Enumerable.Repeat("x", 100)]);
+        using var cancel = new CancellationTokenSource();
+        DataConfig config = ConfigOf("a.jsonl") with { MinCharactersPerText = 100 };
+        var file = new DataFile(0, "a.jsonl", _folder["a.jsonl"], "text", 1);
+        var counters = new DataCounters();
+        using var texts = new LiveTexts(file, new CancellingFiles(cancel), config, new ByteEncoder(), counters, null, cancel.Token);
+        Assert.Throws<OperationCanceledException>(() => texts.Read());
+        Assert.Equal(0, counters.Documents);
+    }
+
+    /// <summary>The user's wish to stop arrives while the file is being opened.</summary>
+    sealed class CancellingFiles(CancellationTokenSource cancel) : IFileSource
+    {
+        public long? LengthOf(string path) => LocalFiles.Instance.LengthOf(path);
+
+        public Stream Open(string path)
+        {
+            cancel.Cancel();
+            return LocalFiles.Instance.Open(path);
+        }
     }
 }

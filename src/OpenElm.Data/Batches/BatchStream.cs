@@ -70,11 +70,11 @@ public sealed class BatchStream : IDisposable
         if (config.PreparedDir is { } directory)
         {
             var folder = new PreparedFolder(Path.GetFullPath(directory, Path.GetFullPath(baseDirectory)), config, baseDirectory, encoder);
-            return (folder.Files, (file, counters, record, group) => new PreparedTexts(folder, file, counters, record, group));
+            return (folder.Files, (file, counters, record, group, _) => new PreparedTexts(folder, file, counters, record, group));
         }
 
-        return (DataFile.Expand(config, baseDirectory, LocalFiles.Instance), (file, counters, record, group) =>
-            new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, record, group));
+        return (DataFile.Expand(config, baseDirectory, LocalFiles.Instance), (file, counters, record, group, cancel) =>
+            new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, cancel, record, group));
     }
 
     /// <summary>Where the stream goes on behind the batches handed out so far; prefetched ones do not count.</summary>

@@ -79,7 +79,7 @@ internal sealed class BatchWorker : IDisposable
 
     WorkerBatch Make(long index, int shard)
     {
-        ShardSequences sequences = _open[shard] ??= ShardSequences.Open(_context, shard, _counters, _states[shard]);
+        ShardSequences sequences = _open[shard] ??= ShardSequences.Open(_context, shard, _counters, _states[shard], _stop.Token);
         long earlier = _schedule.BatchesBefore(index, shard);
         if (_states[shard].Batches < earlier)
         {

@@ -12,4 +12,4 @@ namespace OpenElm.Data.Batches;
 internal sealed record DataContext(DataConfig Config, ShardFiles Shards, int PadId, OpenTexts Open);
 
 /// <summary>Opens a file's texts at text <paramref name="group"/> of a record.</summary>
-internal delegate FileTexts OpenTexts(DataFile file, DataCounters counters, long record, int group);
+internal delegate FileTexts OpenTexts(DataFile file, DataCounters counters, long record, int group, CancellationToken cancel);

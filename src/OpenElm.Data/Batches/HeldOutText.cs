@@ -87,10 +87,9 @@ public sealed class HeldOutText
         var counters = new DataCounters();
         foreach (DataFile file in _files)
         {
-            using var texts = new LiveTexts(file, LocalFiles.Instance, _config, _encoder, counters, _onWarning);
+            using var texts = new LiveTexts(file, LocalFiles.Instance, _config, _encoder, counters, _onWarning, cancel);
             while (texts.Read())
             {
-                cancel.ThrowIfCancellationRequested();
                 yield return new ScoredText(file, texts.Record, texts.Tokens.ToArray(), texts.Text.ToString(), texts.TokenCount, _encoder);
             }
         }

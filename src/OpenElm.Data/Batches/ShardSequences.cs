@@ -17,9 +17,9 @@ internal abstract class ShardSequences(ShardTexts texts, DataCounters counters) 
     /// <summary>Fills <paramref name="row"/> [sequenceLength + 1] with the next sequence and says where it began.</summary>
     public abstract (DataFile File, long Record) Next(Span<int> row);
 
-    public static ShardSequences Open(DataContext context, int shard, DataCounters counters, ShardPosition start)
+    public static ShardSequences Open(DataContext context, int shard, DataCounters counters, ShardPosition start, CancellationToken cancel = default)
     {
-        var texts = new ShardTexts(context, shard, counters, start);
+        var texts = new ShardTexts(context, shard, counters, start, cancel);
         return context.Config.Mode == DataMode.Faithful
             ? new FaithfulSequences(texts, counters, context.PadId, start)
             : new PackedSequences(texts, counters, start);

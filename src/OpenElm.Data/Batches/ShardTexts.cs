@@ -9,6 +9,7 @@ internal sealed class ShardTexts : IDisposable
     readonly DataContext _context;
     readonly int _shard;
     readonly DataCounters _counters;
+    readonly CancellationToken _cancel;
     DataFile[] _files;
     FileTexts? _texts;
     long _record;           // where the next file opened starts; 0 except right after a resume
@@ -16,9 +17,9 @@ internal sealed class ShardTexts : IDisposable
     bool _wholePass;        // this epoch was read from its beginning
     bool _anyText;
 
-    public ShardTexts(DataContext context, int shard, DataCounters counters, ShardPosition start)
+    public ShardTexts(DataContext context, int shard, DataCounters counters, ShardPosition start, CancellationToken cancel)
     {
-        (_context, _shard, _counters) = (context, shard, counters);
+        (_context, _shard, _counters, _cancel) = (context, shard, counters, cancel);
         Epoch = start.Epoch;
         FileIndex = start.File;
         _files = context.Shards.InEpoch(shard, Epoch);
@@ -49,7 +50,7 @@ internal sealed class ShardTexts : IDisposable
         {
             if (_texts is null)
             {
-                _texts = _context.Open(File, _counters, _record, _group);
+                _texts = _context.Open(File, _counters, _record, _group, _cancel);
                 (_record, _group) = (0, 0);
             }
 

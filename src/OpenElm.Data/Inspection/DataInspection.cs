@@ -48,11 +48,10 @@ public static class DataInspection
     static DataStatistics Count(DataFile file, DataConfig config, ITextEncoder encoder, Action<string>? onWarning, CancellationToken cancel)
     {
         var counters = new DataCounters();
-        using var texts = new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, countDropped: true);
+        using var texts = new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, cancel, countDropped: true);
         int row = config.SequenceLength + 1;
         while (texts.Read())
         {
-            cancel.ThrowIfCancellationRequested();
             int kept = texts.Tokens.Length;
             counters.TokensKept += kept;
             counters.TokensDropped += texts.TokenCount - kept;

@@ -77,10 +77,9 @@ public static class DataPreparation
     static PreparedFile Prepare(DataFile file, DataConfig config, ITextEncoder encoder, PieceWriter writer, Action<string>? onWarning, CancellationToken cancel)
     {
         var counters = new DataCounters();
-        using var texts = new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning);
+        using var texts = new LiveTexts(file, LocalFiles.Instance, config, encoder, counters, onWarning, cancel);
         while (texts.Read())
         {
-            cancel.ThrowIfCancellationRequested();
             writer.Add(texts);
         }
 

@@ -15,6 +15,7 @@ internal sealed class LiveTexts : FileTexts
     readonly DataConfig _config;
     readonly ITextEncoder _encoder;
     readonly DataCounters _counters;
+    readonly CancellationToken _cancel;
     readonly FileDocuments _documents;
     readonly List<int> _tokens = [];
     readonly int _skipGroups;
@@ -32,13 +33,14 @@ internal sealed class LiveTexts : FileTexts
     /// <param name="encoder">The tokenizer.</param>
     /// <param name="counters">Counts what is read and dropped.</param>
     /// <param name="onWarning">Told about every record that is skipped.</param>
+    /// <param name="cancel">Ends the reading, also where the filters drop everything.</param>
     /// <param name="record">The first record to read.</param>
     /// <param name="group">Texts of that record to pass over without tokenizing them.</param>
     /// <param name="countDropped">Whether texts that the character filter drops are tokenized just to be counted.</param>
     public LiveTexts(DataFile file, IFileSource source, DataConfig config, ITextEncoder encoder, DataCounters counters,
-        Action<string>? onWarning, long record = 0, int group = 0, bool countDropped = false)
+        Action<string>? onWarning, CancellationToken cancel, long record = 0, int group = 0, bool countDropped = false)
     {
-        (_config, _encoder, _counters) = (config, encoder, counters);
+        (_config, _encoder, _counters, _cancel) = (config, encoder, counters, cancel);
         (_startRecord, _skipGroups, _countDropped) = (record, group, countDropped);
         _documents = new FileDocuments(file, source, config.OnBadRecord, counters, onWarning, record);
     }
@@ -105,6 +107,7 @@ internal sealed class LiveTexts : FileTexts
 
     bool ReadDocument()
     {
+        _cancel.ThrowIfCancellationRequested();
         if (!_documents.Read())
         {
             return false;
