@@ -4,7 +4,6 @@ using OpenElm.Training;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Optimization;
 using OpenElm.Training.Torch;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Benchmarks.Training;
