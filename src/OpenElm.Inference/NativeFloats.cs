@@ -5,15 +5,17 @@ namespace OpenElm.Inference;
 /// <summary>Floats outside the garbage-collected heap, aligned to a cache line: they never move, so kernel threads may hold their address.</summary>
 internal sealed unsafe class NativeFloats : SafeHandle
 {
+    const int Alignment = 64;
+
     /// <summary>Allocates zeros.</summary>
     /// <param name="length">The number of floats.</param>
     public NativeFloats(long length)
         : base(0, ownsHandle: true)
     {
         Length = length;
-        nuint bytes = checked((nuint)Math.Max(1, length) * sizeof(float));
-        SetHandle((nint)NativeMemory.AlignedAlloc(bytes, 64));
-        NativeMemory.Clear((void*)handle, bytes);
+        nuint bytes = checked(((nuint)length * sizeof(float)) + Alignment);
+        SetHandle((nint)NativeMemory.AllocZeroed(bytes)); // the system gives zeroed pages when they are first touched: an unused cache costs nothing
+        Pointer = (float*)((handle + Alignment - 1) & -Alignment);
     }
 
     /// <summary>The number of floats.</summary>
@@ -23,7 +25,7 @@ internal sealed unsafe class NativeFloats : SafeHandle
     public override bool IsInvalid => handle == 0;
 
     /// <summary>The first float.</summary>
-    public float* Pointer => (float*)handle;
+    public float* Pointer { get; }
 
     /// <summary>Floats from <paramref name="start"/> on.</summary>
     /// <param name="start">The first.</param>
@@ -37,7 +39,7 @@ internal sealed unsafe class NativeFloats : SafeHandle
     /// <inheritdoc/>
     protected override bool ReleaseHandle()
     {
-        NativeMemory.AlignedFree((void*)handle);
+        NativeMemory.Free((void*)handle);
         return true;
     }
 }

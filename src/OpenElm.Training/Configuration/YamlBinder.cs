@@ -6,6 +6,10 @@ namespace OpenElm.Training;
 internal sealed class YamlBinder(YamlConverters converters, YamlProblems problems)
 {
     readonly Dictionary<string, YamlPlace> _places = [];
+    int _impossibleValues;
+
+    // Problems that leave a hole in a record; an impossible value is bound all the same.
+    int Holes => problems.Count - _impossibleValues;
 
     /// <summary>Binds a node; after a problem the result is unusable and only further problems are of interest.</summary>
     public object? Bind(YamlNode node, Type type, string path)
@@ -14,12 +18,7 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
         _places.TryAdd(path, node.Place);
         if (converters.TryGet(type, out var converter))
         {
-            return Convert(() => converter.Read(node.ToPlain()), path + " ", path);
-        }
-
-        if (node is YamlScalar { IsNull: false, Text: var name } && converters.TryGetNames(type, out Func<string, object> get))
-        {
-            return Convert(() => get(name), path + ": ", path);
+            return Convert(converter.Read, node, path);
         }
 
         if (ListTypes.IsList(type, out Type element))
@@ -35,15 +34,15 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
         return type.IsPrimitive || type.IsEnum || type == typeof(string) ? BindScalar(node, type, path) : BindRecord(node, type, path);
     }
 
-    object? Convert(Func<object> read, string subject, string path)
+    object? Convert(Func<object?, object> read, YamlNode node, string path)
     {
         try
         {
-            return read();
+            return read(node.ToPlain());
         }
         catch (OpenElmException wrong)
         {
-            problems.Add(_places[path], subject + wrong.Message);
+            problems.Add(_places[path], $"{path} {wrong.Message}");
             return null;
         }
     }
@@ -150,7 +149,7 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
             return Wrong(node, path, "a section with keys");
         }
 
-        int problemsBefore = problems.Count;
+        int holesBefore = Holes;
         RecordShape shape = RecordShape.Of(type);
         object record = Activator.CreateInstance(type)!;
         foreach (YamlEntry entry in map.Entries)
@@ -167,7 +166,7 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
         }
 
         // A record with a hole would only report what follows from the hole.
-        if (problems.Count == problemsBefore && record is IValidated validated)
+        if (Holes == holesBefore && record is IValidated validated)
         {
             Validate(validated, path);
         }
@@ -205,6 +204,7 @@ internal sealed class YamlBinder(YamlConverters converters, YamlProblems problem
     {
         var found = new List<string>();
         record.Validate(path, found);
+        _impossibleValues += found.Count;
         foreach (string problem in found)
         {
             problems.Add(PlaceOf(problem), problem);

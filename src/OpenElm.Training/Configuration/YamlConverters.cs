@@ -11,20 +11,15 @@ namespace OpenElm.Training;
 public sealed class YamlConverters
 {
     readonly ImmutableDictionary<Type, (Func<object?, object> Read, Func<object, object?> Write)> _byType;
-    readonly ImmutableDictionary<Type, Func<string, object>> _named;
 
-    YamlConverters(
-        ImmutableDictionary<Type, (Func<object?, object> Read, Func<object, object?> Write)> byType,
-        ImmutableDictionary<Type, Func<string, object>> named) => (_byType, _named) = (byType, named);
+    YamlConverters(ImmutableDictionary<Type, (Func<object?, object> Read, Func<object, object?> Write)> byType) => _byType = byType;
 
     /// <summary>No converter at all.</summary>
-    public static YamlConverters None { get; } = new(
-        ImmutableDictionary<Type, (Func<object?, object>, Func<object, object?>)>.Empty, ImmutableDictionary<Type, Func<string, object>>.Empty);
+    public static YamlConverters None { get; } = new(ImmutableDictionary<Type, (Func<object?, object>, Func<object, object?>)>.Empty);
 
-    /// <summary>The converters of this library's own configurations: multipliers, and models by name or by section.</summary>
+    /// <summary>The converters of this library's own configurations.</summary>
     public static YamlConverters Default { get; } = None
-        .With(ReadMultipliers, multipliers => multipliers.Values is [double single] ? single : multipliers.Values.Cast<object?>().ToList())
-        .WithNames(NamedConfigs.Get);
+        .With(ReadMultipliers, multipliers => multipliers.Values is [double single] ? single : multipliers.Values.Cast<object?>().ToList());
 
     /// <summary>Adds a converter.</summary>
     /// <typeparam name="T">The type it makes.</typeparam>
@@ -33,20 +28,10 @@ public sealed class YamlConverters
     /// <returns>A larger set.</returns>
     public YamlConverters With<T>(Func<object?, T> read, Func<T, object?> write)
         where T : notnull =>
-        new(_byType.SetItem(typeof(T), (plain => read(plain), value => write((T)value))), _named);
-
-    /// <summary>Lets a file write a name where it may also write the record's section.</summary>
-    /// <typeparam name="T">The record.</typeparam>
-    /// <param name="get">Finds the record of a name, or throws <see cref="OpenElmException"/> with a whole sentence.</param>
-    /// <returns>A larger set.</returns>
-    public YamlConverters WithNames<T>(Func<string, T> get)
-        where T : class =>
-        new(_byType, _named.SetItem(typeof(T), get));
+        new(_byType.SetItem(typeof(T), (plain => read(plain), value => write((T)value))));
 
     internal bool TryGet(Type type, out (Func<object?, object> Read, Func<object, object?> Write) converter) =>
         _byType.TryGetValue(type, out converter);
-
-    internal bool TryGetNames(Type type, out Func<string, object> get) => _named.TryGetValue(type, out get!);
 
     static Multipliers ReadMultipliers(object? plain)
     {

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using OxyPlot;
 using OxyPlot.Axes;
 using OxyPlot.Series;
@@ -10,7 +11,7 @@ namespace OpenElm.Training.Reporting;
 internal sealed record ReportChart(string Svg, IReadOnlyList<(string Name, string Colour)> Lines);
 
 /// <summary>The report's curves.</summary>
-internal static class ReportCharts
+internal static partial class ReportCharts
 {
     const int MostPoints = 1000; // more are closer than a pixel
 
@@ -37,7 +38,7 @@ internal static class ReportCharts
             Add(line, "bigram model on held-out text", Grey);
         }
 
-        return new ReportChart(ToSvg(plot), lines);
+        return new ReportChart(ToSvg(plot, "loss"), lines);
 
         void Add(LineSeries series, string name, OxyColor colour)
         {
@@ -46,17 +47,17 @@ internal static class ReportCharts
         }
     }
 
-    public static ReportChart LearningRate(RunReport report) => Single(report, step => step.LearningRate);
+    public static ReportChart LearningRate(RunReport report) => Single(report, "rate", step => step.LearningRate);
 
-    public static ReportChart GradientNorm(RunReport report) => Single(report, step => step.GradientNorm);
+    public static ReportChart GradientNorm(RunReport report) => Single(report, "norm", step => step.GradientNorm);
 
-    public static ReportChart Speed(RunReport report) => Single(report, step => step.TokensPerSecond);
+    public static ReportChart Speed(RunReport report) => Single(report, "speed", step => step.TokensPerSecond);
 
-    static ReportChart Single(RunReport report, Func<StepMetrics, double> value)
+    static ReportChart Single(RunReport report, string name, Func<StepMetrics, double> value)
     {
         PlotModel plot = NewPlot(minimum: 0);
         plot.Series.Add(Curve(report.Steps, value));
-        return new ReportChart(ToSvg(plot), []);
+        return new ReportChart(ToSvg(plot, name), []);
     }
 
     static PlotModel NewPlot(double minimum = double.NaN)
@@ -89,6 +90,13 @@ internal static class ReportCharts
         return series;
     }
 
-    static string ToSvg(PlotModel plot) =>
-        new SvgExporter { Width = 760, Height = 300, IsDocument = false, UseVerticalTextAlignmentWorkaround = true }.ExportToString(plot);
+    /// <summary>The picture with ids of its own, because all pictures of a page share one name space.</summary>
+    static string ToSvg(PlotModel plot, string name)
+    {
+        string svg = new SvgExporter { Width = 760, Height = 300, IsDocument = false, UseVerticalTextAlignmentWorkaround = true }.ExportToString(plot);
+        return Id().Replace(svg, $"$1{name}-");
+    }
+
+    [GeneratedRegex("""(id="|url\(#)""")]
+    private static partial Regex Id();
 }

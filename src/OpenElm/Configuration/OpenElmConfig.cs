@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Text.Json.Serialization;
 
 namespace OpenElm.Configuration;
 
@@ -7,7 +6,7 @@ namespace OpenElm.Configuration;
 /// The architecture of one model, in the keys of Hugging Face's <c>config.json</c>. The defaults are those of Hugging
 /// Face's OpenELM class. Immutable; per-layer widths are computed once (<see cref="Layers"/>).
 /// </summary>
-public sealed record OpenElmConfig : IValidated
+public sealed record OpenElmConfig
 {
     ImmutableArray<LayerShape> _layers;
 
@@ -30,7 +29,6 @@ public sealed record OpenElmConfig : IValidated
     public Multipliers QkvMultipliers { get; init; } = 1.0;
 
     /// <summary>Query heads for each KV head; JSON key <c>num_gqa_groups</c>. 1 is multi-head attention.</summary>
-    [JsonPropertyName("num_gqa_groups")]
     public int QueryHeadsPerKvHead { get; init; } = 1;
 
     /// <summary>β: feed-forward width of a layer relative to <see cref="ModelDim"/>.</summary>
@@ -162,13 +160,6 @@ public sealed record OpenElmConfig : IValidated
         {
             problems.Add(e.Message);
         }
-    }
-
-    void IValidated.Validate(string path, List<string> problems)
-    {
-        var own = new List<string>();
-        Validate(own);
-        problems.AddRange(own.Select(problem => ValidationProblems.PathOf(path, problem)));
     }
 
     /// <inheritdoc/>

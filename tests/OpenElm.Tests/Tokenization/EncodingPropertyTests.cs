@@ -61,9 +61,9 @@ public sealed class EncodingPropertyTests
     public void Real_texts_are_encoded_as_by_plain_merging()
     {
         var plain = new PlainBpe(TestTokenizers.Mistral);
-        foreach (string text in TestTokenizers.SampleTexts().Take(40))
+        foreach (string text in TestTokenizers.SampleTexts().Take(30))
         {
-            string part = text[..Math.Min(text.Length, 2000)];
+            string part = text[..Math.Min(text.Length, 1200)];
             Assert.Equal(plain.Encode(part), TestTokenizers.Mistral.Encode(part));
         }
     }

@@ -163,6 +163,31 @@ public sealed class StrictYamlTests
         Assert.Contains("run.yaml:4: trainer.max_steps is -1; it must be at least 1.", message);
     }
 
+    [Fact]
+    public void An_impossible_value_does_not_hide_that_sections_contradict_each_other()
+    {
+        string message = Assert.Throws<OpenElmException>(() => StrictYaml.Parse<Outer>("inner: { size: -1 }\nlimit: 5", "run.yaml")).Message;
+        Assert.Contains("run.yaml:1: inner.size is -1; it must be 0 or more.", message);
+        Assert.Contains("run.yaml:2: limit is 5; it must be at most inner.size (-1).", message);
+    }
+
+    public sealed record Outer : IValidated
+    {
+        public required Inner Inner { get; init; }
+
+        public int Limit { get; init; }
+
+        public void Validate(string path, List<string> problems) =>
+            problems.Require(Limit <= Inner.Size, path, "limit", $"is {Limit}; it must be at most inner.size ({Inner.Size}).");
+    }
+
+    public sealed record Inner : IValidated
+    {
+        public int Size { get; init; }
+
+        public void Validate(string path, List<string> problems) => problems.Require(Size >= 0, path, "size", $"is {Size}; it must be 0 or more.");
+    }
+
     [Theory]
     [InlineData("trainer.max_steps=1.5", "trainer.max_steps must be a whole number")]
     [InlineData("trainer.max_steps=1e3", "trainer.max_steps must be a whole number")]

@@ -21,16 +21,20 @@ public sealed partial class HtmlReportTests
         }
 
         Assert.Equal(4, SvgElement().Count(html));
-        Assert.DoesNotMatch("(?i)<script|<link|<img|src=|url\\(|@import", html);
+        Assert.DoesNotMatch("(?i)<script|<link|<img|src=|url\\((?!#)|@import", html);
         Assert.DoesNotContain("NaN", html);
     }
 
     [Fact]
     public void Every_picture_is_well_formed_and_has_its_curve()
     {
+        var ids = new HashSet<string>(); // one page, one name space
         foreach (Match svg in SvgElement().Matches(HtmlReport.Render(Report())))
         {
             XElement picture = XElement.Parse(svg.Value);
+            string[] own = [.. picture.Descendants().Attributes("id").Select(id => id.Value)];
+            Assert.All(own, id => Assert.True(ids.Add(id), $"{id} is in two pictures"));
+            Assert.All(picture.Descendants().Attributes("clip-path"), clip => Assert.Contains(clip.Value[5..^1], own)); // url(#ID)
             Assert.Contains(picture.Descendants().Where(e => e.Name.LocalName == "polyline"), line => line.Attribute("points")!.Value.Split(' ').Length > 100);
         }
     }

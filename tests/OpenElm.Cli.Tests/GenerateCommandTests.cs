@@ -1,0 +1,81 @@
+using System.Text.Json;
+
+namespace OpenElm.Cli.Tests;
+
+public sealed class GenerateCommandTests
+{
+    static readonly string Stories = Path.Combine(RepositoryFiles.Root, "samples", "stories260k");
+
+    static readonly string Expected = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Stories, "golden.json"))).RootElement.GetProperty("expected_text").GetString()!;
+
+    [Fact]
+    public void Greedy_text_goes_to_standard_output_and_speed_to_standard_error()
+    {
+        (int code, string output, string error) = Openelm.Run("generate", Stories, "--max-tokens", "200");
+        Assert.Equal((0, Expected + Environment.NewLine), (code, output));
+        Assert.Matches(@"prompt: 1 tokens, [\d.]+ tokens/s; generation: 200 tokens, [\d.]+ tokens/s; total: [\d.]+ tokens/s", error);
+        Assert.Contains("--max-tokens", error);
+    }
+
+    [Fact]
+    public void A_prompt_is_continued()
+    {
+        string prompt = Expected[..16]; // Once upon a time
+        (_, string output, _) = Openelm.Run("generate", Stories, "--prompt", prompt, "-n", "20");
+        Assert.StartsWith(prompt, output);
+        Assert.StartsWith(output.TrimEnd(), Expected);
+        (_, string alone, _) = Openelm.Run("generate", Stories, "--prompt", prompt, "-n", "20", "--no-echo");
+        Assert.Equal(output, prompt + alone);
+    }
+
+    [Fact]
+    public void Json_is_one_document()
+    {
+        (int code, string output, string error) = Openelm.Run("generate", Stories, "--prompt", "Once upon a time", "-n", "8", "--stop", "little", "--json");
+        JsonElement document = JsonDocument.Parse(output).RootElement;
+        Assert.Equal((0, ""), (code, error));
+        Assert.Equal(", there was a ", document.GetProperty("text").GetString());
+        Assert.Equal("stop_text", document.GetProperty("finish_reason").GetString());
+        Assert.Equal(5, document.GetProperty("prompt_tokens").GetArrayLength());
+        Assert.True(document.GetProperty("total_tokens_per_second").GetDouble() > 0);
+    }
+
+    [Fact]
+    public void The_same_seed_gives_the_same_text()
+    {
+        string Sample(string seed) => Openelm.Run("generate", Stories, "--temperature", "1", "--top-p", "0.9", "--seed", seed, "-n", "30").Output;
+        Assert.Equal(Sample("1"), Sample("1"));
+        Assert.NotEqual(Sample("1"), Sample("2"));
+    }
+
+    [Fact]
+    public void Token_ids_are_a_prompt_too()
+    {
+        (_, string output, _) = Openelm.Run("generate", Stories, "--prompt-tokens", "1", "403", "407", "-n", "3", "--json");
+        JsonElement document = JsonDocument.Parse(output).RootElement;
+        Assert.Equal([1, 403, 407], document.GetProperty("prompt_tokens").EnumerateArray().Select(id => id.GetInt32()));
+        Assert.Equal([261, 378, 432], document.GetProperty("tokens").EnumerateArray().Select(id => id.GetInt32())); // golden.json: greedy_ids
+    }
+
+    [Theory]
+    [InlineData("temperature is -1", "--temperature", "-1")]
+    [InlineData("top_p is 0", "--top-p", "0")]
+    [InlineData("max_tokens is 0", "--max-tokens", "0")]
+    [InlineData("prompt once", "--prompt", "a", "--prompt-tokens", "1")]
+    [InlineData("limit is 3", "--max-length", "3", "--prompt", "Once upon a time")]
+    [InlineData("no kernels called magic", "--kernels", "magic")]
+    public void Wrong_requests_exit_with_2(string message, params string[] arguments)
+    {
+        (int code, string output, string error) = Openelm.Run(["generate", Stories, .. arguments]);
+        Assert.Equal((2, ""), (code, output));
+        Assert.Contains(message, error);
+    }
+
+    [Fact]
+    public void Beyond_the_trained_length_it_warns_once()
+    {
+        (int code, _, string error) = Openelm.Run("generate", Stories, "-n", "600", "--ignore-eos");
+        Assert.Equal(0, code);
+        Assert.Equal(2, error.Split("max_context_length").Length);
+    }
+}
