@@ -1,4 +1,5 @@
 using OpenElm.Data;
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -12,7 +13,7 @@ internal static class BatchTensors
     public static (Tensor Inputs, Tensor Targets) Of(TokenBatch batch, string device)
     {
         using DisposeScope scope = NewDisposeScope();
-        Device where = torch.device(device);
+        Device where = TorchLibrary.Device(device);
         Tensor Copy(int[] ids) => tensor(ids, [batch.Sequences, batch.SequenceLength]).to(ScalarType.Int64, where).MoveToOuterDisposeScope();
 
         return (Copy(batch.Inputs), Copy(batch.Targets));

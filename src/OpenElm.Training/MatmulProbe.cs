@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -18,7 +19,7 @@ public static class MatmulProbe
         ScalarType type = precision == Precision.Fp32 ? ScalarType.Float32 : ScalarType.BFloat16;
         using var noGrad = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        using Tensor a = rand(size, size, type, torch.device(device)), b = rand(size, size, type, torch.device(device));
+        using Tensor a = rand(size, size, type, TorchLibrary.Device(device)), b = rand(size, size, type, TorchLibrary.Device(device));
 
         double best = double.PositiveInfinity;
         long end = Stopwatch.GetTimestamp() + (Stopwatch.Frequency / 5);

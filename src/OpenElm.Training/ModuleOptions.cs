@@ -49,9 +49,12 @@ public sealed record ModuleOptions
     /// <summary><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</summary>
     public string Device { get; init; } = "cpu";
 
+    /// <summary>Whether the model computes on the CPU.</summary>
+    internal bool IsCpu => Device == "cpu";
+
     /// <summary>Whether this project's own CPU kernels run.</summary>
     internal bool UsesFusedKernels =>
-        Kernels is KernelChoice.Fused || (Kernels is KernelChoice.Auto && device(Device).type == TorchSharp.DeviceType.CPU);
+        Kernels is KernelChoice.Fused || (Kernels is KernelChoice.Auto && IsCpu);
 
     /// <summary>The element type of the weights.</summary>
     internal ScalarType WeightType => Precision == Precision.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;

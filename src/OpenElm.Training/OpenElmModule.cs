@@ -26,7 +26,7 @@ internal sealed class Projection : Module<Tensor, Tensor>
         : base(nameof(Projection))
     {
         _options = options;
-        _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, torch.device(options.Device)));
+        _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, TorchLibrary.Device(options.Device)));
         RegisterComponents();
     }
 
@@ -52,7 +52,7 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
         : base(nameof(RmsNorm))
     {
         (_eps, _kernels) = (eps, kernels);
-        _weight = Parameter(ones(width, options.WeightType, torch.device(options.Device)));
+        _weight = Parameter(ones(width, options.WeightType, TorchLibrary.Device(options.Device)));
         RegisterComponents();
     }
 
@@ -181,7 +181,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
         _layers = new ModuleList<DecoderLayer>([.. Config.Layers.Select(layer => new DecoderLayer(Config, layer, kernels, Options))]);
         _norm = new RmsNorm(Config.ModelDim, Config.RmsNormEps, kernels, Options);
         _classifier = Config.ShareInputOutputLayers ? null : new Projection(Config.ModelDim, Config.VocabSize, Options);
-        _rope = new RopeTable(Config, torch.device(Options.Device));
+        _rope = new RopeTable(Config, TorchLibrary.Device(Options.Device));
         RegisterComponents();
 
         Dictionary<string, Parameter> byName = named_parameters().ToDictionary(pair => pair.name, pair => pair.parameter);
@@ -262,7 +262,7 @@ internal sealed class Embeddings : Module<Tensor, Tensor>
         : base(nameof(Embeddings))
     {
         _paddingId = options.PaddingId;
-        _weight = Parameter(empty(config.VocabSize, config.ModelDim, options.WeightType, torch.device(options.Device)));
+        _weight = Parameter(empty(config.VocabSize, config.ModelDim, options.WeightType, TorchLibrary.Device(options.Device)));
         RegisterComponents();
     }
 

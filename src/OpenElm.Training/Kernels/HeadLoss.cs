@@ -15,20 +15,29 @@ namespace OpenElm.Training.Kernels;
 /// d logits = (p · (1 + 2cL) − (1 − s) · onehot − s/vocab) / n; an ignored row has 0.
 /// The gradients are made in the forward pass, while the logits are there; the backward pass only scales them.
 /// </remarks>
-internal sealed class HeadLoss : autograd.MultiTensorFunction<HeadLoss>
+internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
 {
     const long ChunkBytes = 16L << 20; // a chunk should stay in the last-level cache between its three passes
 
     /// <inheritdoc/>
     public override string Name => nameof(HeadLoss);
 
-    /// <summary>vars: hidden [tokens, modelDim], head [vocab, modelDim], targets [tokens], loss options, module options.</summary>
+    /// <summary>The parts of the loss that carry no gradient; the forward pass fills them.</summary>
+    internal sealed class Parts
+    {
+        public Tensor CrossEntropy { get; set; } = null!;
+
+        public Tensor ZLoss { get; set; } = null!;
+
+        public Tensor Count { get; set; } = null!;
+    }
+
+    /// <summary>vars: hidden [tokens, modelDim], head [vocab, modelDim], targets [tokens], loss options, module options, parts; the result is the total loss.</summary>
     /// <inheritdoc/>
-    public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
     {
         (Tensor hidden, Tensor head, Tensor targets) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
-        (var loss, var options) = ((LossOptions)vars[3], (ModuleOptions)vars[4]);
-        ctx.set_materialize_grads(false); // the zeros TorchSharp would make belong to a scope that has ended by then
+        (var loss, var options, var parts) = ((LossOptions)vars[3], (ModuleOptions)vars[4], (Parts)vars[5]);
         bool wantsGradients = hidden.requires_grad || head.requires_grad;
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -61,20 +70,21 @@ internal sealed class HeadLoss : autograd.MultiTensorFunction<HeadLoss>
         (Tensor crossEntropy, Tensor z, Tensor count) = sums.Means();
         if (wantsGradients)
         {
-            ctx.save_for_backward([hiddenGrad!.to_type(hidden.dtype).DetachFromDisposeScope(), headGrad!.to_type(head.dtype).DetachFromDisposeScope()]);
+            ctx.save_for_backward([hiddenGrad!.to_type(hidden.dtype).MoveToOuterDisposeScope(), headGrad!.to_type(head.dtype).MoveToOuterDisposeScope()]);
         }
 
-        return [(crossEntropy + z).MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope(), z.MoveToOuterDisposeScope(), count.MoveToOuterDisposeScope()];
+        (parts.CrossEntropy, parts.ZLoss, parts.Count) = (crossEntropy.MoveToOuterDisposeScope(), z.MoveToOuterDisposeScope(), count.MoveToOuterDisposeScope());
+        return (crossEntropy + z).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
     {
         List<Tensor> saved = ctx.get_saved_variables();
-        Tensor hidden = saved[0].mul(grad_outputs[0]), head = saved[1].mul(grad_outputs[0]);
+        Tensor hidden = saved[0].mul(grad_output), head = saved[1].mul(grad_output);
         saved.ForEach(tensor => tensor.Dispose());
-        grad_outputs.ForEach(tensor => tensor.Dispose());
-        return BackwardResults.Return(hidden, head, null, null, null);
+        grad_output.Dispose();
+        return BackwardResults.Return(hidden, head, null, null, null, null);
     }
 
     // The head's gradient is summed in single precision, whatever the type of products.

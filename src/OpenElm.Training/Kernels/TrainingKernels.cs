@@ -1,6 +1,5 @@
 using OpenElm.Configuration;
 using OpenElm.Training.Kernels.Fused;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Kernels;
@@ -51,12 +50,11 @@ internal abstract class TrainingKernels
     /// <exception cref="OpenElmException">The set does not run on the device.</exception>
     public static TrainingKernels For(ModuleOptions options)
     {
-        bool cpu = torch.device(options.Device).type == DeviceType.CPU;
         return options.Kernels switch
         {
             KernelChoice.Reference => new ReferenceKernels(),
             KernelChoice.Torch => new TorchKernels(),
-            KernelChoice.Fused when !cpu => throw new OpenElmException($"The fused kernels run on the CPU, not on {options.Device}; choose the kernels auto, torch or reference."),
+            KernelChoice.Fused when !options.IsCpu => throw new OpenElmException($"The fused kernels run on the CPU, not on {options.Device}; choose the kernels auto, torch or reference."),
             _ => options.UsesFusedKernels ? new FusedKernels() : new TorchKernels(),
         };
     }

@@ -73,8 +73,9 @@ public sealed class CausalLMLoss
     internal LossResult ComputeChunked(Tensor hidden, Tensor headWeight, Tensor targets, ModuleOptions options)
     {
         using DisposeScope scope = NewDisposeScope();
-        List<Tensor> parts = HeadLoss.apply(hidden.flatten(0, -2), headWeight, targets.flatten(), _options, options);
-        return MoveOut(Result(parts[0], parts[1], parts[2], parts[3], targets.numel(), headWeight.size(0)));
+        var parts = new HeadLoss.Parts();
+        Tensor total = HeadLoss.apply(hidden.flatten(0, -2), headWeight, targets.flatten(), _options, options, parts);
+        return MoveOut(Result(total, parts.CrossEntropy, parts.ZLoss, parts.Count, targets.numel(), headWeight.size(0)));
     }
 
     LossResult Result(Tensor total, Tensor crossEntropy, Tensor z, Tensor count, long targets, long vocab)

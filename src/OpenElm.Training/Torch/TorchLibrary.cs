@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using TorchSharp;
+using static TorchSharp.torch;
 
 namespace OpenElm.Training.Torch;
 
@@ -54,6 +55,32 @@ public static partial class TorchLibrary
             cuda, cuda ? torch.cuda.device_count() : 0, BlasName(loaded.TorchCpu), torch.get_num_threads());
     }
 
+    /// <summary>The device of a name.</summary>
+    /// <param name="name"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
+    /// <returns>The device.</returns>
+    /// <exception cref="OpenElmException">The name is no device, or this machine or this libtorch has no such device.</exception>
+    public static Device Device(string name)
+    {
+        EnsureLoaded();
+        if (name == "cpu")
+        {
+            return CPU;
+        }
+
+        if (CudaName().Match(name) is not { Success: true } match)
+        {
+            throw new OpenElmException($"{name} is no device; name cpu, cuda or cuda:N.");
+        }
+
+        // TorchSharp asks libtorch, which knows CUDA only in a CUDA build and only with a driver.
+        int devices = cuda.is_available() ? cuda.device_count() : 0;
+        int index = match.Groups[1].Success ? int.Parse(match.Groups[1].Value) : 0;
+        return index < devices
+            ? new Device(DeviceType.CUDA, index)
+            : throw new OpenElmException($"There is no device {name}: libtorch of {_loaded!.Folder} sees {devices} CUDA devices. " +
+                $"Set {TorchOptions.FolderVariable} to the lib folder of a CUDA build of libtorch or PyTorch, or use the device cpu.");
+    }
+
     static string? FromEnvironment() =>
         Environment.GetEnvironmentVariable(TorchOptions.FolderVariable) is { Length: > 0 } folder ? Path.GetFullPath(folder) : null;
 
@@ -81,7 +108,7 @@ public static partial class TorchLibrary
         return new Loaded(torchFolder, requested, handles[NativeNames.TorchCpu], shimHandle, shimPath, shimPath != shim);
     }
 
-    static string FindTorch(string? requested)
+    internal static string FindTorch(string? requested)
     {
         static bool HoldsTorch(string folder) => NativeNames.Required.All(library => File.Exists(Path.Combine(folder, NativeNames.FileName(library))));
 
@@ -105,7 +132,7 @@ public static partial class TorchLibrary
                 $"build {name} from TorchSharp's sources into the folder that {TorchOptions.FolderVariable} names, or train on linux-x64, win-x64 or osx-arm64.");
     }
 
-    static nint LoadOne(string path)
+    internal static nint LoadOne(string path)
     {
         try
         {
@@ -157,6 +184,9 @@ public static partial class TorchLibrary
             return _loaded!;
         }
     }
+
+    [GeneratedRegex(@"^cuda(?::(\d{1,4}))?$")]
+    private static partial Regex CudaName();
 
     [GeneratedRegex(@"version `(GLIBCXX_3\.4\.32)' not found")]
     private static partial Regex MissingVersion();

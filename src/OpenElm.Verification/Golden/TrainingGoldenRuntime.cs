@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpenElm.Training;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Optimization;
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -96,7 +97,7 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
         return module;
     }
 
-    Tensor Ids(long[] values, ImmutableArray<long> shape) => tensor(values, [.. shape], device: torch.device(_options.Device));
+    Tensor Ids(long[] values, ImmutableArray<long> shape) => tensor(values, [.. shape], device: TorchLibrary.Device(_options.Device));
 
     // The last position has no target.
     static Tensor NextTokens(Tensor ids, long ignored) =>
