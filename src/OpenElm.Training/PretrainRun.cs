@@ -105,7 +105,7 @@ public sealed class PretrainRun : IDisposable
     {
         try
         {
-            Timed("training", () => Train(cancel));
+            Timed("training", () => TrainOrSave(cancel));
             PretrainResult result = new RunFinish(_run, _options, _observer, _folder, _tokenizer, _trainer, _validator, _timings).Finish(cancel) with
             {
                 TrainingLoss = _lastWindow.CrossEntropy,
@@ -140,6 +140,19 @@ public sealed class PretrainRun : IDisposable
         _trainer.Dispose();
     }
 
+    void TrainOrSave(CancellationToken cancel)
+    {
+        try
+        {
+            Train(cancel);
+        }
+        catch (OperationCanceledException)
+        {
+            SaveBeforeStop();
+            throw;
+        }
+    }
+
     void Train(CancellationToken cancel)
     {
         using var window = new StepWindow(readEveryStep: _options.Device == "cpu");
@@ -147,20 +160,10 @@ public sealed class PretrainRun : IDisposable
         TimeSpan windowStart = TimeSpan.Zero;
         while (_trainer.Step < _run.Trainer.Steps)
         {
-            StepResult update;
-            try
-            {
-                cancel.ThrowIfCancellationRequested();
-                _training.Start();
-                update = _trainer.MakeUpdate(_data, cancel);
-                _training.Stop();
-            }
-            catch (OperationCanceledException)
-            {
-                SaveBeforeStop();
-                throw;
-            }
-
+            cancel.ThrowIfCancellationRequested();
+            _training.Start();
+            StepResult update = _trainer.MakeUpdate(_data, cancel);
+            _training.Stop();
             (string origin, double learningRate) = (update.Origin, update.LearningRate);
             if (window.Add(update))
             {
@@ -248,7 +251,7 @@ public sealed class PretrainRun : IDisposable
         _observer.OnCheckpoint(new CheckpointSaved(_trainer.Step, checkpoint.Path, Stopwatch.GetElapsedTime(start)));
     }
 
-    // The update that was interrupted has not begun, so weights and position belong together.
+    // Only between updates is the wish to stop obeyed, so weights and position belong together.
     void SaveBeforeStop()
     {
         _training.Stop();

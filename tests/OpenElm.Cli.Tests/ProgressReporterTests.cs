@@ -27,6 +27,13 @@ public sealed class ProgressReporterTests
     [Fact]
     public void An_unknown_utilisation_is_left_out() => Assert.DoesNotContain("util", ProgressReporter.Describe(Step with { Utilisation = double.NaN }));
 
+    [Theory]
+    [InlineData(200, "┄┄┄┄┄┄┄┄┄┄┄┄ step 1,200/350,000  loss 3.4123  lr 5.30e-3  grad 0.876  41,234 tok/s  util 34%  wait 0.1%  left 2 h 05 min")]
+    [InlineData(110, "step 1,200/350,000  loss 3.4123  lr 5.30e-3  grad 0.876  41,234 tok/s  util 34%  wait 0.1%  left 2 h 05 min")]
+    [InlineData(90, "1,200/350,000 loss 3.4123 lr 5.30e-3 grad 0.876 41,234 tok/s util 34% left 2 h 05 min")]
+    [InlineData(20, "1,200/350,000 loss 3")]
+    public void A_narrow_terminal_gets_a_shorter_line(int width, string expected) => Assert.Equal(expected, ProgressReporter.Fit(Step, width));
+
     [Fact]
     public void Nobody_watching_gets_the_first_the_last_and_every_nth_step_as_plain_lines()
     {

@@ -16,6 +16,9 @@ sealed class ByteEncoder : ITextEncoder
 
     public string Fingerprint { get; init; } = "bytes";
 
+    /// <summary>Whether decoding drops a leading blank, as SentencePiece's does.</summary>
+    public bool DropsLeadingBlank { get; init; }
+
     public Func<string, string> CleanUpWith { get; init; } = text => text;
 
     public void Encode(ReadOnlySpan<char> text, List<int> output)
@@ -26,8 +29,11 @@ sealed class ByteEncoder : ITextEncoder
         }
     }
 
-    public string Decode(ReadOnlySpan<int> tokens) =>
-        Encoding.UTF8.GetString([.. tokens.ToArray().Where(token => token < 256).Select(token => (byte)token)]);
+    public string Decode(ReadOnlySpan<int> tokens)
+    {
+        string text = Encoding.UTF8.GetString([.. tokens.ToArray().Where(token => token < 256).Select(token => (byte)token)]);
+        return DropsLeadingBlank && text.StartsWith(' ') ? text[1..] : text;
+    }
 
     public string CleanUp(string text) => CleanUpWith(text);
 

@@ -19,14 +19,27 @@ public sealed class HeldOutTextTests
 
     static int CountWords(string text) => text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length;
 
-    [Fact]
-    public void Packed_text_is_scored_whole_and_once()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)] // as SentencePiece decodes
+    public void Packed_text_is_scored_whole_and_once(bool dropsLeadingBlank)
     {
+        var encoder = new ByteEncoder { DropsLeadingBlank = dropsLeadingBlank };
         using var folder = new CorpusFolder();
         folder.Write("a.jsonl", Texts);
-        HeldOutBatch[] batches = [.. new HeldOutText(Config(DataMode.Packing), folder.Root, new ByteEncoder(), 2).Read()];
+        HeldOutBatch[] batches = [.. new HeldOutText(Config(DataMode.Packing), folder.Root, encoder, 2).Read()];
         int[] all = [.. Texts.SelectMany(text => ByteEncoder.Tokens(text))];
         Assert.Equal(all.Skip(1), batches.SelectMany(b => b.Batch.Targets).Where(token => token != 258));
+        Assert.Equal(all.SkipLast(1), batches.SelectMany(b => b.Batch.Inputs).Take(all.Length - 1));
+        foreach (HeldOutBatch batch in batches)
+        {
+            for (int i = 0; i < 16; i++)
+            {
+                // Within a row, a target is the next input.
+                Assert.True(i % 8 == 7 || batch.Batch.Targets[i] == batch.Batch.Inputs[i + 1], $"batch {batch.Batch.Index}, place {i}");
+            }
+        }
+
         Assert.Equal(all.Length - 1, batches.Sum(b => b.Tokens));
         Assert.Equal(Texts.Sum(Encoding.UTF8.GetByteCount), batches.Sum(b => b.Bytes));
         Assert.Equal(Texts.Sum(CountWords), batches.Sum(b => b.Words));

@@ -88,6 +88,53 @@ public sealed class OpenElmModelTests
     }
 
     [Fact]
+    public void Sequences_on_several_threads_do_not_disturb_each_other()
+    {
+        using OpenElmModel model = TestModels.Random(TestModels.Layerwise, new InferenceOptions { Threads = 2 });
+        float[][] Logits(bool parallel)
+        {
+            float[][] results = new float[6][];
+            void One(int i)
+            {
+                results[i] = new float[Seq * model.Config.VocabSize];
+                model.ComputeLogits(TestModels.Tokens(Seq, model.Config.VocabSize, seed: i), 0, results[i]);
+            }
+
+            if (parallel)
+            {
+                Parallel.For(0, results.Length, One);
+            }
+            else
+            {
+                Enumerable.Range(0, results.Length).ToList().ForEach(One);
+            }
+
+            return results;
+        }
+
+        Assert.Equal(Logits(parallel: false), Logits(parallel: true));
+    }
+
+    [Fact]
+    public void Weights_that_are_no_numbers_are_reported()
+    {
+        Dictionary<string, ReadOnlyMemory<float>> weights = TestModels.Weights(RandomModel.Create(TestModels.Layerwise, 1));
+        float[] norm = weights["norm.weight"].ToArray();
+        norm[3] = float.NaN;
+        weights["norm.weight"] = norm;
+        using var folder = new TemporaryFolder();
+        ModelFolderWriter.Write(folder["nan"], new ModelContent(TestModels.Layerwise, [.. TensorShapes.Of(TestModels.Layerwise).Select(shape => TensorSource.Of(shape.Name, shape.Shape, weights[shape.Name]))]));
+        using TextModel text = TextModel.Open(folder["nan"]);
+        foreach (double temperature in new[] { 0, 0.8 })
+        {
+            var options = new Inference.Generation.GenerationOptions { Sampling = new() { Temperature = temperature } };
+            Assert.Contains("no numbers", Message(() => Assert.NotEmpty(new Inference.Generation.Generator(text).Start(new[] { 1 }, options).Tokens())));
+        }
+
+        Assert.Contains("no numbers", Message(() => new Inference.Scoring.Scorer(text.Model, null).ScoreTokens([1, 2])));
+    }
+
+    [Fact]
     public void Decoding_allocates_nothing()
     {
         using OpenElmModel model = TestModels.Random(TestModels.Layerwise, new InferenceOptions { Threads = 2 });

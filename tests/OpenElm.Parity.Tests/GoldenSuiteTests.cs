@@ -53,6 +53,32 @@ public sealed class GoldenSuiteTests
         }
     }
 
+    [Theory, MemberData(nameof(Models))]
+    public void An_expected_gradient_changed_by_a_thousandth_fails(string name)
+    {
+        using var training = new TrainingGoldenRuntime();
+        GoldenModel? seen = null;
+        GoldenSuite.RunFile(RepositoryFiles.Golden, name, new Spy(model => seen = model));
+        using var once = new Recorded(training.RunModel(seen!)!);
+        using var changed = new GoldenCopy(name);
+        foreach ((string weight, GoldenTensor tensor) in seen!.Weights)
+        {
+            changed.Write($"grads.{weight}", tensor.Values.Length / 2, 1e-3f);
+            GoldenResult result = GoldenSuite.RunFile(changed.Folder, name, once);
+            Assert.Equal([$"grads.{weight}"], result.Checks.Where(check => !check.Passed).Select(check => check.Name));
+            changed.Restore();
+        }
+    }
+
+    [Theory, MemberData(nameof(Models))]
+    public void A_weight_changed_by_a_thousandth_fails_on_the_training_runtime(string name)
+    {
+        using var runtime = new TrainingGoldenRuntime();
+        using var changed = new GoldenCopy(name);
+        changed.Write("weights.layers.0.attn.qkv_proj.weight", 5, 1e-3f);
+        Assert.Equal(GoldenStatus.Failed, GoldenSuite.RunFile(changed.Folder, name, runtime).Status);
+    }
+
     [Fact]
     public void An_expected_value_that_is_no_number_fails()
     {
@@ -86,6 +112,18 @@ public sealed class GoldenSuiteTests
         Assert.Contains("does not describe", Assert.Throws<OpenElmException>(() => GoldenSuite.RunFile(empty.Path, "model-no-glu", runtime)).Message);
         File.WriteAllText(empty["golden.json"], "{\"no-glu\": {\"kind\": \"model\", \"config\": {}}}");
         Assert.Contains("lacks something", Assert.Throws<OpenElmException>(() => GoldenSuite.RunFile(empty.Path, "model-no-glu", runtime)).Message);
+    }
+
+    /// <summary>Gives what another runtime gave: gradients are computed once and compared with many files.</summary>
+    sealed class Recorded(GoldenModelOutput output) : IGoldenRuntime
+    {
+        public string Name => "recorded";
+
+        public GoldenModelOutput? RunModel(GoldenModel model) => output;
+
+        public void Dispose()
+        {
+        }
     }
 
     sealed class Spy(Action<GoldenModel> see) : IGoldenRuntime

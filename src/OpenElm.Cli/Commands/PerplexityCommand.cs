@@ -7,6 +7,8 @@ namespace OpenElm.Cli.Commands;
 /// <summary>Perplexity of a file per token, word and byte.</summary>
 internal static class PerplexityCommand
 {
+    static readonly TimeSpan ProgressInterval = TimeSpan.FromSeconds(10);
+
     public static Command Create(CommandContext context)
     {
         var inference = new InferenceArguments();
@@ -20,7 +22,8 @@ internal static class PerplexityCommand
             using TextModel model = inference.Open(parsed, context);
             var meter = new PerplexityMeter(model.Model, model.Tokenizer, parsed.GetValue(window), parsed.GetValue(stride));
             string source = parsed.GetRequiredValue(input);
-            (Perplexity total, int texts) = PerplexityLines.Measure(source, meter, cancellation: context.Cancellation);
+            long reported = context.Time.GetTimestamp();
+            (Perplexity total, int texts) = PerplexityLines.Measure(source, meter, Progress, context.Cancellation);
             if (context.IsJson)
             {
                 context.WriteJson(new
@@ -54,6 +57,15 @@ internal static class PerplexityCommand
             else
             {
                 table.WriteTo(context.Output);
+            }
+
+            void Progress(int done, Perplexity sums)
+            {
+                if (context.Time.GetElapsedTime(reported) > ProgressInterval)
+                {
+                    reported = context.Time.GetTimestamp();
+                    context.Log($"{done} texts, {sums.Tokens:N0} tokens, perplexity per token {sums.PerToken:G4} so far");
+                }
             }
         });
         return command.WithExamples(

@@ -36,7 +36,7 @@ internal sealed class ProgressReporter(CommandContext context, long logInterval)
         if (_lastDrawn == long.MinValue || context.Time.GetElapsedTime(_lastDrawn) >= Redraw || step.Step == step.TotalSteps)
         {
             _lastDrawn = context.Time.GetTimestamp();
-            Draw($"{Bar(step.Step, step.TotalSteps)} {Describe(step)}");
+            Draw(Fit(step, context.Console.Profile.Width - 1));
         }
     }
 
@@ -58,6 +58,15 @@ internal sealed class ProgressReporter(CommandContext context, long logInterval)
     internal static string Describe(StepMetrics step) => Invariant(
         $"step {step.Step:N0}/{step.TotalSteps:N0}  loss {step.Loss:F4}  lr {step.LearningRate:0.00e-0}  grad {step.GradientNorm:F3}  {step.TokensPerSecond:N0} tok/s{(double.IsNaN(step.Utilisation) ? "" : Invariant($"  util {step.Utilisation * 100:F0}%"))}  wait {step.DataWaitShare * 100:F1}%  left {Durations.Format(step.TimeLeft)}");
 
+    /// <summary>The longest form of the step that fits a terminal; a line that wraps could not be redrawn.</summary>
+    internal static string Fit(StepMetrics step, int width)
+    {
+        string full = Describe(step);
+        string compact = full.Replace("step ", "").Replace(Invariant($"  wait {step.DataWaitShare * 100:F1}%"), "").Replace("  ", " ");
+        return new[] { $"{Bar(step.Step, step.TotalSteps)} {full}", full, compact }.FirstOrDefault(line => line.Length <= width)
+            ?? compact[..Math.Max(1, Math.Min(width, compact.Length))];
+    }
+
     /// <summary>A line that stays.</summary>
     void Say(string line)
     {
@@ -68,8 +77,7 @@ internal sealed class ProgressReporter(CommandContext context, long logInterval)
     void Draw(string line)
     {
         Clear();
-        int width = Math.Max(1, context.Console.Profile.Width - 1);
-        context.Console.Write(new Text(line.Length <= width ? line : line[..width]));
+        context.Console.Write(new Text(line));
         _isLineOpen = true;
     }
 

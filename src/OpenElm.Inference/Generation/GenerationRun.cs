@@ -54,6 +54,11 @@ public sealed class GenerationRun
         {
             cancellation.ThrowIfCancellationRequested();
             int token = sampler.Sample(_sequence.AsSpan(0, _length), logits.AsSpan(0, _model.Candidates)); // rows that only pad are no candidates
+            if (float.IsNaN(logits[token]))
+            {
+                throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; its weights are damaged, or overflow.");
+            }
+
             _total = _time.GetElapsedTime(start);
             _toFirst = _length == _promptLength ? _total : _toFirst;
             if (token == eos && !_options.IgnoreEos)

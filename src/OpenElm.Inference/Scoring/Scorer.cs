@@ -131,7 +131,10 @@ public sealed class Scorer(ICausalLM model, SentencePieceTokenizer? tokenizer)
         for (int i = 0; i < targets.Length; i++)
         {
             ReadOnlySpan<float> row = logits.Slice(i * model.Config.VocabSize, _candidates); // rows that only pad have no probability
-            output.Add(LogSoftmax.Of(row, targets[i]));
+            double logProbability = LogSoftmax.Of(row, targets[i]);
+            output.Add(double.IsFinite(logProbability)
+                ? logProbability
+                : throw new OpenElmException("The model gave logits that are no numbers; its weights are damaged, or overflow."));
             isGreedy &= TensorPrimitives.IndexOfMax(row) == targets[i];
         }
 

@@ -62,7 +62,7 @@ internal static partial class ReportCharts
 
     static PlotModel NewPlot(double minimum = double.NaN)
     {
-        var plot = new PlotModel { PlotAreaBorderColor = Grey, TextColor = OxyColors.Black, DefaultFont = "sans-serif" };
+        var plot = new PlotModel { PlotAreaBorderColor = Grey, TextColor = OxyColors.Black, DefaultFont = "sans-serif", PlotMargins = new OxyThickness(64, double.NaN, 16, double.NaN) };
         plot.Axes.Add(Axis(AxisPosition.Bottom, "step", minimum: double.NaN));
         plot.Axes.Add(Axis(AxisPosition.Left, title: null, minimum));
         return plot;

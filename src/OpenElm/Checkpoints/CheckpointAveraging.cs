@@ -32,7 +32,7 @@ public static class CheckpointAveraging
             IEnumerable<TensorSource> weights = TensorShapes.Of(last.Config).Select(shape => AverageOf(shape, [.. models.Select(model => model.Weights[shape.Name])]));
             ModelFolderWriter.Write(destination, new ModelContent(last.Config, [.. weights])
             {
-                Tokenizer = last.TokenizerPath is { } path ? File.ReadAllBytes(path) : null,
+                Tokenizer = last.ReadTokenizer(),
             }, overwrite);
         }
         finally

@@ -16,7 +16,7 @@ public static class ModelConversion
         ArgumentNullException.ThrowIfNull(folder);
         return new ModelContent(folder.Config, [.. TensorShapes.Of(folder.Config).Select(shape => TensorSource.Of(shape.Name, folder.Weights[shape.Name]))])
         {
-            Tokenizer = folder.TokenizerPath is { } path ? File.ReadAllBytes(path) : null,
+            Tokenizer = folder.ReadTokenizer(),
         };
     }
 

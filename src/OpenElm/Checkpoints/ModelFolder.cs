@@ -40,6 +40,19 @@ public sealed class ModelFolder : IDisposable
     /// <summary>The SentencePiece model of the folder, or null if it has none.</summary>
     public string? TokenizerPath => System.IO.Path.Combine(Path, TokenizerFile) is var path && File.Exists(path) ? path : null;
 
+    /// <summary>Reads the SentencePiece model of the folder.</summary>
+    /// <returns>Its bytes, or null if the folder has none.</returns>
+    public ReadOnlyMemory<byte>? ReadTokenizer()
+    {
+        // Not one conditional expression: its null would become empty memory by way of byte[].
+        if (TokenizerPath is { } path)
+        {
+            return File.ReadAllBytes(path);
+        }
+
+        return null;
+    }
+
     /// <summary>Opens a folder; weights are mapped, not read.</summary>
     /// <param name="path">The folder.</param>
     /// <returns>The open folder.</returns>

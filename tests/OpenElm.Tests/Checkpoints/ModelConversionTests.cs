@@ -46,6 +46,22 @@ public sealed class ModelConversionTests : IDisposable
     }
 
     [Fact]
+    public void The_tokenizer_comes_along_if_there_is_one()
+    {
+        using (ModelFolder without = ModelFolder.Open(_folder["model"]))
+        {
+            Assert.Null(ModelConversion.Content(without).Tokenizer);
+            ModelFolderWriter.Write(_folder["without"], ModelConversion.Content(without, DType.BF16));
+        }
+
+        Assert.False(File.Exists(Path.Combine(_folder["without"], "tokenizer.model")));
+        File.WriteAllBytes(Path.Combine(_folder["model"], "tokenizer.model"), [1, 2, 3]);
+        using ModelFolder with = ModelFolder.Open(_folder["model"]);
+        ModelFolderWriter.Write(_folder["with"], ModelConversion.Content(with, DType.F16));
+        Assert.Equal([1, 2, 3], File.ReadAllBytes(Path.Combine(_folder["with"], "tokenizer.model")));
+    }
+
+    [Fact]
     public void Rounding_is_to_even_on_ties()
     {
         Assert.Equal(0x3F80, FloatEncoding.ToBFloat16(BitConverter.UInt32BitsToSingle(0x3F808000))); // a tie: down to even
