@@ -40,7 +40,7 @@ public sealed class RunConfigTests
         string yaml = File.ReadAllText(Path.Combine(RepositoryFiles.Root, "configs/training/quickstart.yaml"))
             .Replace("head_dim: 32", "head_dim: 33", StringComparison.Ordinal)
             .Replace("warmup_iterations: 50", "warmup_iterations: 5000", StringComparison.Ordinal)
-            .Replace("micro_batch: 16", "micro_bath: 16", StringComparison.Ordinal)
+            .Replace("micro_batch: 8", "micro_bath: 8", StringComparison.Ordinal)
             .Replace("keep_last: 5", "keep_last: many", StringComparison.Ordinal);
         string message = Assert.Throws<OpenElmException>(() => StrictYaml.Parse<RunConfig>(yaml, "my.yaml")).Message;
         Assert.Contains("micro_bath", message, StringComparison.Ordinal);
