@@ -56,7 +56,7 @@ public sealed class PretrainRun : IDisposable
 
         _model = run.Model.Resolve();
         RequireSequenceFits();
-        _tokenizer = Timed("tokenizer", () => RunTokenizer.Prepare(run, _folder, options.BaseDirectory, observer.OnMessage, cancel));
+        _tokenizer = Timed("tokenizer", () => RunTokenizer.Find(run, options.BaseDirectory, save: true, observer.OnMessage, cancel));
         RunTokenizer.RequireRows(_model, _tokenizer);
         _trainer = new Trainer(run, _model, _tokenizer.PadId, options.Device);
         TrainingState? state = null;

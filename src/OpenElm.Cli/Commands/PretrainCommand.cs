@@ -12,17 +12,16 @@ internal static class PretrainCommand
 {
     public static Command Create(CommandContext context)
     {
-        var config = new Argument<string>("config") { Description = "The run configuration (YAML)" };
-        var set = new Option<string[]>("--set") { Description = "A value that wins over the file, for example trainer.steps=100; may be repeated" };
+        var arguments = new RunArguments();
         var device = SharedOptions.Device();
         var torchFolder = SharedOptions.TorchFolder();
         var resume = new Option<string?>("--resume") { Description = "Go on from 'auto' (the newest whole checkpoint of the run) or from a checkpoint folder" };
         var overwrite = new Option<bool>("--overwrite") { Description = "Replace the run that is in the output folder" };
         var plan = new Option<bool>("--plan") { Description = "Print the memory and time the run needs, and do not start it" };
-        var command = new Command("pretrain", "Train a model on text: tokenizer, training, averaged checkpoint, samples, report") { config, set, device, torchFolder, resume, overwrite, plan };
+        var command = new Command("pretrain", "Train a model on text: tokenizer, training, averaged checkpoint, samples, report") { arguments.Config, arguments.Set, device, torchFolder, resume, overwrite, plan };
         command.SetAction(parsed =>
         {
-            RunConfig run = StrictYaml.Read<RunConfig>(parsed.GetRequiredValue(config), parsed.GetValue(set) ?? []);
+            RunConfig run = arguments.Read(parsed);
             TorchLibrary.EnsureLoaded(new TorchOptions { Folder = parsed.GetValue(torchFolder) });
             string on = parsed.GetValue(device)!;
             if (parsed.GetValue(plan))

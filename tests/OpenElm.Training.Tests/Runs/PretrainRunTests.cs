@@ -6,7 +6,8 @@ using OpenElm.Training.Reporting;
 
 namespace OpenElm.Training.Tests.Runs;
 
-/// <summary>Whole runs of a tiny model on a tiny corpus, through the same door as <c>openelm pretrain</c>.</summary>
+/// <summary>Whole runs of a tiny model on a tiny corpus, through the same door as <c>openelm pretrain</c>; alone in the process, because one counts all live tensors.</summary>
+[Collection(nameof(ProcessWide))]
 public sealed class PretrainRunTests : IDisposable
 {
     readonly TemporaryFolder _folder = new();
