@@ -23,7 +23,7 @@ internal static class RunReports
             Steps = [.. steps],
             Validations = [.. validations],
             Bigram = result.BigramLoss is { } bigram && modelLoss is { } loss && validations is [.., var last]
-                ? new BigramComparison("absolute discounting, counted on the training text", bigram, loss, last.Tokens)
+                ? new BigramComparison("a bigram model with absolute discounting, counted on the training text,", bigram, loss, last.Tokens)
                 : null,
             Data =
             [
