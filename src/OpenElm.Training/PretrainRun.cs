@@ -31,6 +31,7 @@ public sealed class PretrainRun : IDisposable
     readonly Validator? _validator;
     readonly double _flopsPerSecond;
     readonly TimeSpan _trainedBefore;
+    readonly StepWindow _window;
     DataPosition _position; // where the next update begins: what a checkpoint holds
     ValidationResult? _validation;
     (double CrossEntropy, double ZLoss, double GradientNorm) _lastWindow;
@@ -48,25 +49,29 @@ public sealed class PretrainRun : IDisposable
         _folder = new RunFolder(Path.GetFullPath(run.Output, Path.GetFullPath(options.BaseDirectory)));
         TorchLibrary.EnsureLoaded();
         RequireDevice(options.Device);
+        _model = run.Model.Resolve();
+        RequireSequenceFits();
+        RequireFiles();
         TrainingCheckpoint? checkpoint = FindCheckpoint(observer.OnMessage);
-        if (checkpoint is null)
+        TrainingState? state = checkpoint?.ReadState();
+        if (state is null)
         {
             _folder.MakeRoom(options.Overwrite);
         }
+        else
+        {
+            RunIdentity.RequireSame(state.Identity, RunIdentity.Of(run), checkpoint!.Path);
+            _folder.DropNewer(state.Step, options.Overwrite);
+        }
 
-        _model = run.Model.Resolve();
-        RequireSequenceFits();
         _tokenizer = Timed("tokenizer", () => RunTokenizer.Find(run, options.BaseDirectory, save: true, observer.OnMessage, cancel));
         RunTokenizer.RequireRows(_model, _tokenizer);
         _trainer = new Trainer(run, _model, _tokenizer.PadId, options.Device);
-        TrainingState? state = null;
-        if (checkpoint is not null)
+        if (state is not null)
         {
-            state = checkpoint.ReadState();
-            RunIdentity.RequireSame(state.Identity, RunIdentity.Of(run), checkpoint.Path);
-            _trainer.Load(checkpoint);
+            _trainer.Load(checkpoint!);
             _trainedBefore = TimeSpan.FromSeconds(state.TrainedSeconds);
-            observer.OnMessage($"Resuming after update {state.Step} from {checkpoint.Path}.");
+            observer.OnMessage($"Resuming after update {state.Step} from {checkpoint!.Path}.");
         }
 
         _data = new BatchStream(run.Data, options.BaseDirectory, _tokenizer, run.Trainer.MicroBatch, state?.Data, onWarning: observer.OnMessage);
@@ -74,6 +79,7 @@ public sealed class PretrainRun : IDisposable
         _validator = run.Validation is { } validation
             ? new Validator(HeldOut(validation.Sources, observer.OnMessage), validation.MaxBatches, _tokenizer.PadId)
             : null;
+        _window = new StepWindow(readEveryStep: options.Device == "cpu");
         _flopsPerSecond = MatmulProbe.Measure(options.Device, run.Trainer.Precision);
         AtomicFile.WriteText(_folder.ConfigFile, StrictYaml.Write(run));
         _metrics = MetricsLog.Open(_folder.MetricsFile, _trainer.Step);
@@ -105,7 +111,7 @@ public sealed class PretrainRun : IDisposable
     {
         try
         {
-            Timed("training", () => TrainOrSave(cancel));
+            Timed("training and validation", () => TrainOrSave(cancel));
             PretrainResult result = new RunFinish(_run, _options, _observer, _folder, _tokenizer, _trainer, _validator, _timings).Finish(cancel) with
             {
                 TrainingLoss = _lastWindow.CrossEntropy,
@@ -113,8 +119,8 @@ public sealed class PretrainRun : IDisposable
                 DataWaitShare = _training.Elapsed > TimeSpan.Zero ? _data.Statistics.Waited / _training.Elapsed : 0,
                 TokensPerSecond = _training.Elapsed > TimeSpan.Zero ? _positionsTrained / _training.Elapsed.TotalSeconds : 0,
             };
+            RunReports.Write(_folder, Info, _run, _data.Statistics, result, EndOf(RunOutcome.Completed, null), _options.Time);
             End(RunOutcome.Completed, null);
-            RunReports.Write(_folder, Info, _run, _data.Statistics, result, new RunEnd(RunOutcome.Completed, _trainer.Step, _trainedBefore + _training.Elapsed), _options.Time);
             return result;
         }
         catch (OperationCanceledException)
@@ -129,11 +135,14 @@ public sealed class PretrainRun : IDisposable
         }
     }
 
-    void End(RunOutcome outcome, string? message) => _observer.OnEnd(new RunEnd(outcome, _trainer.Step, _trainedBefore + _training.Elapsed, message));
+    void End(RunOutcome outcome, string? message) => _observer.OnEnd(EndOf(outcome, message));
+
+    RunEnd EndOf(RunOutcome outcome, string? message) => new(outcome, _trainer.Step, _trainedBefore + _training.Elapsed, message);
 
     /// <inheritdoc/>
     public void Dispose()
     {
+        _window.Dispose();
         _tensorBoard.Dispose();
         _metrics.Dispose();
         _data.Dispose();
@@ -155,7 +164,6 @@ public sealed class PretrainRun : IDisposable
 
     void Train(CancellationToken cancel)
     {
-        using var window = new StepWindow(readEveryStep: _options.Device == "cpu");
         DataStatistics before = _data.Statistics;
         TimeSpan windowStart = TimeSpan.Zero;
         while (_trainer.Step < _run.Trainer.Steps)
@@ -165,7 +173,7 @@ public sealed class PretrainRun : IDisposable
             StepResult update = _trainer.MakeUpdate(_data, cancel);
             _training.Stop();
             (string origin, double learningRate) = (update.Origin, update.LearningRate);
-            if (window.Add(update))
+            if (_window.Add(update))
             {
                 throw NotFinite(origin);
             }
@@ -177,13 +185,8 @@ public sealed class PretrainRun : IDisposable
             bool validates = _validator is not null && (step % _run.Validation!.Every == 0 || last || (saves && _run.Checkpoints.KeepBest > 0));
             if (step % _run.Trainer.LogEvery == 0 || saves || validates)
             {
-                long positions = window.Positions;
-                _lastWindow = window.Read()!.Value;
-                if (!double.IsFinite(_lastWindow.CrossEntropy + _lastWindow.ZLoss + _lastWindow.GradientNorm))
-                {
-                    throw NotFinite(origin);
-                }
-
+                long positions = _window.Positions;
+                ReadWindow(origin);
                 _positionsTrained += positions;
                 TimeSpan spent = _training.Elapsed - windowStart;
                 DataStatistics now = _data.Statistics;
@@ -199,6 +202,19 @@ public sealed class PretrainRun : IDisposable
             if (saves)
             {
                 Save(step % _run.Checkpoints.Every == 0, validates ? _validation!.Value.Loss : null);
+            }
+        }
+    }
+
+    // Nothing is saved or logged before the losses up to here are known to be finite.
+    void ReadWindow(string origin)
+    {
+        if (_window.Read() is { } means)
+        {
+            _lastWindow = means;
+            if (!double.IsFinite(means.CrossEntropy + means.ZLoss + means.GradientNorm))
+            {
+                throw NotFinite(origin);
             }
         }
     }
@@ -255,6 +271,7 @@ public sealed class PretrainRun : IDisposable
     void SaveBeforeStop()
     {
         _training.Stop();
+        ReadWindow("a text since the last log line");
         if (!Directory.Exists(_folder.CheckpointFolder(_trainer.Step)) && _trainer.Step > 0)
         {
             Save(interval: false, validationLoss: null);
@@ -292,6 +309,28 @@ public sealed class PretrainRun : IDisposable
         {
             throw new OpenElmException(
                 $"data.sequence_length is {_run.Data.SequenceLength}, but the model is trained up to max_context_length = {_model.MaxContextLength}; shorten the sequences or raise model.max_context_length.");
+        }
+    }
+
+    // Before an earlier run makes room: a mistyped file name must not cost it.
+    void RequireFiles()
+    {
+        void Require(ImmutableArray<DataSource> sources) =>
+            _ = new CorpusTexts(_run.Data with { Sources = sources, PreparedDir = null }, _options.BaseDirectory);
+
+        if (_run.Data.PreparedDir is null)
+        {
+            Require(_run.Data.Sources);
+        }
+
+        if (_run.Validation is { } validation)
+        {
+            Require(validation.Sources);
+        }
+
+        if (_run.Tokenizer.Path is { } path && !File.Exists(Path.GetFullPath(path, Path.GetFullPath(_options.BaseDirectory))))
+        {
+            throw new OpenElmException($"There is no tokenizer {path}; set tokenizer.path to a SentencePiece tokenizer.model.");
         }
     }
 

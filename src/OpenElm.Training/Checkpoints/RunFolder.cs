@@ -66,6 +66,21 @@ public sealed record RunFolder(string Path)
         }
     }
 
+    /// <summary>Drops whole checkpoints newer than the one a run goes on from: they belong to another course of it.</summary>
+    /// <param name="step">Updates made at the checkpoint that is resumed.</param>
+    /// <param name="overwrite">Whether they may go.</param>
+    /// <exception cref="OpenElmException">There are some, and they may not go.</exception>
+    public void DropNewer(long step, bool overwrite)
+    {
+        string[] newer = [.. Checkpoints().Where(entry => entry.Step > step && entry.Checkpoint.FindDamage() is null).Select(entry => entry.Checkpoint.Path)];
+        if (newer.Length > 0 && !overwrite)
+        {
+            throw new OpenElmException($"{Path} holds {newer.Length} checkpoints newer than update {step}; drop them with --overwrite, or write elsewhere with --set output=FOLDER.");
+        }
+
+        Array.ForEach(newer, folder => Directory.Delete(folder, recursive: true));
+    }
+
     /// <summary>The finished checkpoints, oldest first.</summary>
     /// <returns>Updates made, and the checkpoint.</returns>
     public IReadOnlyList<(long Step, TrainingCheckpoint Checkpoint)> Checkpoints() => !Directory.Exists(CheckpointsFolder)

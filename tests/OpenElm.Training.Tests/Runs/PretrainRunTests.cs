@@ -101,6 +101,29 @@ public sealed class PretrainRunTests : IDisposable
     }
 
     [Fact]
+    public void Going_back_to_an_older_checkpoint_needs_leave_to_drop_the_newer_ones()
+    {
+        RunConfig run = Config("run", steps: 30);
+        Execute(run, new Events());
+        byte[] expected = Hash("run", 30, "model.safetensors");
+        var back = new PretrainOptions { Resume = "run/checkpoints/step-00000010" };
+        Assert.Contains("2 checkpoints newer than update 10", Refused(run, back), StringComparison.Ordinal);
+        Execute(run, new Events(), back with { Overwrite = true });
+        Assert.Equal(expected, Hash("run", 30, "model.safetensors"));
+    }
+
+    [Fact]
+    public void A_mistake_in_the_configuration_does_not_cost_the_run_that_would_be_replaced()
+    {
+        RunConfig run = Config("run", steps: 10);
+        Execute(run, new Events());
+        var overwrite = new PretrainOptions { Overwrite = true };
+        Assert.Contains("nosuch.jsonl", Refused(run with { Data = run.Data with { Sources = [new DataSource { FileName = "nosuch.jsonl" }] } }, overwrite), StringComparison.Ordinal);
+        Assert.Contains("nosuch.model", Refused(run with { Tokenizer = new TokenizerConfig { Path = "nosuch.model" } }, overwrite), StringComparison.Ordinal);
+        Assert.NotEmpty(new RunFolder(_folder["run"]).Checkpoints());
+    }
+
+    [Fact]
     public void A_second_run_needs_leave_to_replace_the_first()
     {
         RunConfig run = Config("run", steps: 10);
