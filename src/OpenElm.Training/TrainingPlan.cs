@@ -11,6 +11,9 @@ public sealed record TrainingPlan
     /// <summary>The share of the matmul rate that a training step reaches, from the benchmarks of this project.</summary>
     public const double ExpectedUtilisation = 0.5;
 
+    /// <summary>Bytes of the program itself: libtorch, the runtime, buffers of the data pipeline; measured on linux-x64.</summary>
+    public const long ProgramBytes = 300L << 20;
+
     /// <summary>Parameters of the model.</summary>
     public required long Parameters { get; init; }
 
@@ -42,7 +45,7 @@ public sealed record TrainingPlan
     public required double FlopsPerToken { get; init; }
 
     /// <summary>All bytes that are there at once.</summary>
-    public long TotalBytes => WeightBytes + GradientBytes + OptimizerBytes + ActivationBytes + LossBytes;
+    public long TotalBytes => WeightBytes + GradientBytes + OptimizerBytes + ActivationBytes + LossBytes + ProgramBytes;
 
     /// <summary>The time of the run.</summary>
     /// <param name="flopsPerSecond">The machine's measured matmul rate.</param>

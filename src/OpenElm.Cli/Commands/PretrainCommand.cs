@@ -72,7 +72,7 @@ internal static class PretrainCommand
         foreach ((string name, long bytes) in new[]
         {
             ("weights", plan.WeightBytes), ("gradients", plan.GradientBytes), ("optimizer", plan.OptimizerBytes),
-            ("activations", plan.ActivationBytes), ("logits", plan.LossBytes), ("memory in all", plan.TotalBytes), ("one checkpoint", plan.CheckpointBytes),
+            ("activations", plan.ActivationBytes), ("logits", plan.LossBytes), ("the program", TrainingPlan.ProgramBytes), ("memory in all", plan.TotalBytes), ("one checkpoint", plan.CheckpointBytes),
         })
         {
             context.Output.WriteLine($"{name,-16} {Quantity.Bytes(bytes),12}");

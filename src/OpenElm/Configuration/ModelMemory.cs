@@ -38,7 +38,8 @@ public readonly record struct TrainingMemory(long Weights, long Gradients, long 
     /// <summary>
     /// Estimates what one token makes the model keep for the backward pass. A layer keeps its input and the input of its
     /// feed-forward part (residual stream), both norms' outputs, the fused projection, rotated queries and keys, the
-    /// attention's output, and the feed-forward's inner tensors.
+    /// attention's output and its own copies of keys and values, one a query head, and the feed-forward's inner tensors; the
+    /// backward pass holds the gradients of one layer's tensors besides. Within 5 % of the peak that was measured on the CPU.
     /// </summary>
     /// <param name="config">The architecture.</param>
     /// <param name="residualBytes">Bytes of a number of the residual stream.</param>
@@ -52,9 +53,10 @@ public readonly record struct TrainingMemory(long Weights, long Gradients, long 
         {
             long query = (long)layer.QueryHeads * config.HeadDim, kv = (long)layer.KvHeads * config.HeadDim;
             long inner = (config.FfnWithGlu ? 3L : 2L) * layer.FfnDim;
-            return (2 * residual) + (productBytes * ((2L * config.ModelDim) + (query + (2 * kv)) + (query + kv) + query + inner));
+            return (2 * residual) + (productBytes * ((2L * config.ModelDim) + (query + (2 * kv)) + (query + kv) + query + (2 * query) + inner));
         })];
-        return (3 * residual) + (isCheckpointed ? (residual * layers.Length) + layers.Max() : layers.Sum()); // 3: embedding, final norm's input and output
+        long kept = isCheckpointed ? (residual * layers.Length) + layers.Max() : layers.Sum();
+        return (3 * residual) + kept + layers.Max(); // 3: embedding, final norm's input and output
     }
 }
 
