@@ -22,7 +22,9 @@ public sealed class PretrainRun : IDisposable
     readonly MetricsLog _metrics;
     readonly TensorBoardLog _tensorBoard;
     readonly RunFolder _folder;
-    readonly Dictionary<string, TimeSpan> _timings = [];
+    readonly string _identity;
+    readonly Dictionary<string, string> _versions;
+    readonly PhaseTimings _timings = new();
     readonly Stopwatch _training = new();
     readonly SentencePieceTokenizer _tokenizer;
     readonly OpenElmConfig _model;
@@ -47,8 +49,8 @@ public sealed class PretrainRun : IDisposable
     {
         (_run, _options) = (run, options);
         _folder = new RunFolder(Path.GetFullPath(run.Output, Path.GetFullPath(options.BaseDirectory)));
-        TorchLibrary.EnsureLoaded();
-        RequireDevice(options.Device);
+        _ = TorchLibrary.Device(options.Device); // before anything is read or written
+        (_identity, _versions) = (RunIdentity.Of(run), Versions());
         _model = run.Model.Resolve();
         RequireSequenceFits();
         RequireFiles();
@@ -60,11 +62,11 @@ public sealed class PretrainRun : IDisposable
         }
         else
         {
-            RunIdentity.RequireSame(state.Identity, RunIdentity.Of(run), checkpoint!.Path);
+            RunIdentity.RequireSame(state.Identity, _identity, checkpoint!.Path);
             _folder.DropNewer(state.Step, options.Overwrite);
         }
 
-        _tokenizer = Timed("tokenizer", () => RunTokenizer.Find(run, options.BaseDirectory, save: true, observer.OnMessage, cancel));
+        _tokenizer = _timings.Measure("tokenizer", () => RunTokenizer.Find(run, options.BaseDirectory, save: true, observer.OnMessage, cancel));
         RunTokenizer.RequireRows(_model, _tokenizer);
         _trainer = new Trainer(run, _model, _tokenizer.PadId, options.Device);
         if (state is not null)
@@ -111,7 +113,7 @@ public sealed class PretrainRun : IDisposable
     {
         try
         {
-            Timed("training and validation", () => TrainOrSave(cancel));
+            _timings.Measure("training and validation", () => TrainOrSave(cancel));
             PretrainResult result = new RunFinish(_run, _options, _observer, _folder, _tokenizer, _trainer, _validator, _timings).Finish(cancel) with
             {
                 TrainingLoss = _lastWindow.CrossEntropy,
@@ -260,8 +262,8 @@ public sealed class PretrainRun : IDisposable
             Data = _position,
             ValidationLoss = validationLoss,
             Interval = interval,
-            Identity = RunIdentity.Of(_run),
-            Versions = Versions(),
+            Identity = _identity,
+            Versions = _versions,
         });
         _folder.Prune(_run.Checkpoints);
         _observer.OnCheckpoint(new CheckpointSaved(_trainer.Step, checkpoint.Path, Stopwatch.GetElapsedTime(start)));
@@ -334,14 +336,6 @@ public sealed class PretrainRun : IDisposable
         }
     }
 
-    static void RequireDevice(string device)
-    {
-        if (device != "cpu" && !torch.cuda.is_available())
-        {
-            throw new OpenElmException($"The device {device} cannot be used: this libtorch finds no CUDA device. Use --device cpu, or name a folder with a CUDA libtorch in {TorchOptions.FolderVariable}.");
-        }
-    }
-
     HeldOutText HeldOut(ImmutableArray<DataSource> sources, Action<string> onWarning) =>
         new(_run.Data with { Sources = sources, PreparedDir = null }, _options.BaseDirectory, _tokenizer, _run.Trainer.MicroBatch, onWarning);
 
@@ -352,18 +346,4 @@ public sealed class PretrainRun : IDisposable
         ["libtorch"] = TorchLibrary.Describe().Version,
         ["dotnet"] = Environment.Version.ToString(),
     };
-
-    T Timed<T>(string phase, Func<T> action)
-    {
-        long start = Stopwatch.GetTimestamp();
-        T result = action();
-        _timings[phase] = Stopwatch.GetElapsedTime(start);
-        return result;
-    }
-
-    void Timed(string phase, Action action) => Timed(phase, () =>
-    {
-        action();
-        return true;
-    });
 }

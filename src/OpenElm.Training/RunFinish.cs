@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using OpenElm.Checkpoints;
 using OpenElm.Data;
 using OpenElm.Tokenization;
@@ -9,7 +8,7 @@ namespace OpenElm.Training;
 /// <summary>What follows the last update: averaged weights, comparison with a bigram model, samples.</summary>
 internal sealed class RunFinish(
     RunConfig run, PretrainOptions options, IRunObserver observer, RunFolder folder, SentencePieceTokenizer tokenizer, Trainer trainer, Validator? validator,
-    Dictionary<string, TimeSpan> timings)
+    PhaseTimings timings)
 {
     /// <summary>Does all of it; the trainer's model holds the averaged weights afterwards.</summary>
     /// <returns>The outcome, without the numbers of the training itself.</returns>
@@ -25,10 +24,10 @@ internal sealed class RunFinish(
         if (run.Checkpoints.AverageLast > 0 && Average())
         {
             model = folder.AverageFolder;
-            averaged = Timed("validation of the average", () => ValidateAverage(cancel));
+            averaged = timings.Measure("validation of the average", () => ValidateAverage(cancel));
         }
 
-        double? bigram = run.Validation is { BigramBaseline: true } ? Timed("bigram baseline", () => BigramLoss(cancel)) : null;
+        double? bigram = run.Validation is { BigramBaseline: true } ? timings.Measure("bigram baseline", () => BigramLoss(cancel)) : null;
         return new PretrainResult
         {
             Output = folder.Path,
@@ -41,8 +40,8 @@ internal sealed class RunFinish(
             BigramLoss = bigram,
             DataWaitShare = 0,
             TokensPerSecond = 0,
-            Samples = Timed("samples", () => WriteSamples(model, cancel)),
-            Timings = timings,
+            Samples = timings.Measure("samples", () => WriteSamples(model, cancel)),
+            Timings = timings.ByPhase,
         };
     }
 
@@ -56,7 +55,7 @@ internal sealed class RunFinish(
         }
 
         string[] sources = [.. folder.NewestForAverage(run.Checkpoints.AverageLast).Select(checkpoint => checkpoint.Path)];
-        return Timed("averaging", () =>
+        return timings.Measure("averaging", () =>
         {
             CheckpointAveraging.Average(sources, folder.AverageFolder, overwrite: true);
             observer.OnMessage($"Averaged the last {sources.Length} checkpoints into {folder.AverageFolder}.");
@@ -103,13 +102,5 @@ internal sealed class RunFinish(
         }
 
         return samples;
-    }
-
-    T Timed<T>(string phase, Func<T> action)
-    {
-        long start = Stopwatch.GetTimestamp();
-        T result = action();
-        timings[phase] = Stopwatch.GetElapsedTime(start);
-        return result;
     }
 }

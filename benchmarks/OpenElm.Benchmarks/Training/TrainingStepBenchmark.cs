@@ -43,7 +43,7 @@ internal static class TrainingStepBenchmark
 
         TorchLibrary.EnsureLoaded();
         TorchDescription torchLibrary = TorchLibrary.Describe();
-        Report($"libtorch {torchLibrary.Version}, {torchLibrary.Blas}, {torchLibrary.Threads} threads; {MatmulRate():f0} GFLOP/s (1024³, fp32)");
+        Report($"libtorch {torchLibrary.Version}, {torchLibrary.Blas}, {torchLibrary.Threads} threads; {MatmulProbe.Measure("cpu", Precision.Fp32) / 1e9:f0} GFLOP/s (1024³, fp32)");
         Report($"{ParameterCount.Of(Config).Total:n0} parameters, batch {Batch} x {Seq}, ours in {precision}");
         using var ours = new Ours(precision);
         using var plain = new Plain();
@@ -88,21 +88,6 @@ internal static class TrainingStepBenchmark
     static Rate Median(List<Rate> rates) => new(Median(rates.Select(r => r.Wall)), Median(rates.Select(r => r.Cpu)));
 
     static double Median(IEnumerable<double> values) => values.Order().ElementAt(values.Count() / 2);
-
-    static double MatmulRate()
-    {
-        using var scope = NewDisposeScope();
-        Tensor a = randn(1024, 1024), b = randn(1024, 1024);
-        double best = double.PositiveInfinity;
-        for (int i = 0; i < 10; i++)
-        {
-            var watch = Stopwatch.StartNew();
-            using Tensor c = mm(a, b);
-            best = Math.Min(best, watch.Elapsed.TotalSeconds);
-        }
-
-        return 2 * Math.Pow(1024, 3) / best / 1e9;
-    }
 
     // The same tokens for both: a learnable sequence with noise.
     static (Tensor Ids, Tensor Targets) NextBatch(Random random)

@@ -1,7 +1,7 @@
 namespace OpenElm.Data.Readers;
 
 /// <summary>The compressed bytes of a gzip file, with a memory of what was fed last so that it can be taken back.</summary>
-internal sealed class GzipInput(Stream file) : Stream
+internal sealed class GzipInput(Stream file) : ForwardOnlyStream
 {
     const int Chunk = 1 << 14;
     const int LookAhead = 16; // the trailer and the beginning of the next header
@@ -12,20 +12,6 @@ internal sealed class GzipInput(Stream file) : Stream
     int _end;
 
     public bool AtEnd => _next == _end && !Fill();
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public byte NextByte() => AtEnd ? throw new InvalidDataException("the gzip header ends early") : _buffer[_next++];
 
@@ -42,8 +28,6 @@ internal sealed class GzipInput(Stream file) : Stream
         _buffer.AsSpan(_fed, count).CopyTo(buffer);
         return count;
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
     /// <summary>Looks for the trailer in the last feeding and right behind it, and goes on after it.</summary>
     public bool MoveBehind(ReadOnlySpan<byte> trailer)
@@ -81,16 +65,6 @@ internal sealed class GzipInput(Stream file) : Stream
         _end += read;
         return read > 0;
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -12,7 +12,7 @@ namespace OpenElm.Data.Readers;
 /// <see cref="DeflateStream"/> does not say how much of its last input it left over. Length and CRC are known by then, so the
 /// trailer is found by looking for these 8 bytes in what was fed last.
 /// </remarks>
-internal sealed class GzipReader : Stream
+internal sealed class GzipReader : ForwardOnlyStream
 {
     const int TrailerLength = 8;
 
@@ -22,20 +22,6 @@ internal sealed class GzipReader : Stream
     uint _length;
 
     public GzipReader(Stream file) => _input = new GzipInput(file);
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override int Read(Span<byte> buffer)
     {
@@ -67,8 +53,6 @@ internal sealed class GzipReader : Stream
             FindTrailer();
         }
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
     void ReadHeader()
     {
@@ -117,16 +101,6 @@ internal sealed class GzipReader : Stream
             throw new InvalidDataException("the gzip data ends early or its checksum is wrong");
         }
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {
