@@ -122,7 +122,7 @@ public sealed class SafetensorsFile : IDisposable
     static TensorView ParseTensor(string path, JsonProperty entry, nint data, long dataLength)
     {
         string type = entry.Value.GetProperty("dtype").GetString()!;
-        if (!Enum.TryParse(type, out DType dtype) || dtype.ToString() != type)
+        if (!Enum.TryParse(type, out DType dtype) || dtype.ToString() != type || dtype.IsBlocked())
         {
             throw new OpenElmException($"{path}: the tensor {entry.Name} has the type {type}, which is not supported.");
         }
@@ -133,7 +133,7 @@ public sealed class SafetensorsFile : IDisposable
         long expected;
         try
         {
-            expected = shape.Aggregate((long)dtype.Size(), (product, size) => checked(product * size));
+            expected = dtype.ByteCount(shape);
         }
         catch (OverflowException)
         {

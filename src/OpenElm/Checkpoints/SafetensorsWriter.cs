@@ -14,7 +14,7 @@ namespace OpenElm.Checkpoints;
 public sealed record TensorSource(string Name, DType DType, ImmutableArray<long> Shape, Action<Stream> Write)
 {
     /// <summary>Bytes of the tensor.</summary>
-    public long ByteCount => Shape.Aggregate((long)DType.Size(), (product, size) => checked(product * size));
+    public long ByteCount => DType.ByteCount(Shape);
 
     /// <summary>A tensor of floats in memory.</summary>
     /// <param name="name">The name in the file.</param>

@@ -12,7 +12,7 @@ namespace OpenElm.Checkpoints;
 public readonly record struct TensorView(string Name, DType DType, ImmutableArray<long> Shape, nint Address, long ByteCount)
 {
     /// <summary>The number of elements.</summary>
-    public long Elements => ByteCount / DType.Size();
+    public long Elements => ByteCount / DType.BlockBytes() * DType.BlockElements();
 
     /// <summary>The bytes; the tensor must be smaller than 2 GiB.</summary>
     public unsafe ReadOnlySpan<byte> Bytes => new((void*)Address, checked((int)ByteCount));

@@ -1,0 +1,44 @@
+using System.Collections.Immutable;
+
+namespace OpenElm.Checkpoints;
+
+/// <summary>One weight of an open checkpoint: a stored tensor, or several stacked along rows (GGUF keeps gate and up apart).</summary>
+/// <param name="Name">CoreNet's name.</param>
+/// <param name="Shape">The sizes, outermost first.</param>
+/// <param name="Parts">The stored tensors, in the order of their rows; each may have a type of its own.</param>
+public sealed record StoredWeight(string Name, ImmutableArray<long> Shape, ImmutableArray<TensorView> Parts)
+{
+    /// <summary>The number of elements.</summary>
+    public long Elements => Parts.Sum(part => part.Elements);
+
+    /// <summary>Bytes of all parts.</summary>
+    public long ByteCount => Parts.Sum(part => part.ByteCount);
+
+    /// <summary>A weight that is stored as one tensor.</summary>
+    /// <param name="name">CoreNet's name.</param>
+    /// <param name="tensor">The tensor.</param>
+    /// <returns>The weight.</returns>
+    public static StoredWeight Of(string name, TensorView tensor) => new(name, tensor.Shape, [tensor]);
+
+    /// <summary>Converts the elements to floats.</summary>
+    /// <param name="destination">[Elements].</param>
+    /// <exception cref="OpenElmException">A part holds no floating-point numbers.</exception>
+    public void CopyTo(Span<float> destination)
+    {
+        foreach (TensorView part in Parts)
+        {
+            int elements = checked((int)part.Elements);
+            part.CopyTo(destination[..elements]);
+            destination = destination[elements..];
+        }
+    }
+
+    /// <summary>Converts the elements to a new array of floats.</summary>
+    /// <returns>[Elements].</returns>
+    public float[] ToFloats()
+    {
+        float[] floats = new float[checked((int)Elements)];
+        CopyTo(floats);
+        return floats;
+    }
+}
