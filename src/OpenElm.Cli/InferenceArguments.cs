@@ -21,7 +21,7 @@ internal sealed class InferenceArguments
         }
     }
 
-    public TextModel Open(ParseResult parsed, CommandContext context) => TextModel.Open(
+    public TextModel Open(ParseResult parsed, CommandContext context) => TextModel.Load(
         parsed.GetRequiredValue(_model),
         new InferenceOptions
         {

@@ -62,16 +62,16 @@ internal sealed class ModelWeights : IDisposable
     /// <summary>[vocab, modelDim]: the embedding itself, if it is tied.</summary>
     public Weight Head { get; }
 
-    /// <summary>Takes the weights of an open folder, and its ownership.</summary>
-    /// <param name="folder">The folder; disposed with the weights.</param>
+    /// <summary>Takes the weights of an open checkpoint, and its ownership.</summary>
+    /// <param name="checkpoint">The checkpoint; disposed with the weights.</param>
     /// <returns>The weights.</returns>
-    public static ModelWeights Of(ModelFolder folder)
+    public static ModelWeights Of(Checkpoint checkpoint)
     {
-        List<IDisposable> owned = [folder];
-        return new ModelWeights(folder.Config, shape =>
+        List<IDisposable> owned = [checkpoint];
+        return new ModelWeights(checkpoint.Config, shape =>
         {
-            TensorView tensor = folder.Weights[shape.Name];
-            return tensor.DType == DType.F32 ? AsWeight(shape, tensor.Address) : Copy(shape, tensor.CopyTo, owned);
+            StoredWeight weight = checkpoint.Weights[shape.Name];
+            return weight.Parts is [{ DType: DType.F32 } whole] ? AsWeight(shape, whole.Address) : Copy(shape, weight.CopyTo, owned);
         }, owned);
     }
 

@@ -41,16 +41,26 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 
     internal CpuKernels Kernels { get; }
 
-    /// <summary>Opens a model folder; float32 weights are mapped, others converted.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <summary>Loads a model of any format that <see cref="Checkpoint.Open"/> reads.</summary>
+    /// <param name="path">The file or folder.</param>
     /// <param name="options">How; null takes the defaults.</param>
     /// <returns>The model.</returns>
-    /// <exception cref="OpenElmException">The folder or an option is wrong.</exception>
-    public static OpenElmModel Open(string folder, InferenceOptions? options = null)
+    /// <exception cref="OpenElmException">The model or an option is wrong.</exception>
+    public static OpenElmModel Load(string path, InferenceOptions? options = null)
     {
         options = (options ?? new InferenceOptions()).Validated();
-        ModelFolder opened = ModelFolder.Open(folder);
-        return Create(opened.Config, () => ModelWeights.Of(opened), options, opened);
+        return Create(Checkpoint.Open(path), options);
+    }
+
+    /// <summary>Makes a model of an open checkpoint.</summary>
+    /// <param name="checkpoint">The checkpoint; the model disposes it, also where this fails.</param>
+    /// <param name="options">How; null takes the defaults.</param>
+    /// <returns>The model.</returns>
+    /// <exception cref="OpenElmException">An option is wrong.</exception>
+    public static OpenElmModel Create(Checkpoint checkpoint, InferenceOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        return Create(checkpoint.Config, () => ModelWeights.Of(checkpoint), (options ?? new InferenceOptions()).Validated(), checkpoint);
     }
 
     /// <summary>Makes a model of weights in memory, which are copied.</summary>
@@ -251,7 +261,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         }
     }
 
-    static OpenElmModel Create(OpenElmConfig config, Func<ModelWeights> load, InferenceOptions options, ModelFolder? source)
+    static OpenElmModel Create(OpenElmConfig config, Func<ModelWeights> load, InferenceOptions options, Checkpoint? source)
     {
         ModelWeights? weights = null;
         try

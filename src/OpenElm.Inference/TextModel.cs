@@ -18,19 +18,21 @@ public sealed class TextModel : IDisposable
     /// <summary>Ids below this can be generated and share the probability; rows above only pad the embedding.</summary>
     public int Candidates { get; }
 
-    /// <summary>Opens a model folder.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <summary>Loads a model of any format that <see cref="Checkpoint.Open"/> reads, with its tokenizer.</summary>
+    /// <param name="path">The file or folder.</param>
     /// <param name="options">How; null takes the defaults.</param>
-    /// <param name="tokenizer">A SentencePiece model; null takes the folder's, if it has one.</param>
+    /// <param name="tokenizer">A SentencePiece model; null takes the one that came with the weights, if there is one.</param>
     /// <returns>The model.</returns>
-    /// <exception cref="OpenElmException">The folder, the tokenizer or an option is wrong.</exception>
-    public static TextModel Open(string folder, InferenceOptions? options = null, string? tokenizer = null)
+    /// <exception cref="OpenElmException">The model, the tokenizer or an option is wrong.</exception>
+    public static TextModel Load(string path, InferenceOptions? options = null, string? tokenizer = null)
     {
-        OpenElmModel model = OpenElmModel.Open(folder, options);
+        options = (options ?? new InferenceOptions()).Validated();
+        var checkpoint = Checkpoint.Open(path);
+        ReadOnlyMemory<byte>? own = checkpoint.Tokenizer;
+        var model = OpenElmModel.Create(checkpoint, options);
         try
         {
-            tokenizer ??= Path.Combine(folder, ModelFolder.TokenizerFile) is var own && File.Exists(own) ? own : null;
-            return new TextModel(model, tokenizer is null ? null : SentencePieceTokenizer.Load(tokenizer));
+            return new TextModel(model, tokenizer is not null ? SentencePieceTokenizer.Load(tokenizer) : own is { } bytes ? SentencePieceTokenizer.Parse(bytes.Span) : null);
         }
         catch
         {

@@ -124,7 +124,7 @@ public sealed class OpenElmModelTests
         weights["norm.weight"] = norm;
         using var folder = new TemporaryFolder();
         ModelFolderWriter.Write(folder["nan"], new ModelContent(TestModels.Layerwise, [.. TensorShapes.Of(TestModels.Layerwise).Select(shape => TensorSource.Of(shape.Name, shape.Shape, weights[shape.Name]))]));
-        using TextModel text = TextModel.Open(folder["nan"]);
+        using TextModel text = TextModel.Load(folder["nan"]);
         foreach (double temperature in new[] { 0, 0.8 })
         {
             var options = new Inference.Generation.GenerationOptions { Sampling = new() { Temperature = temperature } };
@@ -172,7 +172,7 @@ public sealed class OpenElmModelTests
             model.ComputeLogits(tokens, 0, expected);
         }
 
-        using (OpenElmModel model = OpenElmModel.Open(folder["model"]))
+        using (OpenElmModel model = OpenElmModel.Load(folder["model"]))
         {
             model.ComputeLogits(tokens, 0, actual);
         }

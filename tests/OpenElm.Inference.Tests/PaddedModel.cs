@@ -41,7 +41,7 @@ public sealed class PaddedModel : IDisposable
             Weights = [.. TensorShapes.Of(config).Select(shape => TensorSource.Of(shape.Name, shape.Shape, weights[shape.Name]))],
             Tokenizer = File.ReadAllBytes(Path.Combine(RepositoryFiles.Root, "samples", "tokenizer", "mistral", "tokenizer.model")),
         });
-        Text = TextModel.Open(_folder["model"]);
+        Text = TextModel.Load(_folder["model"]);
     }
 
     public TextModel Text { get; }

@@ -62,7 +62,7 @@ public sealed class StoriesTests
     [Fact]
     public void The_bundled_folder_writes_the_known_story()
     {
-        using TextModel model = TextModel.Open(TestModels.StoriesFolder);
+        using TextModel model = TextModel.Load(TestModels.StoriesFolder);
         GenerationRun run = new Generator(model).Start("", new GenerationOptions { MaxTokens = 200 });
         Assert.Equal(Golden.GetProperty("expected_text").GetString(), string.Concat(run.Text()));
         Assert.Equal(GreedyIds[1..], run.Output.ToArray());
@@ -72,7 +72,7 @@ public sealed class StoriesTests
     [Fact]
     public void The_bundled_text_scores_as_its_tokens()
     {
-        using TextModel model = TextModel.Open(TestModels.StoriesFolder);
+        using TextModel model = TextModel.Load(TestModels.StoriesFolder);
         var scorer = new Scorer(model.Model, model.Tokenizer);
         string text = Golden.GetProperty("expected_text").GetString()!;
         Assert.Equal(GreedyIds[1..], model.Tokenizer!.Encode(text));

@@ -51,7 +51,7 @@ internal static class PretrainCommand
 
     static string WriteSample(string modelFolder, string prompt, SampleConfig options, int seed)
     {
-        using TextModel model = TextModel.Open(modelFolder);
+        using TextModel model = TextModel.Load(modelFolder);
         GenerationRun run = new Generator(model).Start(prompt, new GenerationOptions
         {
             MaxTokens = options.MaxTokens,

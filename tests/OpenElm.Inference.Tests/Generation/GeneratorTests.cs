@@ -74,7 +74,7 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
         int first = Array.IndexOf(logits, logits.Max());
         using var folder = new TemporaryFolder();
         OpenElm.Checkpoints.ModelFolderWriter.Write(folder["m"], OpenElm.Checkpoints.RandomModel.Create(TestModels.Layerwise with { EosTokenId = first }, 1));
-        using TextModel text = TextModel.Open(folder["m"]);
+        using TextModel text = TextModel.Load(folder["m"]);
         GenerationRun run = new Generator(text).Start(new[] { 1, 2, 3 }, new GenerationOptions());
         Assert.Empty(run.Tokens());
         Assert.Equal(FinishReason.EndOfSequence, run.FinishReason);

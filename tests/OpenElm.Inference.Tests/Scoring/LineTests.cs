@@ -6,7 +6,7 @@ namespace OpenElm.Inference.Tests.Scoring;
 /// <summary>The lines that <c>openelm score</c> and <c>openelm perplexity</c> read.</summary>
 public sealed class LineTests : IDisposable
 {
-    readonly TextModel _model = TextModel.Open(TestModels.StoriesFolder);
+    readonly TextModel _model = TextModel.Load(TestModels.StoriesFolder);
     readonly TemporaryFolder _folder = new();
 
     public void Dispose()
