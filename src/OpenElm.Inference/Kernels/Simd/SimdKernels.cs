@@ -4,5 +4,5 @@ namespace OpenElm.Inference.Kernels.Simd;
 internal static class SimdKernels
 {
     /// <summary>The set.</summary>
-    public static CpuKernels Set { get; } = new("simd", RmsNorm.Run, MatMul.Run, Rope.Run, Attention.Run, SwiGlu.Run, Add.Run, Reference.ReferenceKernels.Products);
+    public static CpuKernels Set { get; } = new("simd", Reference.ReferenceKernels.Products, RmsNorm.Run, Rope.Run, SwiGlu.Run);
 }
