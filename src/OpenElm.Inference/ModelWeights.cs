@@ -45,7 +45,7 @@ internal sealed class ModelWeights : IDisposable
         })];
         FinalNorm = Norm(stored[TensorNames.FinalNorm]);
         Head = packing.Add(config.ShareInputOutputLayers ? _embedding : stored[TensorNames.Classifier]);
-        nint address = packing.Run(team);
+        nint address = Address = packing.Run(team);
         Layers = [.. Layers.Select(layer => layer with
         {
             QkvProj = At(layer.QkvProj), OutProj = At(layer.OutProj), Gate = At(layer.Gate), Up = layer.Up is { } up ? At(up) : null, Proj2 = At(layer.Proj2),
@@ -64,6 +64,9 @@ internal sealed class ModelWeights : IDisposable
 
     /// <summary>[vocab, modelDim]: the embedding itself, if it is tied.</summary>
     public TileMatrix Head { get; }
+
+    /// <summary>The first tile of all.</summary>
+    public nint Address { get; }
 
     /// <summary>Bytes of all tiles: what a token reads.</summary>
     public long Bytes { get; }

@@ -164,6 +164,17 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         }
     }
 
+    /// <summary>Measures how fast the threads read the weights when they do nothing else: the ceiling of generation.</summary>
+    /// <returns>Bytes a second, the best of five passes.</returns>
+    public double MeasureReadBandwidth()
+    {
+        lock (_pass)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            return new Benchmarking.ReadBandwidth(_weights.Address, _weights.Bytes).Measure(_team, times: 5);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
