@@ -1,3 +1,4 @@
+using OpenElm.Inference.Kernels.Assembled;
 using OpenElm.Inference.Kernels.Reference;
 using OpenElm.Inference.Kernels.Simd;
 using OpenElm.Inference.Tiles;
@@ -82,7 +83,11 @@ internal sealed record CpuKernels(
     public const string EnvironmentVariable = "OPENELM_KERNELS";
 
     /// <summary>The sets that this machine runs, fastest first.</summary>
-    public static IReadOnlyList<CpuKernels> Available { get; } = [SimdKernels.Set, ReferenceKernels.Set];
+    public static IReadOnlyList<CpuKernels> Available { get; } =
+    [
+        .. AssembledKernels.IsSupported ? [SimdKernels.Set with { Name = "avx512-vnni", Products = AssembledKernels.Products }] : Array.Empty<CpuKernels>(),
+        SimdKernels.Set, ReferenceKernels.Set,
+    ];
 
     /// <summary>The set that <see cref="EnvironmentVariable"/> names, or the fastest.</summary>
     /// <exception cref="OpenElmException">The variable names no set of this machine.</exception>
