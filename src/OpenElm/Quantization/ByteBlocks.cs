@@ -11,7 +11,7 @@ internal sealed class ByteBlocks : BlockFormat
     const int Highest = 127, Levels = 2;
 
     // One spare level costs 1.6 % of the error's square, and every candidate is another chance: the best is a good deal smaller.
-    static readonly ScaleGrid Grid = new(-Highest, Highest, Below: 6, Above: 0.5f, Passes: 4);
+    static readonly ScaleGrid Grid = new(-Highest, Highest, Below: 7, Step: 1 / 8f, Passes: 4);
 
     public override void Dequantize(ReadOnlySpan<byte> block, Span<float> values)
     {

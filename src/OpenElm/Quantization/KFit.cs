@@ -16,7 +16,7 @@ internal ref struct KFit(ReadOnlySpan<float> x, ReadOnlySpan<float> w, int highe
 {
     const int Groups = 8, Width = 32, HighestScale = 63, Refits = 2;
 
-    static readonly ScaleGrid Scales = new(0, HighestScale, Below: 12, Above: 1, Passes: 2);
+    static readonly ScaleGrid Scales = new(0, HighestScale, Below: 15, Step: 1 / 2f, Passes: 2);
 
     readonly ReadOnlySpan<float> _x = x, _w = w;
     readonly Span<byte> _scales = scales, _minimums = minimums;

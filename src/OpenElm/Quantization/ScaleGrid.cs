@@ -6,7 +6,7 @@ namespace OpenElm.Quantization;
 /// </summary>
 /// <param name="Lowest">The lowest level, 0 or negative.</param>
 /// <param name="Highest">The highest level.</param>
-/// <param name="Below">How far below the outermost level the largest number may fall.</param>
-/// <param name="Above">How far above.</param>
+/// <param name="Below">How far below the outermost level the largest number of the first candidate falls.</param>
+/// <param name="Step">How much higher it falls for each next candidate; a power of 2, so that whole levels are among them.</param>
 /// <param name="Passes">Candidates of each sign, in sixteens.</param>
-internal readonly record struct ScaleGrid(int Lowest, int Highest, float Below, float Above, int Passes);
+internal readonly record struct ScaleGrid(int Lowest, int Highest, float Below, float Step, int Passes);

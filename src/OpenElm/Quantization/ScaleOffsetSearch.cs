@@ -17,14 +17,14 @@ internal static class ScaleOffsetSearch
     static readonly Vector512<float> LowEnds = Vector512.Create(0f, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
     static readonly Vector512<float> HighEnds = Vector512.Create(0f, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
 
-    /// <summary>Searches without rounding.</summary>
+    /// <summary>Searches the grid.</summary>
     /// <param name="x">[n] numbers.</param>
     /// <param name="w">[n] weights, not negative.</param>
     /// <param name="highest">The highest level; the lowest is 0.</param>
     /// <param name="inside">How many steps inside of the range an end may lie.</param>
     /// <param name="outside">How many steps outside.</param>
     /// <param name="atMostZero">Whether the offset must not be positive.</param>
-    /// <returns>Scale and offset; scale 0 if all numbers are equal.</returns>
+    /// <returns>Scale and offset, of half precision; scale 0 if all numbers are equal.</returns>
     public static (float Scale, float Offset) Find(ReadOnlySpan<float> x, ReadOnlySpan<float> w, int highest, float inside, float outside, bool atMostZero)
     {
         float low = x[0], high = x[0];
@@ -37,7 +37,7 @@ internal static class ScaleOffsetSearch
         float range = high - low;
         if (range < ScaleSearch.Tiny)
         {
-            return (0, low);
+            return (0, (float)(Half)low);
         }
 
         float unit = range / highest, spacing = (inside + outside) / (EndsOfGrid - 1);
@@ -67,11 +67,6 @@ internal static class ScaleOffsetSearch
     /// <returns>The pair to store.</returns>
     public static (Half Scale, Half Offset) NearestHalves(ReadOnlySpan<float> x, ReadOnlySpan<float> w, float scale, float offset, int highest)
     {
-        if (scale == 0)
-        {
-            return ((Half)0, (Half)offset);
-        }
-
         Span<float> scales = stackalloc float[4], offsets = stackalloc float[4], d = stackalloc float[Lanes], m = stackalloc float[Lanes];
         ScaleSearch.HalfNeighbours(scale, scales);
         ScaleSearch.HalfNeighbours(offset, offsets);
@@ -107,17 +102,19 @@ internal static class ScaleOffsetSearch
     }
 
     /// <summary>Quantises with a given pair.</summary>
-    /// <param name="x">[n] numbers.</param>
+    /// <param name="x">[n] numbers, n a multiple of 16.</param>
     /// <param name="d">The scale.</param>
     /// <param name="m">The offset.</param>
     /// <param name="highest">The highest level.</param>
     /// <param name="q">[n] levels.</param>
     public static void Quantize(ReadOnlySpan<float> x, float d, float m, int highest, Span<byte> q)
     {
-        float inverse = d == 0 ? 0 : 1 / d;
-        for (int i = 0; i < x.Length; i++)
+        Vector512<float> inverse = ScaleSearch.Inverse(Vector512.Create(d)), offset = Vector512.Create(m), high = Vector512.Create((float)highest);
+        for (int i = 0; i < x.Length; i += Lanes)
         {
-            q[i] = (byte)Math.Clamp(MathF.Round((x[i] - m) * inverse), 0, highest);
+            Vector512<float> level = Vector512.Round((Vector512.Create(x.Slice(i, Lanes)) - offset) * inverse);
+            level = Vector512.MinNative(Vector512.MaxNative(level, Vector512<float>.Zero), high);
+            ScaleSearch.Narrow(Vector512.ConvertToInt32Native(level)).CopyTo(q[i..]);
         }
     }
 
@@ -154,10 +151,13 @@ internal static class ScaleOffsetSearch
             changeD = Vector512.ConditionalSelect(beyond, alone, changeD);
         }
 
+        Vector512<float> storedD = ScaleSearch.RoundToHalf(d + changeD), storedM = ScaleSearch.RoundToHalf(m + changeM);
+        (changeD, changeM) = (storedD - d, storedM - m);
+
         // error − 2 (δd · restsQ + δm · rests) + δd² · weightsQQ + 2 δd δm · weightsQ + δm² · weights
         Vector512<float> two = Vector512.Create(2f);
         Vector512<float> inD = changeD * ((changeD * weightsQQ) + (two * ((changeM * weightsQ) - restsQ)));
         Vector512<float> inM = changeM * ((changeM * weights) - (two * rests));
-        return (error + inD + inM, d + changeD, m + changeM);
+        return (error + inD + inM, storedD, storedM);
     }
 }

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.Intrinsics;
 
 namespace OpenElm.Quantization;
@@ -5,8 +6,8 @@ namespace OpenElm.Quantization;
 /// <summary>
 /// Finds the scale d that minimises Σ weight · (x − d · q)², q = clamp(round(x ÷ d)). The error is a jagged function of d:
 /// each step of a q moves it. So sixteen candidates are tried at once, one in each lane, over a grid of scales; each is moved
-/// to the least-squares scale of its own q's, and the best wins. Rounding to the stored precision is a second search, among
-/// the neighbouring stored numbers (<see cref="NearestHalf"/>). Legend: x numbers, w their weights, d scales, q levels.
+/// to the least-squares scale of its own q's, rounded to half precision, and the best wins; the numbers next to it are tried
+/// last (<see cref="NearestHalf"/>). Legend: x numbers, w their weights, d scales, q levels.
 /// </summary>
 internal static class ScaleSearch
 {
@@ -18,11 +19,11 @@ internal static class ScaleSearch
 
     static readonly Vector512<float> LaneIndex = Vector512.Create(0f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 
-    /// <summary>Searches without rounding of the scale.</summary>
+    /// <summary>Searches the grid.</summary>
     /// <param name="x">[n] numbers.</param>
     /// <param name="w">[n] weights, not negative.</param>
     /// <param name="grid">The levels and the scales to try.</param>
-    /// <returns>The scale, of any sign; 0 if all numbers are zero.</returns>
+    /// <returns>The scale, of any sign and half precision; 0 if all numbers are zero.</returns>
     public static float Find(ReadOnlySpan<float> x, ReadOnlySpan<float> w, ScaleGrid grid)
     {
         float largest = 0;
@@ -83,17 +84,18 @@ internal static class ScaleSearch
     }
 
     /// <summary>Quantises with a given scale.</summary>
-    /// <param name="x">[n] numbers.</param>
+    /// <param name="x">[n] numbers, n a multiple of 16.</param>
     /// <param name="d">The scale.</param>
     /// <param name="lowest">The lowest level.</param>
     /// <param name="highest">The highest level.</param>
     /// <param name="q">[n] levels.</param>
     public static void Quantize(ReadOnlySpan<float> x, float d, int lowest, int highest, Span<sbyte> q)
     {
-        float inverse = d == 0 ? 0 : 1 / d;
-        for (int i = 0; i < x.Length; i++)
+        Vector512<float> inverse = Inverse(Vector512.Create(d)), low = Vector512.Create((float)lowest), high = Vector512.Create((float)highest);
+        for (int i = 0; i < x.Length; i += Lanes)
         {
-            q[i] = (sbyte)Math.Clamp(MathF.Round(x[i] * inverse), lowest, highest);
+            Vector512<float> level = Vector512.MinNative(Vector512.MaxNative(Vector512.Round(Vector512.Create(x.Slice(i, Lanes)) * inverse), low), high);
+            Narrow(Vector512.ConvertToInt32Native(level)).AsSByte().CopyTo(q[i..]);
         }
     }
 
@@ -108,20 +110,14 @@ internal static class ScaleSearch
     /// <returns>The lane.</returns>
     public static int SmallestOf(Vector512<float> errors)
     {
-        int best = 0;
-        float smallest = float.PositiveInfinity;
-        for (int lane = 0; lane < Lanes; lane++)
-        {
-            if (errors[lane] < smallest)
-            {
-                (best, smallest) = (lane, errors[lane]);
-            }
-        }
-
-        return best;
+        Vector512<float> comparable = Vector512.ConditionalSelect(Vector512.Equals(errors, errors), errors, Vector512.Create(float.PositiveInfinity));
+        Vector256<float> eight = Vector256.MinNative(comparable.GetLower(), comparable.GetUpper());
+        Vector128<float> four = Vector128.MinNative(eight.GetLower(), eight.GetUpper());
+        float smallest = MathF.Min(MathF.Min(four[0], four[1]), MathF.Min(four[2], four[3]));
+        return BitOperations.TrailingZeroCount(Vector512.Equals(comparable, Vector512.Create(smallest)).ExtractMostSignificantBits());
     }
 
-    /// <summary>Half-precision numbers around one, of its sign, finite and not 0.</summary>
+    /// <summary>Half-precision numbers around one, of its sign and finite.</summary>
     /// <param name="value">The number.</param>
     /// <param name="neighbours">Filled.</param>
     public static void HalfNeighbours(float value, Span<float> neighbours)
@@ -130,18 +126,39 @@ internal static class ScaleSearch
         int bits = BitConverter.HalfToUInt16Bits((Half)value), sign = bits & 0x8000, magnitude = Math.Min(bits & 0x7FFF, largest);
         for (int i = 0; i < neighbours.Length; i++)
         {
-            neighbours[i] = (float)BitConverter.UInt16BitsToHalf((ushort)(sign | Math.Clamp(magnitude + i - (neighbours.Length / 2), 1, largest)));
+            neighbours[i] = (float)BitConverter.UInt16BitsToHalf((ushort)(sign | Math.Clamp(magnitude + i - (neighbours.Length / 2), 0, largest)));
         }
+    }
+
+    /// <summary>Rounds to half precision, to the nearest, ties to even; numbers beyond its range become 65536 or more.</summary>
+    /// <param name="values">Numbers.</param>
+    /// <returns>The rounded numbers.</returns>
+    public static Vector512<float> RoundToHalf(Vector512<float> values)
+    {
+        // Normal numbers lose 13 bits. Subnormal ones are multiples of 2^−24, as are the floats from 0.5 to 1.
+        Vector512<uint> bits = values.AsUInt32();
+        Vector512<uint> odd = (bits >> 13) & Vector512<uint>.One;
+        Vector512<float> normal = ((bits + Vector512.Create(0xFFFu) + odd) & Vector512.Create(~0x1FFFu)).AsSingle();
+        Vector512<float> subnormal = values + Vector512.Create(0.75f) - Vector512.Create(0.75f);
+        return Vector512.ConditionalSelect(Vector512.LessThan(Vector512.Abs(values), Vector512.Create(6.103515625e-05f)), subnormal, normal);
+    }
+
+    /// <summary>Keeps the lowest byte of each number.</summary>
+    /// <param name="values">Numbers that fit into a byte, signed or not.</param>
+    /// <returns>The bytes.</returns>
+    public static Vector128<byte> Narrow(Vector512<int> values)
+    {
+        Vector256<short> shorts = Vector256.Narrow(values.GetLower(), values.GetUpper());
+        return Vector128.Narrow(shorts.GetLower(), shorts.GetUpper()).AsByte();
     }
 
     // The largest number falls on levels around the given outermost one, which has its sign or the other.
     static void Try(ReadOnlySpan<float> x, ReadOnlySpan<float> w, ScaleGrid grid, float largest, int outermost, ref Best best)
     {
-        int count = grid.Passes * Lanes;
-        float first = Math.Max(0.5f, Math.Abs(outermost) - grid.Below), step = (Math.Abs(outermost) + grid.Above - first) / (count - 1);
+        float first = Math.Abs(outermost) - grid.Below;
         for (int pass = 0; pass < grid.Passes; pass++)
         {
-            Vector512<float> level = Vector512.FusedMultiplyAdd(LaneIndex + Vector512.Create((float)(pass * Lanes)), Vector512.Create(step), Vector512.Create(first));
+            Vector512<float> level = Vector512.FusedMultiplyAdd(LaneIndex + Vector512.Create((float)(pass * Lanes)), Vector512.Create(grid.Step), Vector512.Create(first));
             TryAll(x, w, Vector512.Create(outermost < 0 ? -largest : largest) / level, grid, ref best);
         }
     }
@@ -163,7 +180,9 @@ internal static class ScaleSearch
 
         // For these q's the error is a parabola: error − 2 · slope · δ + curvature · δ², smallest at δ = slope ÷ curvature.
         Vector512<float> change = Vector512.ConditionalSelect(Vector512.GreaterThan(curvature, Vector512<float>.Zero), slope / curvature, Vector512<float>.Zero);
-        best.Offer(Vector512.FusedMultiplyAdd(-slope, change, error), d + change);
+        Vector512<float> stored = RoundToHalf(d + change);
+        change = stored - d;
+        best.Offer(Vector512.FusedMultiplyAdd(change, (curvature * change) - (slope + slope), error), stored);
     }
 
     /// <summary>The best candidate of each lane so far.</summary>

@@ -14,7 +14,7 @@ internal sealed class ScaledBlocks(int bits) : BlockFormat
 
     readonly int _zero = 1 << (bits - 1);
     readonly int _nibbles = bits == 5 ? FifthBits + 4 : FifthBits;
-    readonly ScaleGrid _grid = bits == 4 ? new(-8, 7, Below: 2.5f, Above: 2.5f, Passes: 4) : new(-16, 15, Below: 3, Above: 2, Passes: 4);
+    readonly ScaleGrid _grid = bits == 4 ? new(-8, 7, Below: 2, Step: 1 / 16f, Passes: 4) : new(-16, 15, Below: 2.5f, Step: 1 / 16f, Passes: 4);
 
     public override void Dequantize(ReadOnlySpan<byte> block, Span<float> values)
     {

@@ -14,8 +14,8 @@ internal sealed class SixBitBlocks : BlockFormat
     const int Elements = 256, Groups = 16, Width = 16, HighBits = 128, Scales = HighBits + 64, Scale = Scales + Groups, Refits = 2;
     const int Lowest = -32, Highest = 31, LowestScale = -128, HighestScale = 127;
 
-    static readonly ScaleGrid Grid = new(Lowest, Highest, Below: 6, Above: 1, Passes: 2);
-    static readonly ScaleGrid ScalesGrid = new(LowestScale, HighestScale, Below: 24, Above: 1, Passes: 4);
+    static readonly ScaleGrid Grid = new(Lowest, Highest, Below: 3, Step: 1 / 8f, Passes: 2);
+    static readonly ScaleGrid ScalesGrid = new(LowestScale, HighestScale, Below: 31, Step: 1 / 2f, Passes: 4);
 
     public override void Dequantize(ReadOnlySpan<byte> block, Span<float> values)
     {
