@@ -1,5 +1,7 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using OpenElm.Inference.Kernels.Reference;
-using OpenElm.Inference.Kernels.Simd;
+using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference.Kernels;
@@ -103,7 +105,13 @@ internal sealed record CpuKernels(
     public const string EnvironmentVariable = "OPENELM_KERNELS";
 
     /// <summary>The sets that this machine runs, fastest first.</summary>
-    public static IReadOnlyList<CpuKernels> Available { get; } = [SimdKernels.Set, ReferenceKernels.Set];
+    public static IReadOnlyList<CpuKernels> Available { get; } =
+    [
+        .. Avx512BW.IsSupported ? [VectorKernels.Avx512] : Array.Empty<CpuKernels>(),
+        .. Avx2.IsSupported && Fma.IsSupported ? [VectorKernels.Avx2] : Array.Empty<CpuKernels>(),
+        .. Vector128.IsHardwareAccelerated ? [VectorKernels.Vector128] : Array.Empty<CpuKernels>(),
+        ReferenceKernels.Set,
+    ];
 
     /// <summary>The set that <see cref="EnvironmentVariable"/> names, or the fastest.</summary>
     /// <exception cref="OpenElmException">The variable names no set of this machine.</exception>

@@ -1,0 +1,38 @@
+using OpenElm.Inference.Tiles;
+
+namespace OpenElm.Inference.Kernels.Vectors;
+
+/// <summary>
+/// Reads the blocks of 32 columns of a format of integers, for the rows of one register; the layouts are those of <see cref="TileFormat"/>.
+/// </summary>
+/// <typeparam name="TFloats">A register of floats.</typeparam>
+/// <typeparam name="TInts">A register of 4 bytes in each lane.</typeparam>
+internal unsafe interface IBlocks<TFloats, TInts>
+    where TFloats : unmanaged
+    where TInts : unmanaged
+{
+    /// <summary>Whether q is above 15: then 8 products do not fit into 16 bits.</summary>
+    static abstract bool WholeBytes { get; }
+
+    /// <summary>Whether a block has a minimum.</summary>
+    static abstract bool HasMin { get; }
+
+    /// <summary>The first quants of a block.</summary>
+    /// <param name="tile">The tile.</param>
+    /// <param name="columns">Columns of the tile.</param>
+    /// <param name="block">The block, from 0.</param>
+    /// <param name="lane">The first row of the register.</param>
+    static abstract byte* Quants(byte* tile, int columns, int block, int lane);
+
+    /// <summary>The q of 4 columns as unsigned bytes.</summary>
+    /// <param name="quants">The first quants of the block.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="group">Which columns: 4 · group … 4 · group + 3.</param>
+    static abstract TInts Group(byte* quants, int block, int group);
+
+    /// <summary>The scales of a block.</summary>
+    static abstract TFloats Scale(byte* tile, int block, int lane);
+
+    /// <summary>The minimums of a block.</summary>
+    static abstract TFloats Min(byte* tile, int block, int lane);
+}
