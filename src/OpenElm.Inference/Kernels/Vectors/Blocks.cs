@@ -14,7 +14,10 @@ internal readonly unsafe struct Int8Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     public static bool HasMin => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns, int block, int lane) => tile + TileFormats.ScaleBytes(columns) + (block * 512) + (lane * 4);
+    public static byte* Quants(byte* tile, int columns) => tile + TileFormats.ScaleBytes(columns);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Block(byte* quants, int block) => quants + (block * 512);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
@@ -36,7 +39,10 @@ internal readonly unsafe struct Int8AffineBlocks<TLanes, TFloats, TInts> : IBloc
     public static bool HasMin => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns, int block, int lane) => tile + (block * 640) + 128 + (lane * 4);
+    public static byte* Quants(byte* tile, int columns) => tile + 128;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Block(byte* quants, int block) => quants + (block * 640);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
@@ -59,7 +65,10 @@ internal readonly unsafe struct Int4Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     public static bool HasMin => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns, int block, int lane) => tile + TileFormats.ScaleBytes(columns) + (block * 256) + (lane * 4);
+    public static byte* Quants(byte* tile, int columns) => tile + TileFormats.ScaleBytes(columns);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Block(byte* quants, int block) => quants + (block * 256);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group)
@@ -85,7 +94,10 @@ internal readonly unsafe struct Int4KBlocks<TLanes, TFloats, TInts> : IBlocks<TF
     public static bool HasMin => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns, int block, int lane) => Super(tile, block) + 320 + (block % 8 / 2 * 512) + (lane * 4);
+    public static byte* Quants(byte* tile, int columns) => tile + 320;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Block(byte* quants, int block) => Super(quants, block) + (block % 8 / 2 * 512);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group) =>
@@ -100,5 +112,5 @@ internal readonly unsafe struct Int4KBlocks<TLanes, TFloats, TInts> : IBlocks<TF
         TLanes.Multiply(TLanes.LoadHalves(Super(tile, block) + 32 + (lane * 2)), TLanes.LoadBytes(Super(tile, block) + 192 + (block % 8 * 16) + lane)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static byte* Super(byte* tile, int block) => tile + (block / 8 * 2368);
+    static byte* Super(byte* first, int block) => first + (block / 8 * 2368);
 }

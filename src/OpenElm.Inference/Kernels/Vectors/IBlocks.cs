@@ -17,15 +17,18 @@ internal unsafe interface IBlocks<TFloats, TInts>
     /// <summary>Whether a block has a minimum.</summary>
     static abstract bool HasMin { get; }
 
-    /// <summary>The first quants of a block.</summary>
+    /// <summary>The first quants of a tile.</summary>
     /// <param name="tile">The tile.</param>
     /// <param name="columns">Columns of the tile.</param>
+    static abstract byte* Quants(byte* tile, int columns);
+
+    /// <summary>The first quants of a block.</summary>
+    /// <param name="quants">The first of the tile.</param>
     /// <param name="block">The block, from 0.</param>
-    /// <param name="lane">The first row of the register.</param>
-    static abstract byte* Quants(byte* tile, int columns, int block, int lane);
+    static abstract byte* Block(byte* quants, int block);
 
     /// <summary>The q of 4 columns as unsigned bytes.</summary>
-    /// <param name="quants">The first quants of the block.</param>
+    /// <param name="quants">The first quants of the block, for the rows of the register.</param>
     /// <param name="block">The block.</param>
     /// <param name="group">Which columns: 4 · group … 4 · group + 3.</param>
     static abstract TInts Group(byte* quants, int block, int group);

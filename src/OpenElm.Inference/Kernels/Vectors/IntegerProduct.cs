@@ -41,12 +41,13 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
+        byte* first = TBlocks.Quants(tile, columns);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
                 TFloats scale = TBlocks.Scale(tile, block, lane), min = TBlocks.Min(tile, block, lane);
-                byte* quants = TBlocks.Quants(tile, columns, block, lane);
+                byte* quants = TBlocks.Block(first, block) + (lane * 4);
                 TInts q0 = TBlocks.Group(quants, block, 0), q1 = TBlocks.Group(quants, block, 1), q2 = TBlocks.Group(quants, block, 2), q3 = TBlocks.Group(quants, block, 3);
                 TInts q4 = TBlocks.Group(quants, block, 4), q5 = TBlocks.Group(quants, block, 5), q6 = TBlocks.Group(quants, block, 6), q7 = TBlocks.Group(quants, block, 7);
                 byte* row = x;
@@ -72,12 +73,13 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void AddHalves(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
+        byte* first = TBlocks.Quants(tile, columns);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
                 TFloats scale = TBlocks.Scale(tile, block, lane), min = TBlocks.Min(tile, block, lane);
-                byte* quants = TBlocks.Quants(tile, columns, block, lane);
+                byte* quants = TBlocks.Block(first, block) + (lane * 4);
                 TInts q0 = TBlocks.Group(quants, block, 0), q1 = TBlocks.Group(quants, block, 1), q2 = TBlocks.Group(quants, block, 2), q3 = TBlocks.Group(quants, block, 3);
                 TInts q4 = TBlocks.Group(quants, block, 4), q5 = TBlocks.Group(quants, block, 5), q6 = TBlocks.Group(quants, block, 6), q7 = TBlocks.Group(quants, block, 7);
                 TInts l0 = Lower(q0), l1 = Lower(q1), l2 = Lower(q2), l3 = Lower(q3), l4 = Lower(q4), l5 = Lower(q5), l6 = Lower(q6), l7 = Lower(q7);
