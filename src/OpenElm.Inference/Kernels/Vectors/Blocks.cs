@@ -23,9 +23,13 @@ internal readonly unsafe struct Int8Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TFloats Scale(byte* tile, int block, int lane) => TLanes.LoadHalves(tile + (block * 32) + (lane * 2));
-
-    public static TFloats Min(byte* tile, int block, int lane) => default;
+    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    {
+        for (int i = 0; i < count * TileFormats.Rows; i += TLanes.Count)
+        {
+            TLanes.Store(TLanes.LoadHalves(tile + (first * 32) + (i * 2)), scales + i);
+        }
+    }
 }
 
 /// <summary><see cref="TileFormat.Int8Affine"/>.</summary>
@@ -48,10 +52,18 @@ internal readonly unsafe struct Int8AffineBlocks<TLanes, TFloats, TInts> : IBloc
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TFloats Scale(byte* tile, int block, int lane) => TLanes.Load((float*)(tile + (block * 640)) + lane);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TFloats Min(byte* tile, int block, int lane) => TLanes.Load((float*)(tile + (block * 640) + 64) + lane);
+    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    {
+        for (int block = 0; block < count; block++)
+        {
+            var from = (float*)(tile + ((first + block) * 640));
+            for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
+            {
+                TLanes.Store(TLanes.Load(from + lane), scales + (block * TileFormats.Rows) + lane);
+                TLanes.Store(TLanes.Load(from + TileFormats.Rows + lane), mins + (block * TileFormats.Rows) + lane);
+            }
+        }
+    }
 }
 
 /// <summary><see cref="TileFormat.Int4"/>.</summary>
@@ -78,9 +90,13 @@ internal readonly unsafe struct Int4Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TFloats Scale(byte* tile, int block, int lane) => TLanes.LoadHalves(tile + (block * 32) + (lane * 2));
-
-    public static TFloats Min(byte* tile, int block, int lane) => default;
+    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    {
+        for (int i = 0; i < count * TileFormats.Rows; i += TLanes.Count)
+        {
+            TLanes.Store(TLanes.LoadHalves(tile + (first * 32) + (i * 2)), scales + i);
+        }
+    }
 }
 
 /// <summary><see cref="TileFormat.Int4K"/>.</summary>
@@ -104,12 +120,19 @@ internal readonly unsafe struct Int4KBlocks<TLanes, TFloats, TInts> : IBlocks<TF
         TLanes.And(TLanes.ShiftRight(TLanes.Load(quants + (group * 64)), block % 2 * 4), TLanes.Broadcast(0x0F0F0F0F));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TFloats Scale(byte* tile, int block, int lane) =>
-        TLanes.Multiply(TLanes.LoadHalves(Super(tile, block) + (lane * 2)), TLanes.LoadBytes(Super(tile, block) + 64 + (block % 8 * 16) + lane));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TFloats Min(byte* tile, int block, int lane) => TLanes.Negate(
-        TLanes.Multiply(TLanes.LoadHalves(Super(tile, block) + 32 + (lane * 2)), TLanes.LoadBytes(Super(tile, block) + 192 + (block % 8 * 16) + lane)));
+    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    {
+        byte* super = Super(tile, first);
+        for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
+        {
+            TFloats d = TLanes.LoadHalves(super + (lane * 2)), dmin = TLanes.Negate(TLanes.LoadHalves(super + 32 + (lane * 2)));
+            for (int at = lane; at < 8 * TileFormats.Rows; at += TileFormats.Rows)
+            {
+                TLanes.Store(TLanes.Multiply(d, TLanes.LoadBytes(super + 64 + at)), scales + at);
+                TLanes.Store(TLanes.Multiply(dmin, TLanes.LoadBytes(super + 192 + at)), mins + at);
+            }
+        }
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static byte* Super(byte* first, int block) => first + (block / 8 * 2368);

@@ -33,9 +33,11 @@ internal unsafe interface IBlocks<TFloats, TInts>
     /// <param name="group">Which columns: 4 · group … 4 · group + 3.</param>
     static abstract TInts Group(byte* quants, int block, int group);
 
-    /// <summary>The scales of a block.</summary>
-    static abstract TFloats Scale(byte* tile, int block, int lane);
-
-    /// <summary>The minimums of a block.</summary>
-    static abstract TFloats Min(byte* tile, int block, int lane);
+    /// <summary>Scales and minimums of some blocks as floats.</summary>
+    /// <param name="tile">The tile.</param>
+    /// <param name="first">The first block, a multiple of 8.</param>
+    /// <param name="count">Blocks, at most 8.</param>
+    /// <param name="scales">[8, 16].</param>
+    /// <param name="mins">[8, 16]; left alone where a block has none.</param>
+    static abstract void Scales(byte* tile, int first, int count, float* scales, float* mins);
 }

@@ -84,6 +84,9 @@ internal unsafe interface ILanes<TFloats, TInts>
     /// </summary>
     static abstract TInts AddProducts(TInts sums, TInts weights, TInts activations);
 
+    /// <summary>Two such sums added.</summary>
+    static abstract TInts Join(TInts a, TInts b);
+
     /// <summary>The products of each lane, added up to 32 bits.</summary>
     static abstract TInts Sum(TInts products);
 }

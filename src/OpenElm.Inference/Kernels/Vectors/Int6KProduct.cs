@@ -29,17 +29,21 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
+        float* scales = stackalloc float[16 * TileFormats.Rows];
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
+            if (block % 8 == 0)
+            {
+                Scales(tile + (block / 8 * 3392), scales);
+            }
+
             byte* super = tile + (block / 8 * 3392);
             byte* half = super + 320 + (block % 8 / 4 * 1536);
             byte* lower = half + (block % 2 * 512);
             int lowerShift = block % 4 / 2 * 4, upperShift = block % 4 * 2;
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
-                TFloats d = TLanes.LoadHalves(super + (lane * 2));
-                TFloats scale0 = TLanes.Multiply(d, TLanes.LoadSignedBytes(super + 64 + (block % 8 * 32) + lane));
-                TFloats scale1 = TLanes.Multiply(d, TLanes.LoadSignedBytes(super + 80 + (block % 8 * 32) + lane));
+                TFloats scale0 = TLanes.Load(scales + (block % 8 * 32) + lane), scale1 = TLanes.Load(scales + (block % 8 * 32) + 16 + lane);
                 TInts q0 = Group(0), q1 = Group(1), q2 = Group(2), q3 = Group(3), q4 = Group(4), q5 = Group(5), q6 = Group(6), q7 = Group(7);
                 byte* row = x;
                 float* sum = sums + lane;
@@ -60,6 +64,20 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
                     TInts high = TLanes.And(TLanes.ShiftRight(TLanes.Load(half + 1024 + (group * 64) + (lane * 4)), upperShift), TLanes.Broadcast(0x03030303));
                     return TLanes.Or(low, TLanes.ShiftLeft(high, 4));
                 }
+            }
+        }
+    }
+
+    // scales[group][16]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Scales(byte* super, float* scales)
+    {
+        for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
+        {
+            TFloats d = TLanes.LoadHalves(super + (lane * 2));
+            for (int at = lane; at < 16 * TileFormats.Rows; at += TileFormats.Rows)
+            {
+                TLanes.Store(TLanes.Multiply(d, TLanes.LoadSignedBytes(super + 64 + at)), scales + at);
             }
         }
     }

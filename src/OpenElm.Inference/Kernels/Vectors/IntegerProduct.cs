@@ -41,12 +41,20 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
+        float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
         byte* first = TBlocks.Quants(tile, columns);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
+            int inEight = block % 8;
+            if (inEight == 0)
+            {
+                TBlocks.Scales(tile, block, Math.Min(8, (columns / 32) - block), scales, mins);
+            }
+
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
-                TFloats scale = TBlocks.Scale(tile, block, lane), min = TBlocks.Min(tile, block, lane);
+                TFloats scale = TLanes.Load(scales + (inEight * TileFormats.Rows) + lane);
+                TFloats min = TBlocks.HasMin ? TLanes.Load(mins + (inEight * TileFormats.Rows) + lane) : default;
                 byte* quants = TBlocks.Block(first, block) + (lane * 4);
                 TInts q0 = TBlocks.Group(quants, block, 0), q1 = TBlocks.Group(quants, block, 1), q2 = TBlocks.Group(quants, block, 2), q3 = TBlocks.Group(quants, block, 3);
                 TInts q4 = TBlocks.Group(quants, block, 4), q5 = TBlocks.Group(quants, block, 5), q6 = TBlocks.Group(quants, block, 6), q7 = TBlocks.Group(quants, block, 7);
@@ -55,14 +63,11 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
                 for (int t = 0; t < rows; t++, row += xStride, sum += TileFormats.Rows)
                 {
                     int* four = (int*)row;
-                    TInts s = TLanes.Products(q0, TLanes.Broadcast(four[0]));
-                    s = TLanes.AddProducts(s, q1, TLanes.Broadcast(four[1]));
-                    s = TLanes.AddProducts(s, q2, TLanes.Broadcast(four[2]));
-                    s = TLanes.AddProducts(s, q3, TLanes.Broadcast(four[3]));
-                    s = TLanes.AddProducts(s, q4, TLanes.Broadcast(four[4]));
-                    s = TLanes.AddProducts(s, q5, TLanes.Broadcast(four[5]));
-                    s = TLanes.AddProducts(s, q6, TLanes.Broadcast(four[6]));
-                    s = TLanes.AddProducts(s, q7, TLanes.Broadcast(four[7]));
+                    TInts a = TLanes.AddProducts(TLanes.Products(q0, TLanes.Broadcast(four[0])), q1, TLanes.Broadcast(four[1]));
+                    TInts b = TLanes.AddProducts(TLanes.Products(q2, TLanes.Broadcast(four[2])), q3, TLanes.Broadcast(four[3]));
+                    TInts c = TLanes.AddProducts(TLanes.Products(q4, TLanes.Broadcast(four[4])), q5, TLanes.Broadcast(four[5]));
+                    TInts d = TLanes.AddProducts(TLanes.Products(q6, TLanes.Broadcast(four[6])), q7, TLanes.Broadcast(four[7]));
+                    TInts s = TLanes.Join(TLanes.Join(a, b), TLanes.Join(c, d));
                     Finish(TLanes.Sum(s), (ActivationBlock*)row, scale, min, sum);
                 }
             }
@@ -73,12 +78,20 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void AddHalves(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
+        float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
         byte* first = TBlocks.Quants(tile, columns);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
+            int inEight = block % 8;
+            if (inEight == 0)
+            {
+                TBlocks.Scales(tile, block, Math.Min(8, (columns / 32) - block), scales, mins);
+            }
+
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
-                TFloats scale = TBlocks.Scale(tile, block, lane), min = TBlocks.Min(tile, block, lane);
+                TFloats scale = TLanes.Load(scales + (inEight * TileFormats.Rows) + lane);
+                TFloats min = TBlocks.HasMin ? TLanes.Load(mins + (inEight * TileFormats.Rows) + lane) : default;
                 byte* quants = TBlocks.Block(first, block) + (lane * 4);
                 TInts q0 = TBlocks.Group(quants, block, 0), q1 = TBlocks.Group(quants, block, 1), q2 = TBlocks.Group(quants, block, 2), q3 = TBlocks.Group(quants, block, 3);
                 TInts q4 = TBlocks.Group(quants, block, 4), q5 = TBlocks.Group(quants, block, 5), q6 = TBlocks.Group(quants, block, 6), q7 = TBlocks.Group(quants, block, 7);
@@ -89,22 +102,20 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
                 for (int t = 0; t < rows; t++, row += xStride, sum += TileFormats.Rows)
                 {
                     int* four = (int*)row;
-                    TInts v = TLanes.Broadcast(four[0]);
-                    TInts lower = TLanes.Products(l0, v), upper = TLanes.Products(u0, v);
-                    v = TLanes.Broadcast(four[1]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l1, v), TLanes.AddProducts(upper, u1, v));
-                    v = TLanes.Broadcast(four[2]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l2, v), TLanes.AddProducts(upper, u2, v));
-                    v = TLanes.Broadcast(four[3]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l3, v), TLanes.AddProducts(upper, u3, v));
-                    v = TLanes.Broadcast(four[4]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l4, v), TLanes.AddProducts(upper, u4, v));
-                    v = TLanes.Broadcast(four[5]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l5, v), TLanes.AddProducts(upper, u5, v));
-                    v = TLanes.Broadcast(four[6]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l6, v), TLanes.AddProducts(upper, u6, v));
-                    v = TLanes.Broadcast(four[7]);
-                    (lower, upper) = (TLanes.AddProducts(lower, l7, v), TLanes.AddProducts(upper, u7, v));
+                    TInts v0 = TLanes.Broadcast(four[0]), v1 = TLanes.Broadcast(four[1]), v2 = TLanes.Broadcast(four[2]), v3 = TLanes.Broadcast(four[3]);
+                    TInts lower = TLanes.Join(
+                        TLanes.AddProducts(TLanes.Products(l0, v0), l1, v1),
+                        TLanes.AddProducts(TLanes.Products(l2, v2), l3, v3));
+                    TInts upper = TLanes.Join(
+                        TLanes.AddProducts(TLanes.Products(u0, v0), u1, v1),
+                        TLanes.AddProducts(TLanes.Products(u2, v2), u3, v3));
+                    (v0, v1, v2, v3) = (TLanes.Broadcast(four[4]), TLanes.Broadcast(four[5]), TLanes.Broadcast(four[6]), TLanes.Broadcast(four[7]));
+                    lower = TLanes.Join(lower, TLanes.Join(
+                        TLanes.AddProducts(TLanes.Products(l4, v0), l5, v1),
+                        TLanes.AddProducts(TLanes.Products(l6, v2), l7, v3)));
+                    upper = TLanes.Join(upper, TLanes.Join(
+                        TLanes.AddProducts(TLanes.Products(u4, v0), u5, v1),
+                        TLanes.AddProducts(TLanes.Products(u6, v2), u7, v3)));
                     Finish(TLanes.Add(TLanes.Sum(lower), TLanes.ShiftLeft(TLanes.Sum(upper), 4)), (ActivationBlock*)row, scale, min, sum);
                 }
             }

@@ -39,13 +39,11 @@ internal readonly unsafe struct Lanes128 : ILanes<Vector128<float>, Vector128<in
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadHalves(byte* from)
     {
-        Vector128<int> half = Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)from).AsUInt16()).AsInt32();
-
-        // The exponent moves by a multiplication, which is exact for subnormals too; infinity and NaN get all bits of the exponent.
-        Vector128<int> magnitude = (half & Vector128.Create(0x7FFF)) << 13;
-        Vector128<int> infinite = Vector128.GreaterThan(magnitude, Vector128.Create(0x7BFF << 13)) & Vector128.Create(0x7F800000);
-        Vector128<int> sign = (half & Vector128.Create(0x8000)) << 16;
-        return ((magnitude.AsSingle() * Vector128.Create(5.192296858534828e33f)).AsInt32() | infinite | sign).AsSingle(); // 2^112
+        // Sign, exponent and 10 bits of the fraction to their places; the sign came in again and again on the left. Then the exponent
+        // moves by a multiplication, which is exact for subnormals too; infinity and NaN, now 65536 or more, get all its bits.
+        Vector128<int> half = Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)from).AsInt16());
+        Vector128<float> value = ((half << 13) & Vector128.Create(unchecked((int)0x8FFFE000))).AsSingle() * Vector128.Create(5.192296858534828e33f); // 2^112
+        return value | (Vector128.GreaterThanOrEqual(Vector128.Abs(value), Vector128.Create(65536f)) & Vector128.Create(float.PositiveInfinity));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -90,6 +88,9 @@ internal readonly unsafe struct Lanes128 : ILanes<Vector128<float>, Vector128<in
     public static Vector128<int> AddProducts(Vector128<int> sums, Vector128<int> weights, Vector128<int> activations) => Dp.IsSupported
         ? Dp.DotProduct(sums, weights.AsSByte(), activations.AsSByte())
         : (sums.AsInt16() + Products(weights, activations).AsInt16()).AsInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Join(Vector128<int> a, Vector128<int> b) => Dp.IsSupported ? a + b : (a.AsInt16() + b.AsInt16()).AsInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<int> Sum(Vector128<int> products)

@@ -38,13 +38,11 @@ internal readonly unsafe struct Lanes256 : ILanes<Vector256<float>, Vector256<in
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadHalves(byte* from)
     {
-        Vector256<int> half = Avx2.ConvertToVector256Int32((ushort*)from);
-
-        // The exponent moves by a multiplication, which is exact for subnormals too; infinity and NaN get all bits of the exponent.
-        Vector256<int> magnitude = (half & Vector256.Create(0x7FFF)) << 13;
-        Vector256<int> infinite = Vector256.GreaterThan(magnitude, Vector256.Create(0x7BFF << 13)) & Vector256.Create(0x7F800000);
-        Vector256<int> sign = (half & Vector256.Create(0x8000)) << 16;
-        return ((magnitude.AsSingle() * Vector256.Create(5.192296858534828e33f)).AsInt32() | infinite | sign).AsSingle(); // 2^112
+        // Sign, exponent and 10 bits of the fraction to their places; the sign came in again and again on the left. Then the exponent
+        // moves by a multiplication, which is exact for subnormals too; infinity and NaN, now 65536 or more, get all its bits.
+        Vector256<int> half = Avx2.ConvertToVector256Int32((short*)from);
+        Vector256<float> value = ((half << 13) & Vector256.Create(unchecked((int)0x8FFFE000))).AsSingle() * Vector256.Create(5.192296858534828e33f); // 2^112
+        return value | (Vector256.GreaterThanOrEqual(Vector256.Abs(value), Vector256.Create(65536f)) & Vector256.Create(float.PositiveInfinity));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -83,6 +81,9 @@ internal readonly unsafe struct Lanes256 : ILanes<Vector256<float>, Vector256<in
     public static Vector256<int> AddProducts(Vector256<int> sums, Vector256<int> weights, Vector256<int> activations) => AvxVnni.IsSupported
         ? AvxVnni.MultiplyWideningAndAdd(sums, weights.AsByte(), activations.AsSByte())
         : (sums.AsInt16() + Avx2.MultiplyAddAdjacent(weights.AsByte(), activations.AsSByte())).AsInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> Join(Vector256<int> a, Vector256<int> b) => AvxVnni.IsSupported ? a + b : (a.AsInt16() + b.AsInt16()).AsInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Sum(Vector256<int> products) =>

@@ -38,13 +38,11 @@ internal readonly unsafe struct Lanes512 : ILanes<Vector512<float>, Vector512<in
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadHalves(byte* from)
     {
-        Vector512<int> half = Avx512F.ConvertToVector512Int32(Vector256.Load((ushort*)from));
-
-        // The exponent moves by a multiplication, which is exact for subnormals too; infinity and NaN get all bits of the exponent.
-        Vector512<int> magnitude = (half & Vector512.Create(0x7FFF)) << 13;
-        Vector512<int> infinite = Vector512.GreaterThan(magnitude, Vector512.Create(0x7BFF << 13)) & Vector512.Create(0x7F800000);
-        Vector512<int> sign = (half & Vector512.Create(0x8000)) << 16;
-        return ((magnitude.AsSingle() * Vector512.Create(5.192296858534828e33f)).AsInt32() | infinite | sign).AsSingle(); // 2^112
+        // Sign, exponent and 10 bits of the fraction to their places; the sign came in again and again on the left. Then the exponent
+        // moves by a multiplication, which is exact for subnormals too; infinity and NaN, now 65536 or more, get all its bits.
+        Vector512<int> half = Avx512F.ConvertToVector512Int32(Vector256.Load((short*)from));
+        Vector512<float> value = ((half << 13) & Vector512.Create(unchecked((int)0x8FFFE000))).AsSingle() * Vector512.Create(5.192296858534828e33f); // 2^112
+        return value | (Vector512.GreaterThanOrEqual(Vector512.Abs(value), Vector512.Create(65536f)) & Vector512.Create(float.PositiveInfinity));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -81,6 +79,9 @@ internal readonly unsafe struct Lanes512 : ILanes<Vector512<float>, Vector512<in
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<int> AddProducts(Vector512<int> sums, Vector512<int> weights, Vector512<int> activations) =>
         (sums.AsInt16() + Avx512BW.MultiplyAddAdjacent(weights.AsByte(), activations.AsSByte())).AsInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> Join(Vector512<int> a, Vector512<int> b) => (a.AsInt16() + b.AsInt16()).AsInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<int> Sum(Vector512<int> products) => Avx512BW.MultiplyAddAdjacent(products.AsInt16(), Vector512<short>.One);
