@@ -1,6 +1,8 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using OpenElm.Inference.Kernels.Assembled;
 using OpenElm.Inference.Kernels.Reference;
-using OpenElm.Inference.Kernels.Simd;
+using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference.Kernels;
@@ -85,8 +87,11 @@ internal sealed record CpuKernels(
     /// <summary>The sets that this machine runs, fastest first.</summary>
     public static IReadOnlyList<CpuKernels> Available { get; } =
     [
-        .. AssembledKernels.IsSupported ? [SimdKernels.Set with { Name = "avx512-vnni", Products = AssembledKernels.Products }] : Array.Empty<CpuKernels>(),
-        SimdKernels.Set, ReferenceKernels.Set,
+        .. AssembledKernels.IsSupported ? [VectorKernels.Avx512 with { Name = "avx512-vnni", Products = AssembledKernels.Products }] : Array.Empty<CpuKernels>(),
+        .. Avx512BW.IsSupported ? [VectorKernels.Avx512] : Array.Empty<CpuKernels>(),
+        .. Avx2.IsSupported && Fma.IsSupported ? [VectorKernels.Avx2] : Array.Empty<CpuKernels>(),
+        .. Vector128.IsHardwareAccelerated ? [VectorKernels.Vector128] : Array.Empty<CpuKernels>(),
+        ReferenceKernels.Set,
     ];
 
     /// <summary>The set that <see cref="EnvironmentVariable"/> names, or the fastest.</summary>
