@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Kernels;
@@ -44,6 +45,9 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 
     /// <summary>The longest sequence: <c>rope_max_length</c>, or what <see cref="InferenceOptions.MaxLength"/> says.</summary>
     public int MaxLength { get; }
+
+    /// <summary>The kernel sets that this machine runs, fastest first.</summary>
+    public static ImmutableArray<string> AvailableKernels { get; } = [.. CpuKernels.Available.Select(set => set.Name)];
 
     /// <summary>The name of the kernel set in use.</summary>
     public string KernelName { get; }
