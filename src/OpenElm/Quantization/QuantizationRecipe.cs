@@ -7,7 +7,8 @@ namespace OpenElm.Quantization;
 /// <summary>
 /// Which weight is stored in which type. The mixes of GGUF are llama.cpp's: a head (the tied embedding too) has 6 bits where
 /// the rest has fewer; <c>Q4_K_M</c> gives 6 bits to qkv_proj and proj_2 in the first and last eighth of the layers and in each
-/// third between. MLX quantises the layers' matrices only. Norms are always F32.
+/// third between. Norms are always F32 there. MLX quantises the layers' matrices only; all else has one plain type, in which it
+/// also stores scales.
 /// </summary>
 public sealed record QuantizationRecipe
 {
@@ -89,9 +90,9 @@ public sealed record QuantizationRecipe
             problems.Add($"the head is the embedding itself; it cannot be {head} where the embedding is {embeddings}");
         }
 
-        if (IsMlx && (Embeddings ?? Head)?.IsBlocked() == true)
+        if (IsMlx && ((Embeddings ?? Head)?.IsBlocked() == true || (Embeddings is { } plain && Head is { } other && plain != other)))
         {
-            problems.Add("MLX keeps embedding and head in plain types; choose F32, BF16 or F16 for them");
+            problems.Add("MLX keeps embedding and head in one plain type; choose F32, BF16 or F16 for both");
         }
 
         return problems is [] ? this : throw OpenElmException.Of($"The recipe {Name} does not fit the model", problems);
@@ -104,18 +105,21 @@ public sealed record QuantizationRecipe
     public TensorFormat FormatOf(OpenElmConfig config, TensorShape weight)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return weight.Shape.Length == 1 ? new TensorFormat(DType.F32) : Fitting(Wanted(config, weight), weight.Shape[^1]);
+        return weight.Shape.Length == 1 ? new TensorFormat(IsMlx ? PlainType : DType.F32) : Fitting(Wanted(config, weight), weight.Shape[^1]);
     }
+
+    // MLX's type of all that is not quantised; elsewhere what a matrix gets that fits no blocks. No weight exceeds bfloat16's range.
+    DType PlainType => IsMlx ? Embeddings ?? Head ?? DType.BF16 : DType.BF16;
 
     DType Wanted(OpenElmConfig config, TensorShape weight) => weight.Name switch
     {
-        TensorNames.Embedding => Embeddings ?? (config.ShareInputOutputLayers ? Head ?? HeadType(weight) : IsMlx ? DType.BF16 : Matrices),
+        TensorNames.Embedding => Embeddings ?? (config.ShareInputOutputLayers ? Head ?? HeadType(weight) : IsMlx ? PlainType : Matrices),
         TensorNames.Classifier => Head ?? HeadType(weight),
         _ => Name == Mixed && HasMoreBits(config, weight.Name) ? DType.Q6_K : Matrices,
     };
 
     // llama.cpp: 8 bits for the head of 8-bit models, or where rows are no whole blocks; else 6.
-    DType HeadType(TensorShape weight) => IsMlx ? DType.BF16
+    DType HeadType(TensorShape weight) => IsMlx ? PlainType
         : !IsBlocked ? Matrices
         : Matrices == DType.Q8_0 || weight.Shape[^1] % Matrices.BlockElements() != 0 ? DType.Q8_0
         : DType.Q6_K;
@@ -132,8 +136,8 @@ public sealed record QuantizationRecipe
     }
 
     // What fits in place of a format whose blocks do not: the K formats' neighbours with blocks of 32, as llama.cpp takes
-    // them; below that bfloat16, whose range no weight exceeds.
-    static TensorFormat Fitting(DType wanted, long columns)
+    // them; else a plain type.
+    TensorFormat Fitting(DType wanted, long columns)
     {
         if (columns % wanted.BlockElements() == 0)
         {
@@ -145,11 +149,9 @@ public sealed record QuantizationRecipe
             DType.Q4_K => DType.Q5_0,
             DType.Q5_K => DType.Q5_1,
             DType.Q6_K => DType.Q8_0,
-            DType.Affine4x64 => DType.Affine4x32,
-            DType.Affine8x64 => DType.Affine8x32,
-            _ => DType.BF16,
+            _ => PlainType,
         };
-        DType chosen = columns % smaller.BlockElements() == 0 ? smaller : DType.BF16;
+        DType chosen = columns % smaller.BlockElements() == 0 ? smaller : PlainType;
         return new TensorFormat(chosen, $"rows of {columns} are no multiples of {wanted}'s {wanted.BlockElements()}: {chosen} instead");
     }
 }

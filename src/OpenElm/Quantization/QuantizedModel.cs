@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
+using OpenElm.Checkpoints.Gguf;
 using OpenElm.Configuration;
 
 namespace OpenElm.Quantization;
@@ -11,6 +12,8 @@ namespace OpenElm.Quantization;
 /// </summary>
 public sealed class QuantizedModel
 {
+    const string GgufEnding = ".gguf";
+
     readonly ConcurrentDictionary<string, TensorError> _errors = new();
 
     QuantizedModel(Checkpoint source, QuantizationRecipe recipe, ImportanceWeights? importance, CancellationToken cancellation)
@@ -63,5 +66,46 @@ public sealed class QuantizedModel
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(recipe);
         return new QuantizedModel(source, recipe, importance, cancellation);
+    }
+
+    /// <summary>Checks that the result can be written to a path.</summary>
+    /// <param name="path">The file or folder.</param>
+    /// <param name="overwrite">Whether an existing one is replaced.</param>
+    /// <exception cref="OpenElmException">It exists, or its name is none for the format.</exception>
+    public void RequireWritable(string path, bool overwrite)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        bool isGguf = path.EndsWith(GgufEnding, StringComparison.OrdinalIgnoreCase);
+        if (Recipe.IsMlx ? isGguf : Recipe.IsBlocked && !isGguf)
+        {
+            throw new OpenElmException($"{path} cannot hold {Recipe.Name}: that is {(Recipe.IsMlx ? "a folder for MLX" : $"a GGUF file; name one that ends in {GgufEnding}")}.");
+        }
+
+        if (!overwrite && (File.Exists(path) || Directory.Exists(path)))
+        {
+            throw new OpenElmException($"{path} exists; remove it, choose another name, or overwrite it.");
+        }
+    }
+
+    /// <summary>Quantises and writes: a GGUF file, a folder for MLX, or, for plain types without the ending <c>.gguf</c>, Hugging Face's folder.</summary>
+    /// <param name="path">The file or folder.</param>
+    /// <param name="overwrite">Whether an existing one is replaced.</param>
+    /// <exception cref="OpenElmException">The format cannot express the model, a weight cannot be stored, or the path is wrong.</exception>
+    public void Write(string path, bool overwrite = false)
+    {
+        RequireWritable(path, overwrite);
+        if (Recipe.IsMlx)
+        {
+            throw new NotSupportedException("MLX");
+        }
+
+        if (path.EndsWith(GgufEnding, StringComparison.OrdinalIgnoreCase))
+        {
+            GgufWriter.Write(path, Content, overwrite);
+        }
+        else
+        {
+            ModelFolderWriter.Write(path, Content, overwrite);
+        }
     }
 }

@@ -10,6 +10,8 @@ namespace OpenElm.Quantization;
 /// <param name="HasImportance">Whether its columns' importance was known.</param>
 public sealed record QuantizedTensor(TensorShape Weight, DType Source, TensorFormat Format, bool HasImportance)
 {
-    /// <summary>Bytes after.</summary>
-    public long ByteCount => Format.DType.ByteCount(Weight.Shape);
+    /// <summary>Bytes in the file. MLX stores scale and bias of a group in 16 bits each; the content carries them as floats.</summary>
+    public long StoredBytes => Format.DType.ByteCount(Weight.Shape) - (IsAffine ? Weight.Elements / Format.DType.BlockElements() * 4 : 0);
+
+    bool IsAffine => Format.DType is DType.Affine4x32 or DType.Affine4x64 or DType.Affine8x32 or DType.Affine8x64;
 }

@@ -38,11 +38,24 @@ public sealed class QuantizationRecipeTests
     [InlineData("mlx8", DType.Affine8x64, DType.BF16)]
     public void Matrices_and_a_tied_embedding(string name, DType matrices, DType embedding)
     {
-        Dictionary<string, DType> types = TypesOf(name, Model270M);
+        var recipe = QuantizationRecipe.Parse(name);
+        Dictionary<string, DType> types = TypesOf(recipe, Model270M);
 
         Assert.Equal(embedding, types[TensorNames.Embedding]);
         Assert.All(types.Where(pair => pair.Key.Contains("proj")), pair => Assert.Equal(matrices, pair.Value));
-        Assert.All(types.Where(pair => pair.Key.Contains("norm")), pair => Assert.Equal(DType.F32, pair.Value));
+        DType norms = recipe.IsMlx ? DType.BF16 : DType.F32;
+        Assert.All(types.Where(pair => pair.Key.Contains("norm")), pair => Assert.Equal(norms, pair.Value));
+    }
+
+    [Fact]
+    public void MLX_has_one_plain_type()
+    {
+        Dictionary<string, DType> types = TypesOf(QuantizationRecipe.Parse("MLX4", 32) with { Embeddings = DType.F16 }, Model270M with { ShareInputOutputLayers = false });
+
+        Assert.Equal(DType.F16, types[TensorNames.Embedding]);
+        Assert.Equal(DType.F16, types[TensorNames.Classifier]);
+        Assert.Equal(DType.F16, types[TensorNames.FinalNorm]);
+        Assert.Equal(DType.Affine4x32, types[TensorNames.Layer(0, "ffn.proj_1")]);
     }
 
     [Fact]
@@ -74,8 +87,7 @@ public sealed class QuantizationRecipeTests
     [InlineData("Q6_K", 1312, DType.Q8_0)]
     [InlineData("Q4_K", 1300, DType.BF16)]
     [InlineData("Q4_0", 1300, DType.BF16)]
-    [InlineData("MLX4", 1312, DType.Affine4x32)]
-    [InlineData("MLX8", 1300, DType.BF16)]
+    [InlineData("MLX8", 1312, DType.BF16)] // a folder has one size of groups
     public void Rows_that_are_no_whole_blocks_fall_back_and_say_so(string name, int columns, DType expected)
     {
         var recipe = QuantizationRecipe.Parse(name);
@@ -101,7 +113,7 @@ public sealed class QuantizationRecipeTests
         Assert.Equal("The blocks of Q4_0 have a fixed size; a group goes with MLX4 and MLX8 only.", Message(() => QuantizationRecipe.Parse("Q4_0", 32)));
         Assert.Equal("The recipe Q4_0 does not fit the model: the head is the embedding itself; it cannot be Q8_0 where the embedding is Q6_K",
             Message(() => (QuantizationRecipe.Parse("Q4_0") with { Embeddings = DType.Q6_K, Head = DType.Q8_0 }).ValidatedFor(Model270M)));
-        Assert.Equal("The recipe MLX4 does not fit the model: MLX keeps embedding and head in plain types; choose F32, BF16 or F16 for them",
+        Assert.Equal("The recipe MLX4 does not fit the model: MLX keeps embedding and head in one plain type; choose F32, BF16 or F16 for both",
             Message(() => (QuantizationRecipe.Parse("MLX4") with { Embeddings = DType.Q6_K }).ValidatedFor(Model270M)));
     }
 
