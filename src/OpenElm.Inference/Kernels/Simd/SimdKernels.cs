@@ -1,8 +1,0 @@
-namespace OpenElm.Inference.Kernels.Simd;
-
-/// <summary>Portable vectors (<see cref="System.Numerics.Vector{T}"/>): whatever width the processor and the JIT agree on.</summary>
-internal static class SimdKernels
-{
-    /// <summary>The set.</summary>
-    public static CpuKernels Set { get; } = new("simd", RmsNorm.Run, MatMul.Run, Rope.Run, Attention.Run, SwiGlu.Run, Add.Run, Reference.ReferenceKernels.Products);
-}
