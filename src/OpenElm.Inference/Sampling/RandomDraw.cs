@@ -1,5 +1,3 @@
-using System.Numerics.Tensors;
-
 namespace OpenElm.Inference.Sampling;
 
 /// <summary>Draws from softmax(logits); the same seed gives the same draws.</summary>
@@ -13,26 +11,7 @@ public sealed class RandomDraw(ILogitsProcessor processors, int seed) : ISampler
     public int Sample(ReadOnlySpan<int> tokens, Span<float> logits)
     {
         processors.Apply(tokens, logits);
-        float largest = TensorPrimitives.Max<float>(logits);
-        double sum = 0;
-        int last = 0;
-        for (int i = 0; i < logits.Length; i++)
-        {
-            logits[i] = MathF.Exp(logits[i] - largest);
-            sum += logits[i];
-            last = logits[i] > 0 ? i : last;
-        }
-
-        double left = _random.NextDouble() * sum;
-        for (int i = 0; i < last; i++)
-        {
-            left -= logits[i];
-            if (left < 0)
-            {
-                return i;
-            }
-        }
-
-        return last; // rounding may leave a crumb behind the last token that can be drawn
+        double sum = Distribution.Weigh(logits);
+        return Distribution.Draw(logits, sum, _random);
     }
 }
