@@ -21,8 +21,12 @@ internal sealed class InferenceArguments
         }
     }
 
-    public TextModel Open(ParseResult parsed, CommandContext context) => TextModel.Load(
-        parsed.GetRequiredValue(_model),
+    public string ModelPath(ParseResult parsed) => parsed.GetRequiredValue(_model);
+
+    public TextModel Open(ParseResult parsed, CommandContext context) => Open(ModelPath(parsed), parsed, context, parsed.GetValue(_tokenizer));
+
+    public TextModel Open(string path, ParseResult parsed, CommandContext context, string? tokenizer = null) => TextModel.Load(
+        path,
         new InferenceOptions
         {
             MaxLength = parsed.GetValue(_maxLength),
@@ -30,5 +34,5 @@ internal sealed class InferenceArguments
             Kernels = parsed.GetValue(_kernels),
             Warn = context.Warn,
         },
-        parsed.GetValue(_tokenizer));
+        tokenizer);
 }

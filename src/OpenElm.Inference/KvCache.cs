@@ -10,6 +10,7 @@ namespace OpenElm.Inference;
 internal sealed class KvCache : IDisposable
 {
     readonly int _headDim;
+    readonly ImmutableArray<LayerShape> _layers;
     readonly NativeFloats _floats;
     readonly ImmutableArray<long> _layerStart;
 
@@ -18,7 +19,7 @@ internal sealed class KvCache : IDisposable
     /// <param name="capacity">The longest sequence.</param>
     public KvCache(OpenElmConfig config, int capacity)
     {
-        (_headDim, Capacity) = (config.HeadDim, capacity);
+        (_headDim, _layers, Capacity) = (config.HeadDim, config.Layers, capacity);
         var starts = ImmutableArray.CreateBuilder<long>(config.Layers.Length);
         long total = 0;
         foreach (LayerShape layer in config.Layers)
@@ -47,6 +48,21 @@ internal sealed class KvCache : IDisposable
     /// <param name="positions">How many positions.</param>
     /// <returns>[positions, headDim].</returns>
     public Span<float> Values(int layer, int head, int positions) => Block(layer, (2 * head) + 1, positions);
+
+    /// <summary>Copies positions of another cache of the same model.</summary>
+    /// <param name="other">The cache to copy; its capacity may differ.</param>
+    /// <param name="from">The first position.</param>
+    /// <param name="to">The position behind the last.</param>
+    public void CopyFrom(KvCache other, int from, int to)
+    {
+        for (int layer = 0; layer < _layers.Length; layer++)
+        {
+            for (int block = 0; block < 2 * _layers[layer].KvHeads; block++)
+            {
+                other.Block(layer, block, to)[(from * _headDim)..].CopyTo(Block(layer, block, to)[(from * _headDim)..]);
+            }
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose() => _floats.Dispose();

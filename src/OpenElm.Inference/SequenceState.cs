@@ -76,6 +76,29 @@ public sealed class SequenceState : IDisposable
         Length = length;
     }
 
+    /// <summary>Takes over the tokens of another sequence of the same model.</summary>
+    /// <param name="other">The sequence to copy.</param>
+    /// <param name="from">Positions before this one are known to be the same in both and are not copied.</param>
+    /// <exception cref="OpenElmException">The other sequence is longer than this state holds.</exception>
+    public void CopyFrom(SequenceState other, int from = 0)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        ArgumentOutOfRangeException.ThrowIfNegative(from);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(from, Math.Min(Length, other.Length));
+        if (other.Model != Model)
+        {
+            throw new ArgumentException("The state was made by another model.", nameof(other));
+        }
+
+        if (other.Length > Capacity)
+        {
+            throw new OpenElmException($"The sequence has {other.Length} tokens; this state holds {Capacity}.");
+        }
+
+        Cache.CopyFrom(other.Cache, from, other.Length);
+        Length = other.Length;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -49,6 +49,34 @@ public sealed class GenerateCommandTests
     }
 
     [Fact]
+    public void Speculation_changes_no_text_and_says_what_it_did()
+    {
+        string[] request = ["generate", Stories, "--max-tokens", "200"];
+        foreach (string[] how in new string[][] { ["--prompt-lookup", "5"], ["--draft", Stories] })
+        {
+            (int code, string output, string error) = Openelm.Run([.. request, .. how]);
+            Assert.Equal((0, Expected + Environment.NewLine), (code, output));
+            Assert.Matches(@"speculation: \d+ of \d+ proposed tokens accepted", error);
+        }
+
+        JsonElement document = JsonDocument.Parse(Openelm.Run([.. request, "--draft", Stories, "--json"]).Output).RootElement;
+        Assert.InRange(document.GetProperty("accepted").GetInt32(), 50, document.GetProperty("proposed").GetInt32());
+    }
+
+    [Fact]
+    public void Penalties_biases_and_stop_tokens_reach_the_sampler()
+    {
+        int[] Tokens(params string[] how) => [.. JsonDocument.Parse(Openelm.Run(["generate", Stories, "-n", "60", "--json", .. how]).Output)
+            .RootElement.GetProperty("tokens").EnumerateArray().Select(id => id.GetInt32())];
+        int[] plain = Tokens();
+        Assert.DoesNotContain(plain[0], Tokens("--logit-bias", $"{plain[0]}=-100"));
+        Assert.Equal(plain[..Array.IndexOf(plain, plain[9])], Tokens("--stop-token", $"{plain[9]}"));
+        Assert.NotEqual(plain, Tokens("--frequency-penalty", "1"));
+        Assert.NotEqual(plain, Tokens("--presence-penalty", "5"));
+        Assert.NotEqual(Tokens("--temperature", "1"), Tokens("--temperature", "1", "--typical-p", "0.2"));
+    }
+
+    [Fact]
     public void Token_ids_are_a_prompt_too()
     {
         (_, string output, _) = Openelm.Run("generate", Stories, "--prompt-tokens", "1", "403", "407", "-n", "3", "--json");
@@ -61,6 +89,11 @@ public sealed class GenerateCommandTests
     [InlineData("temperature is -1", "--temperature", "-1")]
     [InlineData("top_p is 0", "--top-p", "0")]
     [InlineData("max_tokens is 0", "--max-tokens", "0")]
+    [InlineData("typical_p is 2", "--typical-p", "2")]
+    [InlineData("ID=NUMBER", "--logit-bias", "13:4")]
+    [InlineData("logit_bias names token 512", "--logit-bias", "512=4")]
+    [InlineData("stop token 900", "--stop-token", "900")]
+    [InlineData("prompt_lookup is -1", "--prompt-lookup", "-1")]
     [InlineData("prompt once", "--prompt", "a", "--prompt-tokens", "1")]
     [InlineData("limit is 3", "--max-length", "3", "--prompt", "Once upon a time")]
     [InlineData("no kernels called magic", "--kernels", "magic")]

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Inference.Generation.Speculation;
 using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference.Generation;
@@ -12,11 +13,20 @@ public sealed record GenerationOptions
     /// <summary>Texts that end the output; they are not part of it.</summary>
     public ImmutableArray<string> Stop { get; init; } = [];
 
+    /// <summary>Ids that end the output, besides the one that ends a sequence; they are not part of it.</summary>
+    public ImmutableArray<int> StopTokens { get; init; } = [];
+
     /// <summary>Goes on after the token that ends a sequence, as benchmarks do.</summary>
     public bool IgnoreEos { get; init; }
 
     /// <summary>How the next token is chosen.</summary>
     public SamplingOptions Sampling { get; init; } = new();
+
+    /// <summary>
+    /// Proposes at most this many tokens that followed earlier where the text now repeats itself, and verifies them in one
+    /// pass. The output stays the same; texts that repeat come faster. 0 proposes nothing.
+    /// </summary>
+    public int PromptLookup { get; init; }
 
     /// <summary>Checks every option, those of <see cref="Sampling"/> too.</summary>
     /// <returns>These options.</returns>
@@ -24,6 +34,35 @@ public sealed record GenerationOptions
     public GenerationOptions Validated()
     {
         var problems = new List<string>();
+        Validate(problems);
+        return problems is [] ? this : throw OpenElmException.Of("Invalid generation options", problems);
+    }
+
+    /// <summary>Checks every option, also against the model: its ids and whether it has a tokenizer.</summary>
+    /// <param name="model">The model.</param>
+    /// <returns>These options.</returns>
+    /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>
+    internal GenerationOptions ValidatedFor(TextModel model)
+    {
+        var problems = new List<string>();
+        Validate(problems);
+        problems.AddRange(StopTokens.Where(id => id >= model.Candidates).Select(id => $"the stop token {id} is outside of the {model.Candidates} tokens of the vocabulary"));
+        problems.AddRange(Sampling.LogitBias.Keys.Where(id => id >= model.Candidates).Order().Select(id => $"logit_bias names token {id}; the vocabulary has {model.Candidates}"));
+        if (problems is not [])
+        {
+            throw OpenElmException.Of("Invalid generation options", problems);
+        }
+
+        if (!Stop.IsEmpty)
+        {
+            model.RequireTokenizer("A stop text");
+        }
+
+        return this;
+    }
+
+    void Validate(List<string> problems)
+    {
         if (MaxTokens < 1)
         {
             problems.Add($"max_tokens is {MaxTokens}; it must be 1 or more");
@@ -34,7 +73,12 @@ public sealed record GenerationOptions
             problems.Add("a stop text is empty; it would end every output at once");
         }
 
+        problems.AddRange(StopTokens.Where(id => id < 0).Select(id => $"the stop token {id} is no id of a token"));
+        if (PromptLookup is < 0 or > SpeculationPace.MostProposals)
+        {
+            problems.Add($"prompt_lookup is {PromptLookup}; it must be 0 (off) to {SpeculationPace.MostProposals} tokens");
+        }
+
         Sampling.Validate(problems);
-        return problems is [] ? this : throw OpenElmException.Of("Invalid generation options", problems);
     }
 }
