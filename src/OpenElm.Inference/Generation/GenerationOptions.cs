@@ -38,6 +38,13 @@ public sealed record GenerationOptions
         return problems is [] ? this : throw OpenElmException.Of("Invalid generation options", problems);
     }
 
+    /// <summary>Whether a token ends the output.</summary>
+    /// <param name="token">The token.</param>
+    /// <param name="eos">The id that ends a sequence.</param>
+    /// <returns>Why; None if it does not.</returns>
+    internal FinishReason EndOf(int token, int eos) =>
+        token == eos && !IgnoreEos ? FinishReason.EndOfSequence : StopTokens.Contains(token) ? FinishReason.StopToken : FinishReason.None;
+
     /// <summary>Checks every option, also against the model: its ids and whether it has a tokenizer.</summary>
     /// <param name="model">The model.</param>
     /// <returns>These options.</returns>

@@ -78,7 +78,8 @@ public sealed class GenerationRun
                 _total = _session.Time.GetElapsedTime(start);
                 _toFirst = _length == _promptLength ? _total : _toFirst;
                 accepted += token == proposal ? 1 : 0;
-                if (Ends(token))
+                FinishReason = _options.EndOf(token, _model.EosId);
+                if (FinishReason != FinishReason.None)
                 {
                     _speculator?.Report(proposed, accepted);
                     yield break;
@@ -182,13 +183,5 @@ public sealed class GenerationRun
         return proposal >= 0 && _sampler is RandomDraw draw && _speculator!.Probabilities(row) is { IsEmpty: false } drawnFrom
             ? draw.Verify(tokens, logits, proposal, drawnFrom)
             : _sampler.Sample(tokens, logits);
-    }
-
-    bool Ends(int token)
-    {
-        FinishReason = token == _model.EosId && !_options.IgnoreEos ? FinishReason.EndOfSequence
-            : _options.StopTokens.Contains(token) ? FinishReason.StopToken
-            : FinishReason.None;
-        return FinishReason != FinishReason.None;
     }
 }

@@ -21,7 +21,7 @@ internal static class TinyModels
     };
 
     /// <summary>A model; other seeds give unrelated ones, noise gives one that mostly agrees.</summary>
-    public static TextModel Create(int vocab, int seed = 1, double noise = 0, int? rows = null)
+    public static TextModel Create(int vocab, int seed = 1, double noise = 0, int? rows = null, float sharpness = 4)
     {
         OpenElmConfig config = Config(rows ?? vocab);
         Dictionary<string, ReadOnlyMemory<float>> weights = TestModels.Weights(RandomModel.Create(config, seed));
@@ -29,7 +29,7 @@ internal static class TinyModels
         foreach ((string name, ReadOnlyMemory<float> values) in weights.ToArray())
         {
             // Sharper than a fresh model, so that distributions are far from uniform.
-            float scale = name == TensorNames.Embedding ? 4 : 1;
+            float scale = name == TensorNames.Embedding ? sharpness : 1;
             weights[name] = values.ToArray().Select(value => (value * scale) + (float)(noise * (random.NextDouble() - 0.5))).ToArray();
         }
 
