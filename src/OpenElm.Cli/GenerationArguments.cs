@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.CommandLine;
 using System.Globalization;
 using OpenElm.Inference;
+using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Sampling;
 
@@ -24,6 +25,8 @@ internal sealed class GenerationArguments
     readonly Option<string[]> _stop = new("--stop") { Description = "End before this text; may be given several times" };
     readonly Option<int[]> _stopTokens = new("--stop-token") { Description = "End before this token id; may be given several times" };
     readonly Option<bool> _ignoreEos = new("--ignore-eos") { Description = "Go on after the end of a sequence, as benchmarks do" };
+    readonly Option<string?> _schema = new("--json-schema") { Description = "Generate one JSON document that the schema in this file accepts" };
+    readonly Option<string?> _regex = new("--regex") { Description = "Generate a text that this regular expression matches as a whole" };
     readonly Option<int> _lookup = new("--prompt-lookup") { Description = "Speculate: where the text repeats itself, verify up to this many tokens at once; 0 is off" };
     readonly Option<string?> _draft = new("--draft") { Description = "Speculate: a smaller model of the same vocabulary that guesses ahead" };
 
@@ -32,7 +35,7 @@ internal sealed class GenerationArguments
         foreach (Option option in new Option[]
         {
             _maxTokens, _temperature, _topK, _topP, _minP, _typicalP, _repetition, _frequency, _presence, _bias, _seed, _stop, _stopTokens, _ignoreEos,
-            _lookup, _draft,
+            _schema, _regex, _lookup, _draft,
         })
         {
             command.Options.Add(option);
@@ -45,6 +48,7 @@ internal sealed class GenerationArguments
         Stop = [.. parsed.GetValue(_stop) ?? []],
         StopTokens = [.. parsed.GetValue(_stopTokens) ?? []],
         IgnoreEos = parsed.GetValue(_ignoreEos),
+        Constraint = Constraint(parsed.GetValue(_schema), parsed.GetValue(_regex)),
         PromptLookup = parsed.GetValue(_lookup),
         Sampling = new SamplingOptions
         {
@@ -68,6 +72,26 @@ internal sealed class GenerationArguments
     /// <returns>The draft model, or null.</returns>
     public TextModel? OpenDraft(ParseResult parsed, CommandContext context, InferenceArguments inference) =>
         parsed.GetValue(_draft) is { } path ? inference.Open(path, parsed, context) : null;
+
+    /// <summary>Refuses a draft model where nothing would use it.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="option">What it does not go with.</param>
+    /// <exception cref="OpenElmException">There is one.</exception>
+    public void RefuseDraft(ParseResult parsed, string option)
+    {
+        if (parsed.GetValue(_draft) is not null)
+        {
+            throw new OpenElmException($"--draft does not go with {option}; leave one out.");
+        }
+    }
+
+    static OutputConstraint? Constraint(string? schema, string? regex) => (schema, regex) switch
+    {
+        (null, null) => null,
+        (null, { } expression) => OutputConstraint.Regex(expression),
+        ({ } file, null) => OutputConstraint.JsonSchema(CommandContext.ReadText(file)),
+        _ => throw new OpenElmException("Give one constraint: --json-schema or --regex."),
+    };
 
     static ImmutableDictionary<int, double> Biases(string[] arguments)
     {

@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using OpenElm.Checkpoints;
+using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Generation;
 using OpenElm.Tokenization;
 
@@ -10,8 +12,14 @@ namespace OpenElm.Inference;
 /// </summary>
 public sealed class TextModel : IDisposable
 {
-    TextModel(OpenElmModel model, SentencePieceTokenizer? tokenizer) =>
+    readonly ConditionalWeakTable<OutputConstraint, TokenMasks> _masks = [];
+    readonly Lazy<ConstrainedVocabulary> _vocabulary;
+
+    TextModel(OpenElmModel model, SentencePieceTokenizer? tokenizer)
+    {
         (Model, Tokenizer, Candidates) = (model, tokenizer, CandidateCount(model, tokenizer));
+        _vocabulary = new(() => new ConstrainedVocabulary(RequireTokenizer("A constraint"), Candidates, EosId));
+    }
 
     /// <summary>The model.</summary>
     public OpenElmModel Model { get; }
@@ -128,10 +136,49 @@ public sealed class TextModel : IDisposable
     public SentencePieceTokenizer RequireTokenizer(string what) =>
         Tokenizer ?? throw new OpenElmException($"{what} needs a tokenizer; put {ModelFolder.TokenizerFile} into the model folder or name one.");
 
+    /// <summary>The ids of a prompt: BOS and the text.</summary>
+    /// <param name="prompt">The text; may be empty.</param>
+    /// <returns>The ids.</returns>
+    /// <exception cref="OpenElmException">The model has no tokenizer.</exception>
+    public int[] EncodePrompt(string prompt) => RequireTokenizer("A text prompt").Encode(prompt, new TokenizerOptions { AddBos = true });
+
+    /// <summary>The text of an output; the blank that separates it from the prompt belongs to it.</summary>
+    /// <param name="prompt">The prompt.</param>
+    /// <param name="output">The output.</param>
+    /// <returns>The text.</returns>
+    /// <exception cref="OpenElmException">The model has no tokenizer.</exception>
+    public string DecodeOutput(ReadOnlySpan<int> prompt, ReadOnlySpan<int> output)
+    {
+        StreamingDecoder decoder = DecodePrompt(prompt);
+        var text = new System.Text.StringBuilder();
+        foreach (int id in output)
+        {
+            text.Append(decoder.Append(id));
+        }
+
+        return text.Append(decoder.Flush()).ToString();
+    }
+
     /// <inheritdoc/>
     public void Dispose() => Model.Dispose();
 
-    internal int[] EncodePrompt(string prompt) => RequireTokenizer("A text prompt").Encode(prompt, new TokenizerOptions { AddBos = true });
+    /// <summary>A constraint over this vocabulary; what it has learned is kept as long as the constraint is.</summary>
+    internal TokenMasks MasksOf(OutputConstraint constraint) => _masks.GetValue(constraint, added => new TokenMasks(added.Nfa, _vocabulary.Value));
+
+    /// <summary>A decoder that has seen the prompt, so that the output keeps the blank that separates it from the prompt.</summary>
+    internal StreamingDecoder DecodePrompt(ReadOnlySpan<int> prompt)
+    {
+        StreamingDecoder decoder = RequireTokenizer("Generating text").CreateDecoder();
+        foreach (int id in prompt)
+        {
+            if (id < Candidates)
+            {
+                decoder.Append(id);
+            }
+        }
+
+        return decoder;
+    }
 
     internal void CheckPrompt(ReadOnlySpan<int> prompt)
     {

@@ -64,6 +64,30 @@ public sealed class GenerateCommandTests
     }
 
     [Fact]
+    public void Constraints_shape_the_output()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["schema.json"], """{"type":"object","properties":{"name":{"type":"string","maxLength":9},"old":{"type":"boolean"}},"required":["name","old"]}""");
+        (int code, string output, string error) = Openelm.Run("generate", Stories, "--prompt", "Once", "--no-echo", "--json-schema", folder["schema.json"]);
+        Assert.Equal(0, code);
+        Assert.Equal(JsonValueKind.String, JsonDocument.Parse(output).RootElement.GetProperty("name").ValueKind);
+        Assert.Contains("ended by the constraint", error);
+        Assert.Matches("^ [a-d]{3}[0-9]{2}\\s$", Openelm.Run("generate", Stories, "--prompt", "Once", "--no-echo", "--regex", " [a-d]{3}[0-9]{2}").Output.ReplaceLineEndings("\n"));
+    }
+
+    [Fact]
+    public void One_beam_is_greedy_and_more_find_likelier_texts()
+    {
+        string[] request = ["generate", Stories, "--prompt", "Once upon a time", "-n", "12"];
+        Assert.Equal(Openelm.Run(request).Output, Openelm.Run([.. request, "--beams", "1"]).Output);
+        (int code, string json, _) = Openelm.Run([.. request, "--beams", "4", "--length-penalty", "0.5", "--json"]);
+        JsonElement[] outputs = [.. JsonDocument.Parse(json).RootElement.GetProperty("outputs").EnumerateArray()];
+        Assert.Equal((0, 4), (code, outputs.Length));
+        Assert.StartsWith(", there was", outputs[0].GetProperty("text").GetString());
+        Assert.Equal(outputs.OrderByDescending(output => output.GetProperty("score").GetDouble()), outputs);
+    }
+
+    [Fact]
     public void Penalties_biases_and_stop_tokens_reach_the_sampler()
     {
         int[] Tokens(params string[] how) => [.. JsonDocument.Parse(Openelm.Run(["generate", Stories, "-n", "60", "--json", .. how]).Output)
@@ -94,6 +118,12 @@ public sealed class GenerateCommandTests
     [InlineData("logit_bias names token 512", "--logit-bias", "512=4")]
     [InlineData("stop token 900", "--stop-token", "900")]
     [InlineData("prompt_lookup is -1", "--prompt-lookup", "-1")]
+    [InlineData("matches no text", "--regex", "[^\\s\\S]")]
+    [InlineData("one constraint", "--regex", "a", "--json-schema", "b.json")]
+    [InlineData("Cannot read no.json", "--json-schema", "no.json")]
+    [InlineData("beams is 0", "--beams", "0")]
+    [InlineData("--draft does not go with --beams", "--beams", "2", "--draft", "x")]
+    [InlineData("draws nothing", "--beams", "2", "--temperature", "1")]
     [InlineData("prompt once", "--prompt", "a", "--prompt-tokens", "1")]
     [InlineData("limit is 3", "--max-length", "3", "--prompt", "Once upon a time")]
     [InlineData("no kernels called magic", "--kernels", "magic")]

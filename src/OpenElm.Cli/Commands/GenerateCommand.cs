@@ -1,6 +1,8 @@
 using System.CommandLine;
+using OpenElm.Cli.Reports;
 using OpenElm.Inference;
 using OpenElm.Inference.Generation;
+using OpenElm.Inference.Generation.Beams;
 
 namespace OpenElm.Cli.Commands;
 
@@ -15,9 +17,11 @@ internal static class GenerateCommand
         var promptFile = new Option<string?>("--prompt-file") { Description = "Read the prompt from a file" };
         var promptTokens = new Option<int[]>("--prompt-tokens") { Description = "The prompt as token ids, BOS included, for a model without a tokenizer", AllowMultipleArgumentsPerToken = true };
         var noEcho = new Option<bool>("--no-echo") { Description = "Print what was generated without the prompt" };
+        var beams = new Option<int>("--beams") { Description = "Search with this many beams instead of choosing token by token; prints the best output" };
+        var lengthPenalty = new Option<double>("--length-penalty") { Description = "With --beams: above 0 favours long outputs, below 0 short ones", DefaultValueFactory = _ => new BeamOptions().LengthPenalty };
         var command = new Command("generate", "Continue a text")
         {
-            prompt, promptFile, promptTokens, noEcho,
+            prompt, promptFile, promptTokens, noEcho, beams, lengthPenalty,
         };
         generation.AddTo(command);
         inference.AddTo(command);
@@ -27,6 +31,14 @@ internal static class GenerateCommand
             int[] ids = parsed.GetValue(promptTokens) ?? [];
             string text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile), ids);
             using TextModel model = inference.Open(parsed, context);
+            if (parsed.GetResult(beams) is not null)
+            {
+                generation.RefuseDraft(parsed, "--beams");
+                var search = new BeamOptions { Beams = parsed.GetValue(beams), LengthPenalty = parsed.GetValue(lengthPenalty), Generation = options };
+                BeamReport.Print(context, model, ids is [] ? model.EncodePrompt(text) : ids, text, parsed.GetValue(noEcho) ? "" : text, search);
+                return;
+            }
+
             using TextModel? draft = generation.OpenDraft(parsed, context, inference);
             using GenerationSession session = model.CreateSession(draft, context.Time);
             GenerationRun run = ids is [] ? session.Start(text, options) : session.Start(ids, options);
@@ -36,6 +48,8 @@ internal static class GenerateCommand
         return command.WithExamples(
             "openelm generate samples/stories260k --prompt \"Once upon a time\"",
             "openelm generate MODEL --prompt \"The sea\" --temperature 0.8 --top-p 0.95 --seed 7 --stop \"The end\"",
+            "openelm generate MODEL --prompt \"Her data as JSON: \" --json-schema person.json",
+            "openelm generate MODEL --prompt \"The answer is\" --beams 4 --max-tokens 32",
             "openelm generate MODEL --prompt-file article.txt --draft SMALLER_MODEL",
             "openelm generate MODEL --prompt-tokens 1 450 7205 --max-tokens 100 --json");
     }
@@ -47,9 +61,7 @@ internal static class GenerateCommand
             throw new OpenElmException("Give the prompt once: --prompt, --prompt-file or --prompt-tokens.");
         }
 
-        return file is null ? text ?? ""
-            : File.Exists(file) ? File.ReadAllText(file)
-            : throw new OpenElmException($"There is no file {file}.");
+        return file is null ? text ?? "" : CommandContext.ReadText(file);
     }
 
     static string Stream(CommandContext context, TextModel model, GenerationRun run, string echo)
@@ -119,6 +131,7 @@ internal static class GenerateCommand
             FinishReason.EndOfSequence => "ended by the model",
             FinishReason.StopText => "ended by a stop text",
             FinishReason.StopToken => "ended by a stop token",
+            FinishReason.Complete => "ended by the constraint",
             FinishReason.LengthLimit => $"ended at the longest sequence of {model.Model.MaxLength} tokens; --max-length raises it",
             _ => "ended by --max-tokens",
         });

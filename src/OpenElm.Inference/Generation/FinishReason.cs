@@ -15,6 +15,9 @@ public enum FinishReason
     /// <summary>A stop token appeared.</summary>
     StopToken,
 
+    /// <summary>It matches its constraint, and nothing may follow.</summary>
+    Complete,
+
     /// <summary>It has as many tokens as were asked for.</summary>
     MaxTokens,
 

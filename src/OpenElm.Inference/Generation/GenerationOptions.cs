@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Generation.Speculation;
 using OpenElm.Inference.Sampling;
 
@@ -27,6 +28,9 @@ public sealed record GenerationOptions
     /// pass. The output stays the same; texts that repeat come faster. 0 proposes nothing.
     /// </summary>
     public int PromptLookup { get; init; }
+
+    /// <summary>What the output may be; null is anything. It says where the output ends, so nothing else may.</summary>
+    public OutputConstraint? Constraint { get; init; }
 
     /// <summary>Checks every option, those of <see cref="Sampling"/> too.</summary>
     /// <returns>These options.</returns>
@@ -65,6 +69,17 @@ public sealed record GenerationOptions
             model.RequireTokenizer("A stop text");
         }
 
+        if (Constraint is not null)
+        {
+            model.RequireTokenizer("A constraint");
+            if (model.EosId < 0 || model.EosId >= model.Candidates)
+            {
+                throw new OpenElmException("A constraint needs a token that ends a sequence; this model has none.");
+            }
+
+            model.MasksOf(Constraint); // says at once if the vocabulary cannot write every byte
+        }
+
         return this;
     }
 
@@ -84,6 +99,11 @@ public sealed record GenerationOptions
         if (PromptLookup is < 0 or > SpeculationPace.MostProposals)
         {
             problems.Add($"prompt_lookup is {PromptLookup}; it must be 0 (off) to {SpeculationPace.MostProposals} tokens");
+        }
+
+        if (Constraint is not null && (IgnoreEos || !Stop.IsEmpty || !StopTokens.IsEmpty))
+        {
+            problems.Add("a constraint says where the output ends: leave out stop texts, stop tokens and ignore_eos");
         }
 
         Sampling.Validate(problems);

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Generation.Speculation;
 using OpenElm.Inference.Sampling;
 using OpenElm.Tokenization;
@@ -18,6 +19,7 @@ public sealed class GenerationRun
     TimeSpan _toFirst, _total;
     ISampler _sampler = null!;
     Speculator? _speculator;
+    ConstraintWalk? _walk;
 
     internal GenerationRun(GenerationSession session, ReadOnlySpan<int> prompt, GenerationOptions options)
     {
@@ -59,7 +61,7 @@ public sealed class GenerationRun
         long start = _session.Time.GetTimestamp();
         Begin();
         float[] logits = new float[(_speculator is null ? 1 : SpeculationPace.MostProposals + 1) * _model.Model.Config.VocabSize];
-        while (true)
+        while (!IsComplete())
         {
             cancellation.ThrowIfCancellationRequested();
             if (_session.Running != this)
@@ -86,11 +88,11 @@ public sealed class GenerationRun
                 }
 
                 _sequence[_length++] = token;
+                _walk?.Advance(token);
                 yield return token;
-                if (_length == _sequence.Length)
+                if (IsComplete())
                 {
                     _speculator?.Report(proposed, accepted);
-                    FinishReason = _length - _promptLength == _options.MaxTokens ? FinishReason.MaxTokens : FinishReason.LengthLimit;
                     yield break;
                 }
 
@@ -110,15 +112,7 @@ public sealed class GenerationRun
     /// <exception cref="OpenElmException">The model has no tokenizer.</exception>
     public IEnumerable<string> Text(CancellationToken cancellation = default)
     {
-        StreamingDecoder decoder = _model.RequireTokenizer("Generating text").CreateDecoder();
-        foreach (int id in Prompt.Span)
-        {
-            if (id < _model.Candidates)
-            {
-                decoder.Append(id); // so that the output keeps the blank that separates it from the prompt
-            }
-        }
-
+        StreamingDecoder decoder = _model.DecodePrompt(Prompt.Span);
         return Parts();
 
         IEnumerable<string> Parts()
@@ -151,9 +145,10 @@ public sealed class GenerationRun
         int capacity = Math.Min(_sequence.Length, _model.Model.MaxLength);
         _session.Fed.Reserve(capacity);
         _sampler = _options.Sampling.CreateSampler(_promptLength);
+        _walk = _options.Constraint is { } constraint ? new ConstraintWalk(_model.MasksOf(constraint), _model.DecodePrompt(Prompt.Span).IsAtStart) : null;
         if (_session.Draft is { } draft)
         {
-            draft.Begin(_options.Sampling, _promptLength, capacity, (_sampler as RandomDraw)?.Random);
+            draft.Begin(_options.Sampling, _promptLength, capacity, (_sampler as RandomDraw)?.Random, _walk);
             _speculator = new(draft, new SpeculationPace(DraftModel.FirstProposals, adapts: true, draft.Cost));
         }
         else if (_options.PromptLookup > 0)
@@ -178,10 +173,20 @@ public sealed class GenerationRun
             throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; its weights are damaged, or overflow.");
         }
 
+        _walk?.Mask(logits);
         ReadOnlySpan<int> tokens = _sequence.AsSpan(0, _length);
         // A guess that was not drawn is a distribution with one token: drawing as usual and comparing is the same rule.
         return proposal >= 0 && _sampler is RandomDraw draw && _speculator!.Probabilities(row) is { IsEmpty: false } drawnFrom
             ? draw.Verify(tokens, logits, proposal, drawnFrom)
             : _sampler.Sample(tokens, logits);
+    }
+
+    // Whether the constraint or the length ends the output here.
+    bool IsComplete()
+    {
+        FinishReason = _walk is { IsComplete: true } ? FinishReason.Complete
+            : _length < _sequence.Length ? FinishReason.None
+            : _length - _promptLength == _options.MaxTokens ? FinishReason.MaxTokens : FinishReason.LengthLimit;
+        return FinishReason != FinishReason.None;
     }
 }

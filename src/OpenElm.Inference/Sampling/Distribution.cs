@@ -8,25 +8,18 @@ internal static class Distribution
     /// <summary>e^(logit − largest), in place: proportional to the probabilities, without overflow.</summary>
     /// <param name="logits">[candidates].</param>
     /// <returns>Their sum.</returns>
+    /// <exception cref="OpenElmException">The logits have left the range of numbers.</exception>
     public static double Weigh(Span<float> logits)
     {
         TensorPrimitives.Subtract(logits, TensorPrimitives.Max<float>(logits), logits);
         TensorPrimitives.Exp(logits, logits);
-        return Sum(logits);
-    }
-
-    /// <summary>The sum in double precision: thousands of small weights must not vanish beside a large one.</summary>
-    /// <param name="weights">[candidates].</param>
-    /// <returns>The sum.</returns>
-    public static double Sum(ReadOnlySpan<float> weights)
-    {
-        double sum = 0;
-        foreach (float weight in weights)
+        double sum = 0; // in double precision: thousands of small weights must not vanish beside a large one
+        foreach (float weight in logits)
         {
             sum += weight;
         }
 
-        return sum;
+        return double.IsFinite(sum) ? sum : throw new OpenElmException("The logits have left the range of numbers; raise the temperature or moderate the penalties.");
     }
 
     /// <summary>Draws a token in proportion to the weights.</summary>

@@ -8,6 +8,9 @@ namespace OpenElm.Inference.Sampling;
 /// </summary>
 public sealed record SamplingOptions
 {
+    // Finite, so that what a constraint allows stays possible.
+    const int MostAdded = 1000;
+
     /// <summary>Divides the logits; 0 takes the largest (greedy).</summary>
     public double Temperature { get; init; }
 
@@ -67,11 +70,11 @@ public sealed record SamplingOptions
         Require(MinP is >= 0 and <= 1, $"min_p is {MinP}; it must be in [0, 1]");
         Require(TypicalP is > 0 and <= 1, $"typical_p is {TypicalP}; it must be in (0, 1]");
         Require(RepetitionPenalty > 0 && double.IsFinite(RepetitionPenalty), $"repetition_penalty is {RepetitionPenalty}; it must be a positive number (1 changes nothing)");
-        Require(double.IsFinite(FrequencyPenalty), $"frequency_penalty is {FrequencyPenalty}; it must be a number (0 changes nothing)");
-        Require(double.IsFinite(PresencePenalty), $"presence_penalty is {PresencePenalty}; it must be a number (0 changes nothing)");
+        Require(Math.Abs(FrequencyPenalty) <= MostAdded, $"frequency_penalty is {FrequencyPenalty}; it must be in [-{MostAdded}, {MostAdded}] (0 changes nothing)");
+        Require(Math.Abs(PresencePenalty) <= MostAdded, $"presence_penalty is {PresencePenalty}; it must be in [-{MostAdded}, {MostAdded}] (0 changes nothing)");
         foreach ((int token, double bias) in LogitBias.OrderBy(pair => pair.Key))
         {
-            Require(token >= 0 && double.IsFinite(bias), $"logit_bias adds {bias} to token {token}; it takes ids of tokens and finite numbers");
+            Require(token >= 0 && Math.Abs(bias) <= MostAdded, $"logit_bias adds {bias} to token {token}; it takes ids of tokens and numbers in [-{MostAdded}, {MostAdded}]");
         }
 
         Require(

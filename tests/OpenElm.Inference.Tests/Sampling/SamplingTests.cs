@@ -170,6 +170,10 @@ public sealed class SamplingTests
     public void Large_logits_draw_without_overflow() => Assert.Equal(1, new SamplingOptions { Temperature = 0.01 }.CreateSampler().Sample([], [1, 900, 3]));
 
     [Fact]
+    public void Logits_beyond_numbers_are_reported() =>
+        Assert.Contains("temperature", Assert.Throws<OpenElmException>(() => new SamplingOptions { Temperature = 1e-40 }.CreateSampler().Sample([], [1, 2])).Message);
+
+    [Fact]
     public void All_problems_are_reported_at_once()
     {
         var options = new SamplingOptions { Temperature = double.NaN, TopK = -1, TopP = 1.5, MinP = -0.1, TypicalP = 0, RepetitionPenalty = 0, FrequencyPenalty = double.NaN, PresencePenalty = double.PositiveInfinity, LogitBias = ImmutableDictionary<int, double>.Empty.Add(-1, 2) };
@@ -182,9 +186,9 @@ public sealed class SamplingTests
             "  min_p is -0.1; it must be in [0, 1]\n" +
             "  typical_p is 0; it must be in (0, 1]\n" +
             "  repetition_penalty is 0; it must be a positive number (1 changes nothing)\n" +
-            "  frequency_penalty is NaN; it must be a number (0 changes nothing)\n" +
-            "  presence_penalty is Infinity; it must be a number (0 changes nothing)\n" +
-            "  logit_bias adds 2 to token -1; it takes ids of tokens and finite numbers",
+            "  frequency_penalty is NaN; it must be in [-1000, 1000] (0 changes nothing)\n" +
+            "  presence_penalty is Infinity; it must be in [-1000, 1000] (0 changes nothing)\n" +
+            "  logit_bias adds 2 to token -1; it takes ids of tokens and numbers in [-1000, 1000]",
             message);
         Assert.Contains("greedy", Assert.Throws<OpenElmException>(() => new SamplingOptions { TopK = 4 }.Validated()).Message);
     }

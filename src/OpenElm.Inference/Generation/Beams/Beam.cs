@@ -1,12 +1,18 @@
+using OpenElm.Inference.Constraints;
+
 namespace OpenElm.Inference.Generation.Beams;
 
 /// <summary>One unfinished output with its state.</summary>
 /// <param name="model">The model.</param>
 /// <param name="longest">The longest sequence, the last token included, which is not fed.</param>
-internal sealed class Beam(TextModel model, int longest) : IDisposable
+/// <param name="walk">Where it begins in its constraint; null without one.</param>
+internal sealed class Beam(TextModel model, int longest, ConstraintWalk? walk) : IDisposable
 {
     readonly SequenceState _state = model.Model.CreateState(Math.Min(longest, model.Model.MaxLength));
     readonly int[] _tokens = new int[longest];
+
+    /// <summary>Where it stands in its constraint; null without one.</summary>
+    public ConstraintWalk? Walk { get; } = walk?.Copy();
 
     /// <summary>Prompt and output so far.</summary>
     public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, Length);
@@ -37,6 +43,7 @@ internal sealed class Beam(TextModel model, int longest) : IDisposable
         _state.CopyFrom(other._state, Math.Min(promptLength, _state.Length));
         other.Tokens.CopyTo(_tokens);
         (Length, LogProbability) = (other.Length, other.LogProbability);
+        Walk?.CopyFrom(other.Walk!);
     }
 
     /// <summary>Goes on with a token, which is not fed yet.</summary>
@@ -45,6 +52,7 @@ internal sealed class Beam(TextModel model, int longest) : IDisposable
     {
         _tokens[Length++] = candidate.Token;
         LogProbability = candidate.LogProbability;
+        Walk?.Advance(candidate.Token);
     }
 
     /// <summary>Feeds the last token.</summary>

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference.Generation.Beams;
@@ -15,12 +16,14 @@ public sealed class BeamSearch
     readonly FinishedOutputs _finished;
     readonly BestCandidates _best;
     readonly int _promptLength, _longest;
+    readonly ConstraintWalk? _walk;
 
-    BeamSearch(TextModel model, int promptLength, BeamOptions options)
+    BeamSearch(TextModel model, ReadOnlySpan<int> prompt, BeamOptions options)
     {
-        (_model, _options, _promptLength) = (model, options, promptLength);
-        _longest = (int)Math.Min(model.Model.MaxLength + 1L, (long)promptLength + options.Generation.MaxTokens);
-        _processors = options.Generation.Sampling.CreateProcessors(promptLength);
+        (_model, _options, _promptLength) = (model, options, prompt.Length);
+        _longest = (int)Math.Min(model.Model.MaxLength + 1L, (long)prompt.Length + options.Generation.MaxTokens);
+        _walk = options.Generation.Constraint is { } constraint ? new ConstraintWalk(model.MasksOf(constraint), model.DecodePrompt(prompt).IsAtStart) : null;
+        _processors = options.Generation.Sampling.CreateProcessors(prompt.Length);
         _finished = new FinishedOutputs(options);
         // Every end may take a place of one that goes on: so many candidates leave enough of those.
         int ends = options.Generation.StopTokens.Length + (options.Generation.IgnoreEos ? 0 : 1);
@@ -52,7 +55,7 @@ public sealed class BeamSearch
         ArgumentNullException.ThrowIfNull(model);
         options = (options ?? new BeamOptions()).ValidatedFor(model);
         model.CheckPrompt(prompt.Span);
-        return new BeamSearch(model, prompt.Length, options).Search(prompt.Span, cancellation);
+        return new BeamSearch(model, prompt.Span, options).Search(prompt.Span, cancellation);
     }
 
     IReadOnlyList<BeamOutput> Search(ReadOnlySpan<int> prompt, CancellationToken cancellation)
@@ -101,6 +104,7 @@ public sealed class BeamSearch
             }
 
             BestCandidates.Normalize(scores);
+            beams[i].Walk?.Mask(scores);
             _processors.Apply(beams[i].Tokens, scores);
             _best.Offer(i, beams[i].LogProbability, scores);
         }
@@ -157,7 +161,7 @@ public sealed class BeamSearch
 
     Beam NewBeam(List<Beam> all)
     {
-        var beam = new Beam(_model, _longest);
+        var beam = new Beam(_model, _longest, _walk);
         all.Add(beam);
         return beam;
     }

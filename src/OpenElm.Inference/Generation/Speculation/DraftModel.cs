@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using OpenElm.Configuration;
+using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference.Generation.Speculation;
@@ -17,6 +18,7 @@ internal sealed class DraftModel : IProposer, IDisposable
     float[] _probabilities = [];
     Chain _processors = new([]);
     Random? _random;
+    ConstraintWalk? _outputWalk, _walk;
 
     /// <summary>Prepares the draft of a model.</summary>
     /// <param name="model">The model that verifies.</param>
@@ -39,9 +41,10 @@ internal sealed class DraftModel : IProposer, IDisposable
     /// <param name="promptLength">Where its output begins.</param>
     /// <param name="capacity">Its longest sequence.</param>
     /// <param name="random">Its draws; null where it is greedy.</param>
-    public void Begin(SamplingOptions options, int promptLength, int capacity, Random? random)
+    /// <param name="walk">Where its output stands in its constraint; null without one.</param>
+    public void Begin(SamplingOptions options, int promptLength, int capacity, Random? random, ConstraintWalk? walk)
     {
-        (_processors, _random) = (options.CreateProcessors(promptLength), random);
+        (_processors, _random, _outputWalk, _walk) = (options.CreateProcessors(promptLength), random, walk, walk?.Copy());
         _fed.Reserve(Math.Min(capacity, _model.MaxLength));
         if (random is not null && _probabilities.Length == 0)
         {
@@ -58,6 +61,7 @@ internal sealed class DraftModel : IProposer, IDisposable
             return 0;
         }
 
+        _walk?.CopyFrom(_outputWalk!);
         int unfed = _fed.KeepPrefixOf(sequence[..length]);
         for (int i = 0; i < count; i++)
         {
@@ -66,6 +70,12 @@ internal sealed class DraftModel : IProposer, IDisposable
             int token = Guess(sequence[..unfed], i);
             sequence[unfed] = token;
             if (token == _eos)
+            {
+                return i + 1;
+            }
+
+            _walk?.Advance(token);
+            if (_walk is { IsComplete: true })
             {
                 return i + 1;
             }
@@ -83,6 +93,7 @@ internal sealed class DraftModel : IProposer, IDisposable
     int Guess(ReadOnlySpan<int> tokens, int index)
     {
         Span<float> logits = _logits.AsSpan(0, _candidates);
+        _walk?.Mask(logits);
         _processors.Apply(tokens, logits);
         if (_random is null)
         {
