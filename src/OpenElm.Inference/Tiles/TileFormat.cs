@@ -16,14 +16,14 @@ internal enum TileFormat
     BF16,
 
     /// <summary>
-    /// Q8_0. First the scales: per 32 columns half d[16], the whole section padded to 64 bytes. Then per 32 columns
-    /// [8][16][4] bytes q + 128: w = d · (q + 128 − 128).
+    /// Q8_0. Per 64 columns: half d[2][16], then twice (32 columns each) [8][16][4] bytes q + 128: w = d · (q + 128 − 128). An odd last
+    /// block has a place for two rows of d, too.
     /// </summary>
     Int8,
 
     /// <summary>
-    /// Q4_0. First the scales as in <see cref="Int8"/>. Then per 32 columns [4][16][4] bytes: of the j-th group the low halves
-    /// are columns 4j … 4j+3, the high halves columns 16+4j … 16+4j+3; w = d · (q − 8).
+    /// Q4_0. Per 64 columns: half d[2][16], then twice [4][16][4] bytes: of the j-th group the low halves are columns
+    /// 4j … 4j+3 of the 32, the high halves columns 16+4j … 16+4j+3; w = d · (q − 8). An odd last block as in <see cref="Int8"/>.
     /// </summary>
     Int4,
 
@@ -84,10 +84,19 @@ internal static class TileFormats
         _ => 0,
     };
 
-    /// <summary>Bytes of the section of scales in front of a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
-    /// <param name="columns">Columns, whole blocks.</param>
-    /// <returns>A multiple of 64.</returns>
-    public static long ScaleBytes(int columns) => ((columns / 32 * 32L) + 63) & ~63L;
+    /// <summary>Where the d of a block lie in a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="block">The block of 32 columns.</param>
+    /// <returns>Bytes from the tile's first.</returns>
+    public static int ScalesAt(this TileFormat format, int block) => (block / 2 * format.PairBytes()) + (block % 2 * 32);
+
+    /// <summary>Where the quants of a block lie in a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="block">The block of 32 columns.</param>
+    /// <returns>Bytes from the tile's first.</returns>
+    public static int QuantsAt(this TileFormat format, int block) => (block / 2 * format.PairBytes()) + 64 + (block % 2 * (format.PairBytes() - 64) / 2);
+
+    static int PairBytes(this TileFormat format) => format == TileFormat.Int8 ? 1088 : 576;
 
     /// <summary>Bytes of a tile.</summary>
     /// <param name="format">The format.</param>
@@ -97,8 +106,8 @@ internal static class TileFormats
     {
         TileFormat.F32 => columns * 64L,
         TileFormat.BF16 => (columns + 1) / 2 * 64L,
-        TileFormat.Int8 => ScaleBytes(columns) + (columns / 32 * 512L),
-        TileFormat.Int4 => ScaleBytes(columns) + (columns / 32 * 256L),
+        TileFormat.Int8 => (columns / 32 * 512L) + ((columns + 32) / 64 * 64L),
+        TileFormat.Int4 => (columns / 32 * 256L) + ((columns + 32) / 64 * 64L),
         TileFormat.Int4K => columns / 256 * 2368L,
         TileFormat.Int6K => columns / 256 * 3392L,
         TileFormat.Int8Affine => columns / 32 * 640L,

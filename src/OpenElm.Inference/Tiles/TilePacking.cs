@@ -64,12 +64,12 @@ internal static unsafe class TilePacking
             case DType.Q8_0 or DType.Q4_0:
                 int words = dtype == DType.Q8_0 ? 8 : 4;
                 uint flip = dtype == DType.Q8_0 ? 0x80808080 : 0; // signed → plus 128
-                uint* quants = (uint*)(tile + TileFormats.ScaleBytes(columns));
+                TileFormat format = TileFormats.Of(dtype);
                 for (int block = 0; block < columns / 32; block++)
                 {
                     int at = block * dtype.BlockBytes();
-                    Halves(row, at, (ushort*)tile + (block * Lanes));
-                    Words(row, at + 2, words, flip, quants + (block * words * Lanes));
+                    Halves(row, at, (ushort*)(tile + format.ScalesAt(block)));
+                    Words(row, at + 2, words, flip, (uint*)(tile + format.QuantsAt(block)));
                 }
 
                 break;
