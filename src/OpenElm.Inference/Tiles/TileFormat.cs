@@ -5,7 +5,8 @@ namespace OpenElm.Inference.Tiles;
 /// <summary>
 /// How a matrix [out, in] lies in memory for the kernels: tiles of 16 rows, and within a tile the columns in their order, so
 /// that one vector holds the same columns of 16 rows and each lane sums one output along the input. Quantised tiles are
-/// the stored blocks with their 32-bit words transposed; nothing is rounded again.
+/// the stored blocks with their 32-bit words transposed; nothing is rounded again. What is used together lies together: a kernel
+/// that takes every line of a tile once, in their order, is the one that the processor's prefetchers follow.
 /// </summary>
 internal enum TileFormat
 {
@@ -36,9 +37,9 @@ internal enum TileFormat
 
     /// <summary>
     /// Q6_K. Per 256 columns: half d[16], 32 bytes unused, signed scale bytes [16 groups of 16 columns][16], then twice (128
-    /// columns each) ql [16][16][4] and qh [8][16][4] bytes. For j in 0 … 7, columns 4j … 4j+3 of the four 32-column blocks:
-    /// block 0: ql[j] low half, qh[j] bits 0-1; block 1: ql[j + 8] low half, qh[j] bits 2-3; block 2: ql[j] high half, qh[j] bits
-    /// 4-5; block 3: ql[j + 8] high half, qh[j] bits 6-7. w = (d · scale) · (q − 32).
+    /// columns each) [8][3][16][4] bytes. For j in 0 … 7 the three vectors are ql[j], ql[j + 8] and qh[j]. They hold columns
+    /// 4j … 4j+3 of the four 32-column blocks: block 0: ql[j] low half, qh[j] bits 0-1; block 1: ql[j + 8] low half, qh[j] bits 2-3;
+    /// block 2: ql[j] high half, qh[j] bits 4-5; block 3: ql[j + 8] high half, qh[j] bits 6-7. w = (d · scale) · (q − 32).
     /// </summary>
     Int6K,
 

@@ -54,7 +54,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
             case TileFormat.Int8Affine: Affine(); break;
             case TileFormat.Int4K when Streaming: Int4KStream(); break;
             case TileFormat.Int4K: Int4K(); break;
-            case TileFormat.Int6K when Rows == 1: Int6KStream(); break;
+            case TileFormat.Int6K when Rows <= 2: Int6KStream(); break;
             default: Int6K(); break;
         }
 
@@ -195,93 +195,83 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Code.jnz(pair);
     }
 
+    // One or two rows: all eight sums of 128 columns are open at once, so that every vector of weights is loaded once.
     void Int6KStream()
     {
-        // 0: sum; 1-8: dots; 9: a weight; 10: its high bits; 11: qh; 12, 13: scales of the half; 14-19, 22-31: ql
-        static AssemblerRegisterZMM Ql(int i) => Z(i < 6 ? 14 + i : 16 + i);
-        static AssemblerRegisterZMM Dots(int block, int half) => Z(1 + (2 * block) + half);
-        (AssemblerRegisterZMM w, AssemblerRegisterZMM low01, AssemblerRegisterZMM high23) = (Z(9), Z(10), Z(11));
-        Code.mov(rbp, Field(KernelCall.ScratchAt));
-        Code.vcvtph2ps(Z(14), __ymmword_ptr[rdx]);
-        Code.vmovups(__zmmword_ptr[rbp], Z(14));
-        Code.vmovdqu32(Z(12), __zmmword_ptr[rdx + 64]);
-        Code.vmovdqu32(Z(13), __zmmword_ptr[rdx + 128]);
-        Code.vmovdqu32(Z(14), __zmmword_ptr[rdx + 192]);
-        Code.vmovdqu32(Z(15), __zmmword_ptr[rdx + 256]);
-        Code.vmovdqu32(__zmmword_ptr[rbp + 64], Z(14));
-        Code.vmovdqu32(__zmmword_ptr[rbp + 128], Z(15));
-        Code.add(rdx, 320);
-        Code.mov(r15d, 2);
-        Label again = Here(), last = Code.CreateLabel();
-        for (int j = 0; j < 16; j++)
+        // 0, 1: sums; 2-17: dots; the others have names
+        (AssemblerRegisterZMM w, AssemblerRegisterZMM low01, AssemblerRegisterZMM high23) = (Z(18), Z(23), Z(24));
+        (AssemblerRegisterZMM scale, AssemblerRegisterZMM scales, AssemblerRegisterZMM d) = (Z(30), Z(31), Z(29));
+        AssemblerRegisterZMM[] ql = [Z(19), Z(22)];
+        static AssemblerRegisterZMM Dots(int row, int group) => Z(2 + (8 * row) + group);
+        Code.vcvtph2ps(d, __ymmword_ptr[rdx]);
+        for (int i = 0; i < 4; i++)
         {
-            Code.vmovdqu32(Ql(j), __zmmword_ptr[rdx + (j * 64)]);
+            Code.vmovdqu32(Z(25 + i), __zmmword_ptr[rdx + 64 + (i * 64)]);
         }
 
-        for (int j = 0; j < 8; j++)
+        for (int half = 0; half < 2; half++)
         {
-            Code.vmovdqu32(high23, __zmmword_ptr[rdx + 1024 + (j * 64)]);
-            Code.vpandd(low01, high23, EvenPairs);
-            Code.vpandnd(high23, EvenPairs, high23);
-            for (int block = 0; block < 4; block++)
+            for (int j = 0; j < 8; j++)
             {
-                AssemblerRegisterZMM dot = Dots(block, j / 4), low = Ql(j + (block % 2 * 8));
-                if (j % 4 == 0)
+                int at = 320 + (half * 1536) + (j * 192);
+                Code.vmovdqu32(ql[0], __zmmword_ptr[rdx + at]);
+                Code.vmovdqu32(ql[1], __zmmword_ptr[rdx + at + 64]);
+                Code.vmovdqu32(high23, __zmmword_ptr[rdx + at + 128]);
+                Code.vpandd(low01, high23, EvenPairs);
+                Code.vpandnd(high23, EvenPairs, high23);
+                for (int block = 0; block < 4; block++)
                 {
-                    Code.vpbroadcastd(dot, XWord(0, (block * BlockBytes) + (j == 0 ? StartAt : SecondStartAt)));
-                }
+                    switch (block)
+                    {
+                        case 0: Code.vpslld(w, low01, 4); break;
+                        case 1: Code.vpslld(w, high23, 2); break;
+                        case 3: Code.vpsrld(high23, high23, 2); break;
+                        default: break;
+                    }
 
-                switch (block)
-                {
-                    case 0: Code.vpslld(w, low01, 4); break;
-                    case 1: Code.vpslld(w, high23, 2); break;
-                    case 3: Code.vpsrld(high23, high23, 2); break;
-                    default: break;
-                }
+                    if (block < 2)
+                    {
+                        Code.vpternlogd(w, ql[block % 2], LowHalf, SecondByThird);
+                    }
+                    else
+                    {
+                        Code.vpsrld(w, ql[block % 2], 4);
+                        Code.vpternlogd(w, block == 2 ? low01 : high23, LowHalf, FirstByThird);
+                    }
 
-                if (block < 2)
-                {
-                    Code.vpternlogd(w, low, LowHalf, SecondByThird);
-                }
-                else
-                {
-                    Code.vpsrld(w, low, 4);
-                    Code.vpternlogd(w, block == 2 ? low01 : high23, LowHalf, FirstByThird);
-                }
+                    for (int row = 0; row < Rows; row++)
+                    {
+                        AssemblerRegisterZMM dot = Dots(row, (2 * block) + (j / 4));
+                        if (j % 4 == 0)
+                        {
+                            Code.vpbroadcastd(dot, XWord(row, (block * BlockBytes) + (j == 0 ? StartAt : SecondStartAt)));
+                        }
 
-                Code.vpdpbusd(dot, w, X(0, (block * BlockBytes) + (j * 4)));
+                        Code.vpdpbusd(dot, w, X(row, (block * BlockBytes) + (j * 4)));
+                    }
+                }
             }
+
+            for (int group = 0; group < 8; group++)
+            {
+                AssemblerRegisterXMM bytes = new(Register.XMM0 + 30);
+                Code.vextracti32x4(bytes, Z(25 + (2 * half) + (group / 4)), (byte)(group % 4));
+                Code.vpmovsxbd(scale, bytes);
+                Code.vcvtdq2ps(scale, scale);
+                Code.vmulps(scale, scale, d);
+                for (int row = 0; row < Rows; row++)
+                {
+                    AssemblerRegisterZMM dot = Dots(row, group);
+                    Code.vcvtdq2ps(dot, dot);
+                    Code.vmulps(scales, scale, X(row, (group / 2 * BlockBytes) + ScaleAt));
+                    Code.vfmadd231ps(Sum(row, 0), dot, scales);
+                }
+            }
+
+            AdvanceX(4 * BlockBytes);
         }
 
-        Code.vmovups(Z(14), __zmmword_ptr[rbp]);
-        for (int group = 0; group < 8; group++)
-        {
-            AssemblerRegisterZMM dot = Dots(group / 2, group % 2);
-            Code.vcvtdq2ps(dot, dot);
-            if (group % 4 == 0)
-            {
-                Code.vpmovsxbd(Z(15), group == 0 ? xmm12 : xmm13);
-            }
-            else
-            {
-                Code.vextracti32x4(xmm16, Z(12 + (group / 4)), (byte)(group % 4));
-                Code.vpmovsxbd(Z(15), xmm16);
-            }
-
-            Code.vcvtdq2ps(Z(15), Z(15));
-            Code.vmulps(Z(15), Z(15), Z(14));
-            Code.vmulps(Z(15), Z(15), X(0, (group / 2 * BlockBytes) + ScaleAt));
-            Code.vfmadd231ps(Z(0), dot, Z(15));
-        }
-
-        AdvanceX(4 * BlockBytes);
-        Code.add(rdx, 1536);
-        Code.dec(r15d);
-        Code.jz(last);
-        Code.vmovdqu32(Z(12), __zmmword_ptr[rbp + 64]);
-        Code.vmovdqu32(Z(13), __zmmword_ptr[rbp + 128]);
-        Code.jmp(again);
-        Code.Label(ref last);
+        Code.add(rdx, 3392);
     }
 
     // rdx: the block of 256 columns, rbx: scales, rbp: numbers of the present 128 columns.
@@ -296,7 +286,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
             for (int j = 0; j < 8; j++)
             {
                 (AssemblerRegisterZMM w, AssemblerRegisterZMM high) = (Weight(j), block < 2 ? Weight(j) : Z(16 + (j % 4)));
-                AssemblerMemoryOperand ql = __zmmword_ptr[rbp + (block % 2 * 512) + (j * 64)], qh = __zmmword_ptr[rbp + 1024 + (j * 64)];
+                AssemblerMemoryOperand ql = __zmmword_ptr[rbp + (block % 2 * 64) + (j * 192)], qh = __zmmword_ptr[rbp + 128 + (j * 192)];
                 if (block % 2 == 0)
                 {
                     Code.vpandd(high, EvenPairs, qh);

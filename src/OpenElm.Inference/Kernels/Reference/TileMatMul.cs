@@ -82,9 +82,8 @@ internal static unsafe class TileMatMul
                 byte two = tile[(column / 256 * 2368) + 320 + (column % 256 / 64 * 512) + (inBlock / 4 * 64) + word];
                 return block % 2 == 0 ? two & 15 : two >> 4;
             default:
-                byte* half = tile + (column / 256 * 3392) + 320 + (column % 256 / 128 * 1536);
-                int low = half[((block % 2 * 8) + (inBlock / 4)) * 64 + word];
-                int high = half[1024 + (inBlock / 4 * 64) + word] >> (block % 4 * 2);
+                byte* triple = tile + (column / 256 * 3392) + 320 + (column % 256 / 128 * 1536) + (inBlock / 4 * 192) + word;
+                int low = triple[block % 2 * 64], high = triple[128] >> (block % 4 * 2);
                 return (block % 4 < 2 ? low & 15 : low >> 4) | ((high & 3) << 4);
         }
     }
