@@ -64,12 +64,12 @@ internal static unsafe class TilePacking
             case DType.Q8_0 or DType.Q4_0:
                 int words = dtype == DType.Q8_0 ? 8 : 4;
                 uint flip = dtype == DType.Q8_0 ? 0x80808080 : 0; // signed → plus 128
-                uint* quants = (uint*)(tile + TileFormats.ScaleBytes(columns));
+                TileFormat format = TileFormats.Of(dtype);
                 for (int block = 0; block < columns / 32; block++)
                 {
                     int at = block * dtype.BlockBytes();
-                    Halves(row, at, (ushort*)tile + (block * Lanes));
-                    Words(row, at + 2, words, flip, quants + (block * words * Lanes));
+                    Halves(row, at, (ushort*)(tile + format.ScalesAt(block)));
+                    Words(row, at + 2, words, flip, (uint*)(tile + format.QuantsAt(block)));
                 }
 
                 break;
@@ -108,8 +108,10 @@ internal static unsafe class TilePacking
 
                     for (int half = 0; half < 2; half++)
                     {
-                        Words(row, at + (half * 64), 16, 0, (uint*)(to + 320 + (half * 1536)));
-                        Words(row, at + 128 + (half * 32), 8, 0, (uint*)(to + 320 + (half * 1536) + 1024));
+                        var triples = (uint*)(to + 320 + (half * 1536));
+                        Words(row, at + (half * 64), 8, 0, triples, 3);
+                        Words(row, at + (half * 64) + 32, 8, 0, triples + Lanes, 3);
+                        Words(row, at + 128 + (half * 32), 8, 0, triples + (2 * Lanes), 3);
                     }
                 }
 
@@ -124,8 +126,8 @@ internal static unsafe class TilePacking
         }
     }
 
-    // to[w][lane] = the w-th word of the lane's row. 8 words of a row at a time, so that a cache line is read once.
-    static void Words(byte** row, int at, int words, uint flip, uint* to)
+    // to[w · step][lane] = the w-th word of the lane's row. 8 words of a row at a time, so that a cache line is read once.
+    static void Words(byte** row, int at, int words, uint flip, uint* to, int step = 1)
     {
         for (int first = 0; first < words; first += 8)
         {
@@ -135,7 +137,7 @@ internal static unsafe class TilePacking
                 uint* from = (uint*)(row[lane] + at);
                 for (int w = first; w < end; w++)
                 {
-                    to[(w * Lanes) + lane] = from[w] ^ flip;
+                    to[(w * step * Lanes) + lane] = from[w] ^ flip;
                 }
             }
         }
