@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Running;
 using OpenElm.Benchmarks.Data;
+using OpenElm.Benchmarks.Formats;
 using OpenElm.Benchmarks.Tokenization;
 using OpenElm.Benchmarks.Training;
 
@@ -15,6 +16,10 @@ if (args is ["data", ..])
 if (args is ["training", ..])
 {
     return TrainingStepBenchmark.Run(args[1..]);
+}
+if (args is ["formats", ..])
+{
+    return FormatProof.Run(args[1..]);
 }
 BenchmarkSwitcher.FromAssembly(typeof(TokenizerRuns).Assembly).Run(args);
 return 0;

@@ -19,6 +19,7 @@ internal static class CommandLine
         GenerateCommand.Create,
         ScoreCommand.Create,
         PerplexityCommand.Create,
+        BenchCommand.Create,
         InfoCommand.Create,
         VerifyCommand.Create,
         ConvertCommand.Create,

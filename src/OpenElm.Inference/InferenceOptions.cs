@@ -9,6 +9,9 @@ public sealed record InferenceOptions
     /// <summary>Threads that share a matrix product; null takes one for each processor.</summary>
     public int? Threads { get; init; }
 
+    /// <summary>How keys and values of past positions are kept.</summary>
+    public KvCacheType KvCache { get; init; }
+
     /// <summary>The kernel set by name; null takes <c>OPENELM_KERNELS</c>, or the fastest this machine runs.</summary>
     public string? Kernels { get; init; }
 

@@ -1,56 +1,206 @@
 using System.Collections.Immutable;
+using System.Runtime.Intrinsics;
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Inference.Memory;
+using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference;
 
 /// <summary>
-/// Keys (normalised and rotated) and values of one sequence, allocated once. Each KV head of a layer has its own block
-/// [capacity, headDim], so attention reads it in one run.
+/// Keys (normalised and rotated) and values of one sequence, allocated once. Each KV head of a layer has its own keys and values, in blocks
+/// of 64 positions: keys in tiles of 16 positions [headDim][16], values row by row [64][headDim, padded to 16], so that both products of attention
+/// run over them as over weights. I8 has a float scale for each position beside them.
 /// </summary>
-internal sealed class KvCache : IDisposable
+internal sealed unsafe class KvCache : IDisposable
 {
-    readonly int _headDim;
-    readonly NativeFloats _floats;
-    readonly ImmutableArray<long> _layerStart;
+    /// <summary>Positions of a block.</summary>
+    public const int Block = 64;
 
-    /// <summary>Allocates room for a sequence.</summary>
+    const int Lanes = TileFormats.Rows;
+
+    readonly NativeFloats _memory;
+    readonly ImmutableArray<long> _layerStart; // in blocks
+    readonly int _headDim, _valueDim, _blocks;
+    readonly long _blockBytes, _keyBytes;
+
+    /// <summary>Allocates room for a sequence; pages that are never touched cost nothing.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="capacity">The longest sequence.</param>
-    public KvCache(OpenElmConfig config, int capacity)
+    /// <param name="type">How numbers are kept.</param>
+    public KvCache(OpenElmConfig config, int capacity, KvCacheType type)
     {
-        (_headDim, Capacity) = (config.HeadDim, capacity);
+        (_headDim, Capacity, Type) = (config.HeadDim, capacity, type);
+        _valueDim = (_headDim + Lanes - 1) / Lanes * Lanes;
+        _blocks = (capacity + Block - 1) / Block;
+        int size = type switch { KvCacheType.F32 => 4, KvCacheType.BF16 => 2, _ => 1 };
+        long scales = type == KvCacheType.I8 ? Block * sizeof(float) : 0;
+        _keyBytes = ((long)Block * _headDim * size) + scales;
+        _blockBytes = checked((_keyBytes + ((long)Block * _valueDim * size) + scales + 63) & ~63L);
         var starts = ImmutableArray.CreateBuilder<long>(config.Layers.Length);
         long total = 0;
         foreach (LayerShape layer in config.Layers)
         {
             starts.Add(total);
-            total = checked(total + (2L * layer.KvHeads * capacity * _headDim));
+            total = checked(total + ((long)layer.KvHeads * _blocks));
         }
 
         _layerStart = starts.MoveToImmutable();
-        _floats = new NativeFloats(total);
+        _memory = new NativeFloats(checked(total * _blockBytes / sizeof(float)));
     }
 
     /// <summary>The longest sequence.</summary>
     public int Capacity { get; }
 
-    /// <summary>Keys of one KV head, positions 0 up to <paramref name="positions"/>.</summary>
-    /// <param name="layer">The layer.</param>
-    /// <param name="head">The KV head.</param>
-    /// <param name="positions">How many positions.</param>
-    /// <returns>[positions, headDim].</returns>
-    public Span<float> Keys(int layer, int head, int positions) => Block(layer, 2 * head, positions);
+    /// <summary>How numbers are kept.</summary>
+    public KvCacheType Type { get; }
 
-    /// <summary>Values of one KV head, positions 0 up to <paramref name="positions"/>.</summary>
+    /// <summary>Width of a row of values: headDim, padded to 16 with zeros.</summary>
+    public int ValueDim => _valueDim;
+
+    /// <summary>Floats of scratch that <see cref="Floats"/> needs.</summary>
+    /// <param name="headDim">Width of a head.</param>
+    /// <returns>Keys and values of a block.</returns>
+    public static int ScratchFloats(int headDim) => Block * (headDim + ((headDim + Lanes - 1) / Lanes * Lanes));
+
+    /// <summary>Stores one position of one head.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="head">The KV head.</param>
-    /// <param name="positions">How many positions.</param>
-    /// <returns>[positions, headDim].</returns>
-    public Span<float> Values(int layer, int head, int positions) => Block(layer, (2 * head) + 1, positions);
+    /// <param name="position">The position.</param>
+    /// <param name="key">[headDim].</param>
+    /// <param name="value">[headDim].</param>
+    public void Store(int layer, int head, int position, ReadOnlySpan<float> key, ReadOnlySpan<float> value)
+    {
+        byte* block = BlockAt(layer, head, position / Block);
+        int inBlock = position % Block;
+        int firstKey = (inBlock / Lanes * _headDim * Lanes) + (inBlock % Lanes), firstValue = inBlock * _valueDim;
+        switch (Type)
+        {
+            case KvCacheType.F32:
+                float* keys = (float*)block + firstKey, values = (float*)(block + _keyBytes) + firstValue;
+                for (int d = 0; d < _headDim; d++)
+                {
+                    (keys[d * Lanes], values[d]) = (key[d], value[d]);
+                }
+
+                break;
+            case KvCacheType.BF16:
+                ushort* shortKeys = (ushort*)block + firstKey, shortValues = (ushort*)(block + _keyBytes) + firstValue;
+                for (int d = 0; d < _headDim; d++)
+                {
+                    (shortKeys[d * Lanes], shortValues[d]) = (FloatEncoding.ToBFloat16(key[d]), FloatEncoding.ToBFloat16(value[d]));
+                }
+
+                break;
+            default:
+                sbyte* byteKeys = (sbyte*)block + firstKey, byteValues = (sbyte*)(block + _keyBytes) + firstValue;
+                float keyScale = Scale(key), valueScale = Scale(value);
+                ((float*)(block + ((long)Block * _headDim)))[inBlock] = keyScale;
+                ((float*)(block + _keyBytes + ((long)Block * _valueDim)))[inBlock] = valueScale;
+                for (int d = 0; d < _headDim; d++)
+                {
+                    (byteKeys[d * Lanes], byteValues[d]) = (Quantised(key[d], keyScale), Quantised(value[d], valueScale));
+                }
+
+                break;
+        }
+
+        static float Scale(ReadOnlySpan<float> x)
+        {
+            float largest = 0;
+            foreach (float v in x)
+            {
+                largest = MathF.Max(largest, MathF.Abs(v)); // NaN stays NaN
+            }
+
+            return largest / 127;
+        }
+
+        static sbyte Quantised(float x, float scale) => scale > 0 ? (sbyte)MathF.Round(x / scale) : (sbyte)0;
+    }
+
+    /// <summary>A block as floats: in place, or converted into the scratch.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="head">The KV head.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="scratch">[<see cref="ScratchFloats"/>].</param>
+    /// <param name="keys">4 tiles of [headDim][16].</param>
+    /// <param name="values">[64, valueDim].</param>
+    public void Floats(int layer, int head, int block, float* scratch, out float* keys, out float* values)
+    {
+        byte* from = BlockAt(layer, head, block);
+        if (Type == KvCacheType.F32)
+        {
+            keys = (float*)from;
+            values = (float*)(from + _keyBytes);
+            return;
+        }
+
+        keys = scratch;
+        values = scratch + ((long)Block * _headDim);
+        if (Type == KvCacheType.BF16)
+        {
+            Widen((ushort*)from, Block * _headDim, keys);
+            Widen((ushort*)(from + _keyBytes), Block * _valueDim, values);
+            return;
+        }
+
+        float* keyScales = (float*)(from + ((long)Block * _headDim)), valueScales = (float*)(from + _keyBytes + ((long)Block * _valueDim));
+        for (int tile = 0; tile < Block / Lanes; tile++)
+        {
+            var scale = Vector512.Load(keyScales + (tile * Lanes));
+            for (int d = 0; d < _headDim; d++)
+            {
+                long at = ((long)tile * _headDim * Lanes) + (d * Lanes);
+                (Widen((sbyte*)from + at) * scale).Store(keys + at);
+            }
+        }
+
+        for (int position = 0; position < Block; position++)
+        {
+            var scale = Vector512.Create(valueScales[position]);
+            for (int d = 0; d < _valueDim; d += Lanes)
+            {
+                long at = (position * _valueDim) + d;
+                (Widen((sbyte*)(from + _keyBytes) + at) * scale).Store(values + at);
+            }
+        }
+    }
+
+    /// <summary>Copies the first positions of another cache of the same model, type and capacity or less.</summary>
+    /// <param name="source">The other.</param>
+    /// <param name="positions">How many.</param>
+    public void CopyFrom(KvCache source, int positions)
+    {
+        long bytes = (positions + Block - 1) / Block * _blockBytes;
+        long heads = _memory.Length * sizeof(float) / _blockBytes / _blocks; // of all layers
+        for (long head = 0; head < heads; head++)
+        {
+            Buffer.MemoryCopy((byte*)source._memory.Pointer + (head * source._blocks * _blockBytes), (byte*)_memory.Pointer + (head * _blocks * _blockBytes), bytes, bytes);
+        }
+    }
 
     /// <inheritdoc/>
-    public void Dispose() => _floats.Dispose();
+    public void Dispose() => _memory.Dispose();
 
-    Span<float> Block(int layer, int block, int positions) =>
-        _floats.Slice(_layerStart[layer] + ((long)block * Capacity * _headDim), positions * _headDim);
+    static void Widen(ushort* from, int count, float* to)
+    {
+        for (int i = 0; i < count; i += Lanes)
+        {
+            (Vector256<uint> low, Vector256<uint> high) = Vector256.Widen(Vector256.Load(from + i));
+            (low << 16).AsSingle().Store(to + i);
+            (high << 16).AsSingle().Store(to + i + 8);
+        }
+    }
+
+    static Vector512<float> Widen(sbyte* from)
+    {
+        var bytes = Vector128.Load(from);
+        (Vector128<short> low, Vector128<short> high) = Vector128.Widen(bytes);
+        return Vector512.ConvertToSingle(Vector512.Create(
+            Vector256.Create(Vector128.WidenLower(low), Vector128.WidenUpper(low)), Vector256.Create(Vector128.WidenLower(high), Vector128.WidenUpper(high))));
+    }
+
+    byte* BlockAt(int layer, int head, int block) =>
+        (byte*)_memory.Pointer + ((_layerStart[layer] + ((long)head * _blocks) + block) * _blockBytes);
 }

@@ -1,86 +1,89 @@
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Inference.Memory;
+using OpenElm.Inference.Threading;
+using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference;
 
-/// <summary>A weight in float32: a window on the mapped file, or on a converted copy.</summary>
-/// <param name="Address">The first float.</param>
-/// <param name="Rows">Rows of a matrix [out, in]; 1 for a norm.</param>
-/// <param name="Columns">Width of a row.</param>
-internal readonly unsafe record struct Weight(nint Address, int Rows, int Columns)
-{
-    /// <summary>All elements, [Rows, Columns].</summary>
-    public ReadOnlySpan<float> Values => new((void*)Address, checked(Rows * Columns));
-
-    /// <summary>Some rows.</summary>
-    /// <param name="first">The first row.</param>
-    /// <param name="end">Behind the last row.</param>
-    /// <returns>[end − first, Columns].</returns>
-    public ReadOnlySpan<float> RowRange(int first, int end) => new((float*)Address + ((long)first * Columns), (end - first) * Columns);
-}
-
-/// <summary>The weights of one layer; shapes as in <see cref="TensorShapes"/>.</summary>
+/// <summary>The weights of one layer; shapes as in <see cref="TensorShapes"/>. Gate and up are the halves of proj_1; without a gate, Up is null.</summary>
 internal sealed record LayerWeights(
-    LayerShape Shape, Weight AttnNorm, Weight QkvProj, Weight? QNorm, Weight? KNorm, Weight OutProj, Weight FfnNorm, Weight Proj1, Weight Proj2);
+    LayerShape Shape, NativeFloats AttnNorm, TileMatrix QkvProj, NativeFloats? QNorm, NativeFloats? KNorm, TileMatrix OutProj,
+    NativeFloats FfnNorm, TileMatrix Gate, TileMatrix? Up, TileMatrix Proj2);
 
-/// <summary>What a model has learned: shared by all sequences, read-only. Float32 files are used in place; other types are converted once.</summary>
+/// <summary>
+/// What a model has learned: shared by all sequences, read-only. Matrices are packed into tiles once, by all threads; the
+/// embedding is read row by row from where it is stored.
+/// </summary>
 internal sealed class ModelWeights : IDisposable
 {
     readonly List<IDisposable> _owned;
+    readonly StoredWeight _embedding;
+    readonly ImmutableArray<long> _embeddingRow;
 
-    ModelWeights(OpenElmConfig config, Func<TensorShape, Weight> find, List<IDisposable> owned)
+    ModelWeights(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, ThreadTeam team, List<IDisposable> owned)
     {
         _owned = owned;
-        Dictionary<string, TensorShape> shapes = TensorShapes.Of(config).ToDictionary(shape => shape.Name);
-        Weight Named(string name) => find(shapes[name]);
+        _embedding = stored[TensorNames.Embedding];
+        _embeddingRow = [_embedding.Shape[1]];
+        var packing = new PackJob(owned);
+        Layers = [.. config.Layers.Select((shape, i) =>
+        {
+            StoredWeight Named(string name) => stored[TensorNames.Layer(i, name)];
+            return new LayerWeights(
+                shape,
+                AttnNorm: Norm(Named("attn_norm")),
+                QkvProj: packing.Add(Named("attn.qkv_proj")),
+                QNorm: config.NormalizeQkProjections ? Norm(Named("attn.q_norm")) : null,
+                KNorm: config.NormalizeQkProjections ? Norm(Named("attn.k_norm")) : null,
+                OutProj: packing.Add(Named("attn.out_proj")),
+                FfnNorm: Norm(Named("ffn_norm")),
+                Gate: packing.Add(Named("ffn.proj_1"), 0, shape.FfnDim),
+                Up: config.FfnWithGlu ? packing.Add(Named("ffn.proj_1"), shape.FfnDim, shape.FfnDim) : null,
+                Proj2: packing.Add(Named("ffn.proj_2")));
+        })];
+        FinalNorm = Norm(stored[TensorNames.FinalNorm]);
+        Head = packing.Add(config.ShareInputOutputLayers ? _embedding : stored[TensorNames.Classifier]);
+        nint address = Address = packing.Run(team);
+        Layers = [.. Layers.Select(layer => layer with
+        {
+            QkvProj = At(layer.QkvProj), OutProj = At(layer.OutProj), Gate = At(layer.Gate), Up = layer.Up is { } up ? At(up) : null, Proj2 = At(layer.Proj2),
+        })];
+        Head = At(Head);
+        Bytes = packing.Bytes;
 
-        Embedding = Named(TensorNames.Embedding);
-        Layers = [.. config.Layers.Select((shape, i) => new LayerWeights(
-            shape,
-            AttnNorm: Named(TensorNames.Layer(i, "attn_norm")),
-            QkvProj: Named(TensorNames.Layer(i, "attn.qkv_proj")),
-            QNorm: config.NormalizeQkProjections ? Named(TensorNames.Layer(i, "attn.q_norm")) : null,
-            KNorm: config.NormalizeQkProjections ? Named(TensorNames.Layer(i, "attn.k_norm")) : null,
-            OutProj: Named(TensorNames.Layer(i, "attn.out_proj")),
-            FfnNorm: Named(TensorNames.Layer(i, "ffn_norm")),
-            Proj1: Named(TensorNames.Layer(i, "ffn.proj_1")),
-            Proj2: Named(TensorNames.Layer(i, "ffn.proj_2"))))];
-        FinalNorm = Named(TensorNames.FinalNorm);
-        Head = config.ShareInputOutputLayers ? Embedding : Named(TensorNames.Classifier);
+        TileMatrix At(TileMatrix matrix) => matrix with { Address = address + matrix.Address };
     }
-
-    /// <summary>[vocab, modelDim].</summary>
-    public Weight Embedding { get; }
 
     /// <summary>All layers.</summary>
     public ImmutableArray<LayerWeights> Layers { get; }
 
     /// <summary>[modelDim].</summary>
-    public Weight FinalNorm { get; }
+    public NativeFloats FinalNorm { get; }
 
     /// <summary>[vocab, modelDim]: the embedding itself, if it is tied.</summary>
-    public Weight Head { get; }
+    public TileMatrix Head { get; }
+
+    /// <summary>The first tile of all.</summary>
+    public nint Address { get; }
+
+    /// <summary>Bytes of all tiles: what a token reads.</summary>
+    public long Bytes { get; }
 
     /// <summary>Takes the weights of an open checkpoint, and its ownership.</summary>
     /// <param name="checkpoint">The checkpoint; disposed with the weights.</param>
+    /// <param name="team">Who packs.</param>
     /// <returns>The weights.</returns>
-    public static ModelWeights Of(Checkpoint checkpoint)
-    {
-        List<IDisposable> owned = [checkpoint];
-        return new ModelWeights(checkpoint.Config, shape =>
-        {
-            StoredWeight weight = checkpoint.Weights[shape.Name];
-            return weight.Parts is [{ DType: DType.F32 } whole] ? AsWeight(shape, whole.Address) : Copy(shape, weight.CopyTo, owned);
-        }, owned);
-    }
+    public static ModelWeights Of(Checkpoint checkpoint, ThreadTeam team) => new(checkpoint.Config, checkpoint.Weights, team, [checkpoint]);
 
     /// <summary>Copies weights from memory.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="weights">Every weight by CoreNet's name, row-major.</param>
+    /// <param name="team">Who packs.</param>
     /// <returns>The weights.</returns>
     /// <exception cref="OpenElmException">A weight is missing or has another size; all are listed.</exception>
-    public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights)
+    public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, ThreadTeam team)
     {
         string[] problems = [.. TensorShapes.Of(config)
             .Where(shape => !weights.TryGetValue(shape.Name, out ReadOnlyMemory<float> values) || values.Length != shape.Elements)
@@ -93,21 +96,110 @@ internal sealed class ModelWeights : IDisposable
         }
 
         List<IDisposable> owned = [];
-        return new ModelWeights(config, shape => Copy(shape, floats => weights[shape.Name].Span.CopyTo(floats), owned), owned);
+        return new ModelWeights(config, TensorShapes.Of(config).ToDictionary(shape => shape.Name, shape =>
+        {
+            var floats = new NativeFloats(shape.Elements);
+            owned.Add(floats);
+            weights[shape.Name].Span.CopyTo(floats.Slice(0, checked((int)shape.Elements)));
+            return StoredWeight.Of(shape.Name, floats.AsTensor(shape.Name, shape.Shape));
+        }), team, owned);
+    }
+
+    /// <summary>Reads one row of the embedding; allocates nothing.</summary>
+    /// <param name="token">The row.</param>
+    /// <param name="x">[modelDim].</param>
+    public void Embed(int token, Span<float> x)
+    {
+        long row = token;
+        foreach (TensorView part in _embedding.Parts)
+        {
+            if (row < part.Shape[0])
+            {
+                long bytes = part.ByteCount / part.Shape[0];
+                (part with { Shape = _embeddingRow, Address = part.Address + (nint)(row * bytes), ByteCount = bytes }).CopyTo(x);
+                return;
+            }
+
+            row -= part.Shape[0];
+        }
     }
 
     /// <inheritdoc/>
     public void Dispose() => _owned.ForEach(owner => owner.Dispose());
 
-    static unsafe Weight Copy(TensorShape shape, Action<Span<float>> copyTo, List<IDisposable> owned)
+    NativeFloats Norm(StoredWeight weight)
     {
-        var floats = new NativeFloats(shape.Elements);
-        owned.Add(floats);
-        copyTo(floats.Slice(0, checked((int)shape.Elements)));
-        return AsWeight(shape, (nint)floats.Pointer);
+        var floats = new NativeFloats(weight.Elements);
+        _owned.Add(floats);
+        weight.CopyTo(floats.Values);
+        return floats;
     }
 
-    static Weight AsWeight(TensorShape shape, nint address) => shape.Shape is [long rows, long columns]
-        ? new Weight(address, checked((int)rows), checked((int)columns))
-        : new Weight(address, 1, checked((int)shape.Shape[0]));
+    /// <summary>Packs matrices side by side into one memory. Until it has run, addresses count from 0.</summary>
+    sealed class PackJob(List<IDisposable> owned) : SplitJob
+    {
+        readonly List<(TileMatrix Matrix, TensorView Source, long FirstRow)> _matrices = [];
+        readonly List<NativeFloats> _converted = [];
+        nint _address;
+
+        public long Bytes { get; private set; }
+
+        public TileMatrix Add(StoredWeight weight) => Add(weight, 0, weight.Shape[0]);
+
+        public TileMatrix Add(StoredWeight weight, long firstRow, long rows)
+        {
+            (TensorView source, long first) = Find(weight, firstRow, rows);
+            var matrix = new TileMatrix(TileFormats.Of(source.DType), checked((int)rows), checked((int)weight.Shape[1]), checked((nint)Bytes));
+            _matrices.Add((matrix, source, first));
+            Bytes += matrix.Bytes;
+            return matrix;
+        }
+
+        public nint Run(ThreadTeam team)
+        {
+            var memory = new WeightMemory(Bytes);
+            owned.Add(memory);
+            _address = memory.Address;
+            team.Run(this, split: Bytes > 1 << 20);
+            _converted.ForEach(floats => floats.Dispose());
+            return _address;
+        }
+
+        public override void Run(int part, int parts, SpinBarrier barrier)
+        {
+            // Every part writes one stretch of the memory, so that its pages are near the thread.
+            (long begin, long end) = (Bytes * part / parts, Bytes * (part + 1) / parts);
+            foreach ((TileMatrix matrix, TensorView source, long firstRow) in _matrices)
+            {
+                int first = TileAt(begin - matrix.Address), last = TileAt(end - matrix.Address);
+                TileMatrix target = matrix with { Address = _address + matrix.Address };
+                for (int tile = first; tile < last; tile++)
+                {
+                    TilePacking.Pack(source, firstRow, target, tile);
+                }
+
+                int TileAt(long offset) => (int)Math.Clamp((offset + matrix.TileBytes - 1) / matrix.TileBytes, 0, matrix.Tiles);
+            }
+        }
+
+        // The stored tensor that holds the rows; where none holds them all, or its blocks do not fit the tiles, a copy in floats.
+        (TensorView Source, long FirstRow) Find(StoredWeight weight, long firstRow, long rows)
+        {
+            long start = 0;
+            foreach (TensorView part in weight.Parts)
+            {
+                if (firstRow >= start && firstRow + rows <= start + part.Shape[0])
+                {
+                    return (part, firstRow - start);
+                }
+
+                start += part.Shape[0];
+            }
+
+            var floats = new NativeFloats(weight.Elements);
+            _converted.Add(floats);
+            weight.CopyTo(floats.Values);
+            return (floats.AsTensor(weight.Name, weight.Shape), firstRow);
+        }
+    }
 }

@@ -6,25 +6,37 @@ using OpenElm.Inference.Threading;
 namespace OpenElm.Inference;
 
 /// <summary>
-/// OpenELM on the CPU, in float32: the whole architecture, top to bottom. The weights are shared by all sequences; each
-/// sequence brings a <see cref="SequenceState"/>. Several threads may run different sequences, one product at a time.
+/// A loaded model on the CPU. The weights are shared by all sequences; each sequence brings a <see cref="SequenceState"/>. Several threads may
+/// call it with different sequences; their passes run one after the other. The architecture itself is <see cref="ForwardPass"/>.
 /// </summary>
 public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 {
     readonly ModelWeights _weights;
-    readonly RotaryTable _rotary;
     readonly ThreadTeam _team;
+    readonly ForwardPass _pass;
     readonly Action<string>? _warn;
     int _warnedOfLength;
-    bool _disposed;
+    volatile bool _disposed;
 
-    OpenElmModel(OpenElmConfig config, ModelWeights weights, InferenceOptions options)
+    OpenElmModel(OpenElmConfig config, Func<ThreadTeam, ModelWeights> load, InferenceOptions options)
     {
-        (Config, _weights, _warn) = (config, weights, options.Warn);
+        (Config, _warn) = (config, options.Warn);
         MaxLength = options.MaxLength ?? config.RopeMaxLength;
-        Kernels = options.Kernels is { } name ? CpuKernels.Get(name) : CpuKernels.Best;
-        _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant, MaxLength);
+        KvCacheType = options.KvCache;
+        var kernels = options.Kernels is { } name ? CpuKernels.Get(name) : CpuKernels.Best;
+        KernelName = kernels.Name;
         _team = new ThreadTeam(options.Threads ?? Environment.ProcessorCount);
+        try
+        {
+            _weights = load(_team);
+        }
+        catch
+        {
+            _team.Dispose();
+            throw;
+        }
+
+        _pass = new ForwardPass(config, _weights, new RotaryTable(config.HeadDim, config.RopeFreqConstant, MaxLength), kernels);
     }
 
     /// <inheritdoc/>
@@ -34,12 +46,16 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     public int MaxLength { get; }
 
     /// <summary>The name of the kernel set in use.</summary>
-    public string KernelName => Kernels.Name;
+    public string KernelName { get; }
 
     /// <summary>Threads that share a product.</summary>
     public int Threads => _team.Parts;
 
-    internal CpuKernels Kernels { get; }
+    /// <summary>Bytes of weights that a token reads.</summary>
+    public long WeightBytes => _weights.Bytes;
+
+    /// <summary>How past positions are kept.</summary>
+    public KvCacheType KvCacheType { get; }
 
     /// <summary>Loads a model of any format that <see cref="Checkpoint.Open"/> reads.</summary>
     /// <param name="path">The file or folder.</param>
@@ -60,7 +76,15 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     public static OpenElmModel Create(Checkpoint checkpoint, InferenceOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
-        return Create(checkpoint.Config, () => ModelWeights.Of(checkpoint), (options ?? new InferenceOptions()).Validated(), checkpoint);
+        try
+        {
+            return new OpenElmModel(checkpoint.Config, team => ModelWeights.Of(checkpoint, team), (options ?? new InferenceOptions()).Validated());
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Makes a model of weights in memory, which are copied.</summary>
@@ -70,7 +94,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <returns>The model.</returns>
     /// <exception cref="OpenElmException">Weights do not fit the configuration, or an option is wrong.</exception>
     public static OpenElmModel Create(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, InferenceOptions? options = null) =>
-        Create(config.Validated(), () => ModelWeights.Of(config, weights), (options ?? new InferenceOptions()).Validated(), null);
+        new(config.Validated(), team => ModelWeights.Of(config, weights, team), (options ?? new InferenceOptions()).Validated());
 
     /// <summary>Allocates the state of one sequence.</summary>
     /// <param name="capacity">The longest it may get; null takes <see cref="MaxLength"/>.</param>
@@ -115,165 +139,130 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <exception cref="OpenElmException">No token, too many, or an id outside the vocabulary.</exception>
     public void Forward(ReadOnlySpan<int> tokens, SequenceState state, int rows, Span<float> logits)
     {
-        Check(tokens, state, rows, logits);
-        int firstRow = tokens.Length - rows;
-        for (int start = 0; start < tokens.Length; start += SequenceState.LongestRun)
-        {
-            ReadOnlySpan<int> run = tokens[start..Math.Min(tokens.Length, start + SequenceState.LongestRun)];
-            Embed(run, state);
-            for (int layer = 0; layer < _weights.Layers.Length; layer++)
-            {
-                Attention(layer, state, run.Length);
-                FeedForward(_weights.Layers[layer], state, run.Length);
-            }
+        ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
+        var run = new SequenceRun(state, tokens.Length, rows);
+        Forward(new ReadOnlySpan<SequenceRun>(in run), tokens, logits);
+    }
 
-            state.Advance(run.Length);
-            int skipped = Math.Clamp(firstRow - start, 0, run.Length);
-            if (skipped < run.Length)
+    /// <summary>
+    /// Feeds several sequences at once, each on top of what its state holds: prompts, single tokens, or both mixed. Weights are read once
+    /// for all of them, and each gets the same bits as alone. Callers on several threads wait for each other.
+    /// </summary>
+    /// <param name="batch">The sequences.</param>
+    /// <param name="tokens">The tokens of the first sequence, then those of the second, …</param>
+    /// <param name="logits">[wanted rows, vocab], in the same order.</param>
+    /// <exception cref="OpenElmException">A sequence has no token, or too many, or an id is outside the vocabulary; no state has changed.</exception>
+    public void Forward(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits)
+    {
+        Check(batch, tokens, logits);
+        fixed (float* result = logits)
+        {
+            lock (_pass)
             {
-                Head(state, skipped, run.Length - skipped, logits[((start + skipped - firstRow) * Config.VocabSize)..]);
+                Run(batch, tokens, result);
             }
+        }
+    }
+
+    /// <summary>Measures how fast the threads read the weights when they do nothing else: the ceiling of generation.</summary>
+    /// <returns>Bytes a second, the best of five passes.</returns>
+    public double MeasureReadBandwidth()
+    {
+        lock (_pass)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            return new Benchmarking.ReadBandwidth(_weights.Address, _weights.Bytes).Measure(_team, times: 5);
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _disposed = true;
-        _team.Dispose();
-        _weights.Dispose();
-    }
-
-    // x = E[tokens]: [seq, modelDim]
-    void Embed(ReadOnlySpan<int> tokens, SequenceState state)
-    {
-        for (int t = 0; t < tokens.Length; t++)
+        lock (_pass)
         {
-            _weights.Embedding.RowRange(tokens[t], tokens[t] + 1).CopyTo(state.X.Slice((long)t * Config.ModelDim, Config.ModelDim));
+            _disposed = true;
+            _team.Dispose();
+            _pass.Dispose();
+            _weights.Dispose();
         }
     }
 
-    // x = x + out_proj(attention(norm(x)))
-    void Attention(int index, SequenceState state, int seq)
+    void Run(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, float* logits)
     {
-        LayerWeights layer = _weights.Layers[index];
-        LayerShape shape = layer.Shape;
-        Norm(layer.AttnNorm, state, 0, seq);
-        Multiply(state, layer.QkvProj, state.Normed, seq, state.Qkv); // [seq, modelDim] → [seq, (queryHeads + 2 · kvHeads) · headDim]
-
-        int headDim = Config.HeadDim, queryWidth = shape.QueryHeads * headDim, kvWidth = shape.KvHeads * headDim;
-        for (int t = 0; t < seq; t++)
+        int rowsLeft = tokens.Length, logitRow = 0, next = 0, begun = 0;
+        _pass.Clear(rowsLeft);
+        foreach (SequenceRun run in batch)
         {
-            int position = state.Length + t;
-            Span<float> row = state.Qkv.Slice((long)t * (queryWidth + (2 * kvWidth)), queryWidth + (2 * kvWidth));
-            Span<float> queries = row[..queryWidth], keys = row.Slice(queryWidth, kvWidth), values = row[(queryWidth + kvWidth)..];
-            if (layer is { QNorm: { } queryNorm, KNorm: { } keyNorm })
+            for (int i = 0; i < run.Tokens; i++)
             {
-                Kernels.RmsNorm(queries, queryNorm.Values, (float)Config.RmsNormEps, queries);
-                Kernels.RmsNorm(keys, keyNorm.Values, (float)Config.RmsNormEps, keys);
-            }
-
-            Kernels.Rope(queries, _rotary.Cos(position), _rotary.Sin(position));
-            Kernels.Rope(keys, _rotary.Cos(position), _rotary.Sin(position));
-            for (int head = 0; head < shape.KvHeads; head++)
-            {
-                keys.Slice(head * headDim, headDim).CopyTo(state.Cache.Keys(index, head, position + 1)[^headDim..]);
-                values.Slice(head * headDim, headDim).CopyTo(state.Cache.Values(index, head, position + 1)[^headDim..]);
+                bool wanted = i >= run.Tokens - run.LogitRows;
+                _pass.Add(new ForwardPass.Row(tokens[next++], run.State, run.State.Length + i, wanted ? logitRow++ : -1));
+                if (--rowsLeft == 0 || next - begun == ForwardPass.MostRows)
+                {
+                    _pass.Run(_team, logits);
+                    logits += (long)logitRow * Config.VocabSize;
+                    (logitRow, begun) = (0, next);
+                    _pass.Clear(rowsLeft);
+                }
             }
         }
 
-        state.Attention.Attend(_team, index, shape, headDim, seq);
-        Multiply(state, layer.OutProj, state.Heads, seq, state.Projected); // [seq, queryHeads · headDim] → [seq, modelDim]
-        Kernels.Add(state.X.Slice(0, seq * Config.ModelDim), state.Projected.Slice(0, seq * Config.ModelDim));
-    }
-
-    // x = x + proj_2(SiLU(gate) ⊙ up), gate and up the halves of proj_1(norm(x)); without a gate, x + proj_2(SiLU(proj_1(norm(x))))
-    void FeedForward(LayerWeights layer, SequenceState state, int seq)
-    {
-        int ffnDim = layer.Shape.FfnDim;
-        Norm(layer.FfnNorm, state, 0, seq);
-        state.MatMul.Multiply(_team, layer.Proj1, 0, ffnDim, state.Normed.Pointer, seq, state.Gate.Pointer); // [seq, modelDim] → [seq, ffnDim]
-        if (Config.FfnWithGlu)
+        foreach (SequenceRun run in batch)
         {
-            state.MatMul.Multiply(_team, layer.Proj1, ffnDim, ffnDim, state.Normed.Pointer, seq, state.Up.Pointer);
-        }
-
-        for (int t = 0; t < seq; t++)
-        {
-            // Row by row, so that an element falls into the same vector or tail alone and in a batch.
-            Kernels.SwiGlu(state.Gate.Slice((long)t * ffnDim, ffnDim), state.Up.Slice((long)t * ffnDim, Config.FfnWithGlu ? ffnDim : 0));
-        }
-
-        Multiply(state, layer.Proj2, state.Gate, seq, state.Projected); // [seq, ffnDim] → [seq, modelDim]
-        Kernels.Add(state.X.Slice(0, seq * Config.ModelDim), state.Projected.Slice(0, seq * Config.ModelDim));
-    }
-
-    // logits = norm(x) · headᵀ for the rows wanted: [rows, modelDim] → [rows, vocab]
-    void Head(SequenceState state, int first, int rows, Span<float> logits)
-    {
-        Norm(_weights.FinalNorm, state, first, rows);
-        fixed (float* y = logits)
-        {
-            state.MatMul.Multiply(_team, _weights.Head, 0, Config.VocabSize, state.Normed.Pointer, rows, y);
+            run.State.Advance(run.Tokens);
         }
     }
 
-    void Norm(Weight weight, SequenceState state, int first, int rows) => Kernels.RmsNorm(
-        state.X.Slice((long)first * Config.ModelDim, rows * Config.ModelDim), weight.Values, (float)Config.RmsNormEps, state.Normed.Slice(0, rows * Config.ModelDim));
-
-    void Multiply(SequenceState state, Weight weight, NativeFloats x, int seq, NativeFloats y) =>
-        state.MatMul.Multiply(_team, weight, 0, weight.Rows, x.Pointer, seq, y.Pointer);
-
-    void Check(ReadOnlySpan<int> tokens, SequenceState state, int rows, Span<float> logits)
+    void Check(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits)
     {
-        ArgumentNullException.ThrowIfNull(state);
-        ObjectDisposedException.ThrowIf(_disposed, this); // its weights are no longer mapped
-        if (tokens.IsEmpty)
+        ObjectDisposedException.ThrowIf(_disposed, this); // its weights are gone
+        int total = 0, rows = 0;
+        for (int i = 0; i < batch.Length; i++)
         {
-            throw new OpenElmException("There are no tokens to run; give at least one.");
+            SequenceRun run = batch[i];
+            ArgumentNullException.ThrowIfNull(run.State, nameof(batch));
+            if (run.Tokens < 1)
+            {
+                throw new OpenElmException("There are no tokens to run; give at least one.");
+            }
+
+            if (run.State.Model != this)
+            {
+                throw new ArgumentException("The state was made by another model.", nameof(batch));
+            }
+
+            for (int other = 0; other < i; other++)
+            {
+                if (batch[other].State == run.State)
+                {
+                    throw new ArgumentException("A state occurs twice in the batch.", nameof(batch));
+                }
+            }
+
+            int length = run.State.Length + run.Tokens;
+            if (length > run.State.Capacity)
+            {
+                throw new OpenElmException($"The sequence would have {length} tokens; this state holds {run.State.Capacity}.");
+            }
+
+            ArgumentOutOfRangeException.ThrowIfNegative(run.LogitRows, nameof(batch));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(run.LogitRows, run.Tokens, nameof(batch));
+            if (length > Config.MaxContextLength && Interlocked.Exchange(ref _warnedOfLength, 1) == 0)
+            {
+                _warn?.Invoke($"The sequence is longer than the {Config.MaxContextLength} tokens the model was trained on (max_context_length); quality may drop.");
+            }
+
+            (total, rows) = (total + run.Tokens, rows + run.LogitRows);
         }
 
-        if (state.Model != this)
-        {
-            throw new ArgumentException("The state was made by another model.", nameof(state));
-        }
-
-        int length = state.Length + tokens.Length;
-        if (length > state.Capacity)
-        {
-            throw new OpenElmException($"The sequence would have {length} tokens; this state holds {state.Capacity}.");
-        }
-
+        ArgumentOutOfRangeException.ThrowIfNotEqual(tokens.Length, total, nameof(tokens));
+        ArgumentOutOfRangeException.ThrowIfLessThan(logits.Length, checked(rows * Config.VocabSize), nameof(logits));
         foreach (int token in tokens)
         {
             if ((uint)token >= (uint)Config.VocabSize)
             {
                 throw new OpenElmException($"The token id {token} is outside of the vocabulary of {Config.VocabSize} rows.");
             }
-        }
-
-        ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(rows, tokens.Length);
-        ArgumentOutOfRangeException.ThrowIfLessThan(logits.Length, checked(rows * Config.VocabSize), nameof(logits));
-        if (length > Config.MaxContextLength && Interlocked.Exchange(ref _warnedOfLength, 1) == 0)
-        {
-            _warn?.Invoke($"The sequence is longer than the {Config.MaxContextLength} tokens the model was trained on (max_context_length); quality may drop.");
-        }
-    }
-
-    static OpenElmModel Create(OpenElmConfig config, Func<ModelWeights> load, InferenceOptions options, Checkpoint? source)
-    {
-        ModelWeights? weights = null;
-        try
-        {
-            weights = load();
-            return new OpenElmModel(config, weights, options);
-        }
-        catch
-        {
-            weights?.Dispose();
-            source?.Dispose();
-            throw;
         }
     }
 }

@@ -1,33 +1,12 @@
-using OpenElm.Configuration;
-using OpenElm.Inference.Threading;
-
 namespace OpenElm.Inference;
 
 /// <summary>
-/// What one sequence needs: its KV cache and the buffers of a forward pass, all allocated here, so that decoding allocates
-/// nothing. Not for two threads at once. Made by <see cref="OpenElmModel.CreateState"/>.
+/// One sequence: how long it is, and its keys and values, allocated here, so that decoding allocates nothing. Not for two threads at once.
+/// Made by <see cref="OpenElmModel.CreateState"/>.
 /// </summary>
 public sealed class SequenceState : IDisposable
 {
-    /// <summary>Tokens that go through the layers together; longer prompts go in several runs.</summary>
-    internal const int LongestRun = 96;
-
-    internal SequenceState(OpenElmModel model, int capacity)
-    {
-        OpenElmConfig config = model.Config;
-        long run = Math.Min(LongestRun, capacity);
-        long headDim = config.HeadDim;
-        (Model, Cache) = (model, new KvCache(config, capacity));
-        X = new NativeFloats(checked(run * config.ModelDim));
-        Normed = new NativeFloats(checked(run * config.ModelDim));
-        Projected = new NativeFloats(checked(run * config.ModelDim));
-        Qkv = new NativeFloats(checked(run * headDim * config.Layers.Max(layer => layer.QueryHeads + (2 * layer.KvHeads))));
-        Heads = new NativeFloats(checked(run * headDim * config.Layers.Max(layer => layer.QueryHeads)));
-        Gate = new NativeFloats(checked(run * config.Layers.Max(layer => layer.FfnDim)));
-        Up = new NativeFloats(checked(run * config.Layers.Max(layer => layer.FfnDim)));
-        Scores = new NativeFloats(checked((long)capacity * model.Threads));
-        (MatMul, Attention) = (new MatMulJob(model.Kernels), new AttentionJob(model.Kernels, this));
-    }
+    internal SequenceState(OpenElmModel model, int capacity) => (Model, Cache) = (model, new KvCache(model.Config, capacity, model.KvCacheType));
 
     /// <summary>Tokens fed so far.</summary>
     public int Length { get; private set; }
@@ -39,34 +18,6 @@ public sealed class SequenceState : IDisposable
 
     internal KvCache Cache { get; }
 
-    /// <summary>[run, modelDim]: the residual stream.</summary>
-    internal NativeFloats X { get; }
-
-    /// <summary>[run, modelDim]: its normalised copy.</summary>
-    internal NativeFloats Normed { get; }
-
-    /// <summary>[run, modelDim]: what attention or the feed-forward network adds to it.</summary>
-    internal NativeFloats Projected { get; }
-
-    /// <summary>[run, (queryHeads + 2 · kvHeads) · headDim].</summary>
-    internal NativeFloats Qkv { get; }
-
-    /// <summary>[run, queryHeads · headDim]: attention before its output projection.</summary>
-    internal NativeFloats Heads { get; }
-
-    /// <summary>[run, ffnDim].</summary>
-    internal NativeFloats Gate { get; }
-
-    /// <summary>[run, ffnDim].</summary>
-    internal NativeFloats Up { get; }
-
-    /// <summary>[threads, capacity]: scratch of attention.</summary>
-    internal NativeFloats Scores { get; }
-
-    internal MatMulJob MatMul { get; }
-
-    internal AttentionJob Attention { get; }
-
     /// <summary>Forgets the tokens behind a position, so that others can follow it.</summary>
     /// <param name="length">How many tokens stay.</param>
     public void Truncate(int length)
@@ -76,15 +27,23 @@ public sealed class SequenceState : IDisposable
         Length = length;
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    /// <summary>Becomes a copy of another sequence of the same model.</summary>
+    /// <param name="other">The other; stays as it is.</param>
+    public void CopyFrom(SequenceState other)
     {
-        Cache.Dispose();
-        foreach (NativeFloats buffer in new[] { X, Normed, Projected, Qkv, Heads, Gate, Up, Scores })
+        ArgumentNullException.ThrowIfNull(other);
+        if (other.Model != Model)
         {
-            buffer.Dispose();
+            throw new ArgumentException("The state was made by another model.", nameof(other));
         }
+
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(other.Length, Capacity, nameof(other));
+        Cache.CopyFrom(other.Cache, other.Length);
+        Length = other.Length;
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => Cache.Dispose();
 
     internal void Advance(int tokens) => Length += tokens;
 }

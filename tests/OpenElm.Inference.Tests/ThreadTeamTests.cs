@@ -65,7 +65,7 @@ public sealed class ThreadTeamTests
 
         public int Failing { get; set; } = -1;
 
-        public override void Run(int part, int parts)
+        public override void Run(int part, int parts, SpinBarrier barrier)
         {
             if (part == Failing)
             {

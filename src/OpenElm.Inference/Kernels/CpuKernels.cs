@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using OpenElm.Inference.Kernels.Assembled;
 using OpenElm.Inference.Kernels.Reference;
 using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Tiles;
@@ -49,22 +50,6 @@ internal unsafe delegate void TileMatMulKernel(in TileMatrix weight, int firstTi
 internal unsafe delegate void FloatProductKernel(
     float* w, long wStride, long tileStride, int tiles, float* x, long xStride, int rows, int length, float* y, long yStride, bool add);
 
-/// <summary>y[t, r] = Σ_c weight[r, c] · x[t, c]: rows of a matrix that is stored [out, in] times rows of activations.</summary>
-/// <param name="weight">[rows, inDim]: some rows of the matrix.</param>
-/// <param name="inDim">Width of both operands.</param>
-/// <param name="x">[seq, inDim].</param>
-/// <param name="y">Row t begins at t · yStride and takes [rows] results.</param>
-/// <param name="yStride">Distance of the rows of y: the whole matrix may have more rows than these.</param>
-internal delegate void MatMulKernel(ReadOnlySpan<float> weight, int inDim, ReadOnlySpan<float> x, Span<float> y, int yStride);
-
-/// <summary>y = softmax(q · keysᵀ / √headDim) · values, for one query head and the positions it sees.</summary>
-/// <param name="query">[headDim].</param>
-/// <param name="keys">[positions, headDim].</param>
-/// <param name="values">[positions, headDim].</param>
-/// <param name="scores">[positions], scratch.</param>
-/// <param name="y">[headDim].</param>
-internal delegate void AttentionKernel(ReadOnlySpan<float> query, ReadOnlySpan<float> keys, ReadOnlySpan<float> values, Span<float> scores, Span<float> y);
-
 /// <summary>Rotates heads of one position, split-half layout: element k pairs with element k + headDim/2.</summary>
 /// <param name="heads">[heads, headDim], changed in place.</param>
 /// <param name="cos">[headDim / 2].</param>
@@ -75,11 +60,6 @@ internal delegate void RopeKernel(Span<float> heads, ReadOnlySpan<float> cos, Re
 /// <param name="gate">[n], changed in place.</param>
 /// <param name="up">[n], or empty for SiLU alone.</param>
 internal delegate void SwiGluKernel(Span<float> gate, ReadOnlySpan<float> up);
-
-/// <summary>x = x + y.</summary>
-/// <param name="x">[n], changed in place.</param>
-/// <param name="y">[n].</param>
-internal delegate void AddKernel(Span<float> x, ReadOnlySpan<float> y);
 
 /// <summary>The products with tiles that a set of kernels has.</summary>
 /// <param name="BFloat16Form">What <see cref="TileFormat.BF16"/> is multiplied with: <see cref="ActivationForm.BF16"/> or <see cref="ActivationForm.F32"/>.</param>
@@ -99,7 +79,7 @@ internal sealed record TileProducts(ActivationForm BFloat16Form, TileMatMulKerne
 /// products over tiles and attention over heads. Every set passes the same tests against <see cref="ReferenceKernels"/>.
 /// </summary>
 internal sealed record CpuKernels(
-    string Name, RmsNormKernel RmsNorm, MatMulKernel MatMul, RopeKernel Rope, AttentionKernel Attention, SwiGluKernel SwiGlu, AddKernel Add, TileProducts Products)
+    string Name, TileProducts Products, RmsNormKernel RmsNorm, RopeKernel Rope, SwiGluKernel SwiGlu)
 {
     /// <summary>The variable that forces a set by name.</summary>
     public const string EnvironmentVariable = "OPENELM_KERNELS";
@@ -107,9 +87,10 @@ internal sealed record CpuKernels(
     /// <summary>The sets that this machine runs, fastest first.</summary>
     public static IReadOnlyList<CpuKernels> Available { get; } =
     [
-        .. Avx512BW.IsSupported ? [VectorKernels.Avx512] : Array.Empty<CpuKernels>(),
-        .. Avx2.IsSupported && Fma.IsSupported ? [VectorKernels.Avx2] : Array.Empty<CpuKernels>(),
-        .. Vector128.IsHardwareAccelerated ? [VectorKernels.Vector128] : Array.Empty<CpuKernels>(),
+        .. AssembledKernels.IsSupported ? [VectorKernels.Set("avx512-vnni", AssembledKernels.Products)] : Array.Empty<CpuKernels>(),
+        .. Avx512BW.IsSupported ? [VectorKernels.Set("avx512", VectorKernels.Avx512)] : Array.Empty<CpuKernels>(),
+        .. Avx2.IsSupported && Fma.IsSupported ? [VectorKernels.Set("avx2", VectorKernels.Avx2)] : Array.Empty<CpuKernels>(),
+        .. Vector128.IsHardwareAccelerated ? [VectorKernels.Set("vector128", VectorKernels.Vector128)] : Array.Empty<CpuKernels>(),
         ReferenceKernels.Set,
     ];
 

@@ -8,29 +8,36 @@ public static class ModelConversion
 {
     const int FloatsAtATime = 1 << 20;
 
-    /// <summary>Takes the content of an open folder; keep it open until the content is written.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <summary>Takes the content of an open checkpoint; keep it open until the content is written.</summary>
+    /// <param name="checkpoint">The checkpoint.</param>
+    /// <param name="types">The type to store each weight in; null, or null for a weight, keeps its own.</param>
     /// <returns>What it holds.</returns>
-    public static ModelContent Content(ModelFolder folder)
+    /// <exception cref="OpenElmException">A weight cannot be stored in its type.</exception>
+    public static ModelContent Content(Checkpoint checkpoint, Func<StoredWeight, DType?>? types = null)
     {
-        ArgumentNullException.ThrowIfNull(folder);
-        return new ModelContent(folder.Config, [.. TensorShapes.Of(folder.Config).Select(shape => TensorSource.Of(shape.Name, folder.Weights[shape.Name]))])
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        return new ModelContent(checkpoint.Config, [.. TensorShapes.Of(checkpoint.Config)
+            .Select(shape => checkpoint.Weights[shape.Name])
+            .Select(weight => Source(weight, types?.Invoke(weight) ?? TypeOf(weight)))])
         {
-            Tokenizer = folder.ReadTokenizer(),
+            Tokenizer = checkpoint.Tokenizer,
         };
     }
 
-    /// <summary>Stores the weights of an open folder in another type.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <summary>Stores all weights of an open checkpoint in another type.</summary>
+    /// <param name="checkpoint">The checkpoint.</param>
     /// <param name="dtype">F32, BF16 or F16.</param>
     /// <returns>The same model in this type.</returns>
-    public static ModelContent Content(ModelFolder folder, DType dtype)
+    public static ModelContent Content(Checkpoint checkpoint, DType dtype) => Content(checkpoint, _ => dtype);
+
+    /// <summary>The type that a stored weight has; F32 where its parts have several.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <returns>The type.</returns>
+    public static DType TypeOf(StoredWeight weight)
     {
-        ModelContent content = Content(folder);
-        return content with
-        {
-            Weights = [.. content.Weights.Select(weight => weight.DType == dtype ? weight : Convert(weight.Name, folder.Weights[weight.Name], dtype))],
-        };
+        ArgumentNullException.ThrowIfNull(weight);
+        DType first = weight.Parts[0].DType;
+        return weight.Parts.All(part => part.DType == first) ? first : DType.F32;
     }
 
     /// <summary>Keeps only the first rows of the vocabulary: rows behind the tokenizer's pieces only pad the matrices.</summary>
@@ -60,17 +67,44 @@ public static class ModelConversion
         return cut with { Write = stream => weight.Write(new FirstBytesStream(stream, cut.ByteCount)) };
     }
 
-    static TensorSource Convert(string name, TensorView tensor, DType dtype) => new(name, dtype, tensor.Shape, stream =>
+    static TensorSource Source(StoredWeight weight, DType dtype)
     {
-        float[] floats = new float[Math.Min(FloatsAtATime, tensor.Elements)];
+        int block = dtype.BlockElements();
+        if (weight.Shape[^1] % block != 0)
+        {
+            throw new OpenElmException($"{weight.Name} has rows of {weight.Shape[^1]} elements, which are no multiple of {dtype}'s blocks of {block}; choose a type of smaller blocks.");
+        }
+
+        return new TensorSource(weight.Name, dtype, weight.Shape, stream =>
+        {
+            foreach (TensorView part in weight.Parts)
+            {
+                if (part.DType == dtype)
+                {
+                    using UnmanagedMemoryStream bytes = part.OpenRead();
+                    bytes.CopyTo(stream, 1 << 20);
+                }
+                else
+                {
+                    Convert(part, weight.Name, dtype, stream);
+                }
+            }
+        });
+    }
+
+    static void Convert(TensorView tensor, string name, DType dtype, Stream stream)
+    {
+        long rowElements = tensor.Shape[^1], rowBytes = tensor.ByteCount / Math.Max(1, tensor.Elements / rowElements);
+        int rowsAtATime = (int)Math.Clamp(FloatsAtATime / rowElements, 1, int.MaxValue);
+        float[] floats = new float[Math.Min(checked(rowsAtATime * rowElements), tensor.Elements)];
         for (long at = 0; at < tensor.Elements; at += floats.Length)
         {
-            int count = (int)Math.Min(floats.Length, tensor.Elements - at);
-            int size = tensor.DType.Size();
-            TensorView window = tensor with { Shape = [count], Address = tensor.Address + (nint)(at * size), ByteCount = (long)count * size };
-            window.CopyTo(floats.AsSpan(0, count));
-            FloatEncoding.RequireRange(floats.AsSpan(0, count), dtype, name);
-            stream.Write(FloatEncoding.Encode(floats.AsSpan(0, count), dtype));
+            Span<float> values = floats.AsSpan(0, (int)Math.Min(floats.Length, tensor.Elements - at));
+            long rows = values.Length / rowElements;
+            TensorView window = tensor with { Shape = [rows, rowElements], Address = tensor.Address + (nint)(at / rowElements * rowBytes), ByteCount = rows * rowBytes };
+            window.CopyTo(values);
+            FloatEncoding.RequireRange(values, dtype, name);
+            stream.Write(FloatEncoding.Encode(values, dtype));
         }
-    });
+    }
 }

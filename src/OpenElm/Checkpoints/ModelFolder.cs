@@ -121,37 +121,7 @@ public sealed class ModelFolder : IDisposable
         }
     }
 
-    static ImmutableDictionary<string, TensorView> Collect(string path, OpenElmConfig config, IEnumerable<SafetensorsFile> files)
-    {
-        var found = new Dictionary<string, TensorView>();
-        var problems = new List<string>();
-        foreach (TensorView tensor in files.SelectMany(file => file.Tensors.Values))
-        {
-            if (!found.TryAdd(HuggingFaceNames.ToCoreNet(tensor.Name), tensor))
-            {
-                problems.Add($"{tensor.Name} is stored twice");
-            }
-        }
-
-        var weights = ImmutableDictionary.CreateBuilder<string, TensorView>();
-        foreach (TensorShape expected in TensorShapes.Of(config))
-        {
-            if (!found.Remove(expected.Name, out TensorView tensor))
-            {
-                problems.Add($"{expected.Name} is missing");
-            }
-            else if (!tensor.Shape.SequenceEqual(expected.Shape))
-            {
-                problems.Add($"{expected.Name} is [{string.Join(", ", tensor.Shape)}]; {ConfigFile} implies [{string.Join(", ", expected.Shape)}]");
-            }
-            else
-            {
-                weights.Add(expected.Name, tensor);
-            }
-        }
-
-        // A tied model may carry a copy of its embedding as a head; it is ignored, as Hugging Face's class ignores it.
-        problems.AddRange(found.Keys.Where(name => name != TensorNames.Classifier).Order(StringComparer.Ordinal).Select(name => $"{name} is no weight of this model"));
-        return problems is [] ? weights.ToImmutable() : throw OpenElmException.Of($"The weights in {path} do not fit its {ConfigFile}", problems);
-    }
+    static ImmutableDictionary<string, TensorView> Collect(string path, OpenElmConfig config, IEnumerable<SafetensorsFile> files) =>
+        WeightMatching.Match(path, ConfigFile, config, files.SelectMany(file => file.Tensors.Values).Select(tensor => StoredWeight.Of(HuggingFaceNames.ToCoreNet(tensor.Name), tensor)))
+            .ToImmutableDictionary(pair => pair.Key, pair => pair.Value.Parts[0]);
 }

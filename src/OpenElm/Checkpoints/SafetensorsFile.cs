@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
-using System.IO.MemoryMappedFiles;
 using System.Text.Json;
 
 namespace OpenElm.Checkpoints;
@@ -13,11 +12,10 @@ public sealed class SafetensorsFile : IDisposable
 {
     const long LongestHeader = 100_000_000; // the limit of the format's reference reader
 
-    readonly MemoryMappedFile _file;
-    readonly MemoryMappedViewAccessor _view;
+    readonly MappedFile _file;
 
-    SafetensorsFile(MemoryMappedFile file, MemoryMappedViewAccessor view, ImmutableSortedDictionary<string, TensorView> tensors, ImmutableDictionary<string, string> metadata) =>
-        (_file, _view, Tensors, Metadata) = (file, view, tensors, metadata);
+    SafetensorsFile(MappedFile file, ImmutableSortedDictionary<string, TensorView> tensors, ImmutableDictionary<string, string> metadata) =>
+        (_file, Tensors, Metadata) = (file, tensors, metadata);
 
     /// <summary>The tensors by name.</summary>
     public ImmutableSortedDictionary<string, TensorView> Tensors { get; }
@@ -36,58 +34,37 @@ public sealed class SafetensorsFile : IDisposable
     /// <param name="path">The file.</param>
     /// <returns>The open file.</returns>
     /// <exception cref="OpenElmException">The file is missing, truncated or damaged.</exception>
-    public static unsafe SafetensorsFile Open(string path)
+    public static SafetensorsFile Open(string path)
     {
-        if (!File.Exists(path))
-        {
-            throw new OpenElmException($"There is no file {path}.");
-        }
-
-        long length = new FileInfo(path).Length;
-        if (length < 8)
-        {
-            throw new OpenElmException($"{path} is {length} bytes long; a safetensors file begins with 8 bytes of header length.");
-        }
-
-        MemoryMappedFile file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-        MemoryMappedViewAccessor view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
-        byte* address = null;
+        MappedFile file = MappedFile.Open(path);
         try
         {
-            view.SafeMemoryMappedViewHandle.AcquirePointer(ref address);
-            long headerLength = BinaryPrimitives.ReadInt64LittleEndian(new ReadOnlySpan<byte>(address, 8));
-            if (headerLength < 2 || headerLength > Math.Min(LongestHeader, length - 8))
+            if (file.Length < 8)
             {
-                throw new OpenElmException($"{path} is no safetensors file or is truncated: it announces a header of {headerLength} bytes and is {length} bytes long.");
+                throw new OpenElmException($"{path} is {file.Length} bytes long; a safetensors file begins with 8 bytes of header length.");
             }
 
+            long headerLength = BinaryPrimitives.ReadInt64LittleEndian(file.Bytes(0, 8));
+            if (headerLength < 2 || headerLength > Math.Min(LongestHeader, file.Length - 8))
+            {
+                throw new OpenElmException($"{path} is no safetensors file or is truncated: it announces a header of {headerLength} bytes and is {file.Length} bytes long.");
+            }
+
+            long dataLength = file.Length - 8 - headerLength;
             (ImmutableSortedDictionary<string, TensorView> tensors, ImmutableDictionary<string, string> metadata) =
-                ParseHeader(path, new ReadOnlySpan<byte>(address + 8, (int)headerLength), (nint)(address + 8 + headerLength), length - 8 - headerLength);
-            return new SafetensorsFile(file, view, tensors, metadata);
+                ParseHeader(path, file.Bytes(8, (int)headerLength), file.AddressOf(8 + headerLength, dataLength), dataLength);
+            TensorOverlap.Refuse(path, tensors.Values);
+            return new SafetensorsFile(file, tensors, metadata);
         }
         catch
         {
-            if (address is not null)
-            {
-                view.SafeMemoryMappedViewHandle.ReleasePointer();
-            }
-
-            view.Dispose();
             file.Dispose();
             throw;
         }
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        if (!_view.SafeMemoryMappedViewHandle.IsClosed)
-        {
-            _view.SafeMemoryMappedViewHandle.ReleasePointer();
-            _view.Dispose();
-            _file.Dispose();
-        }
-    }
+    public void Dispose() => _file.Dispose();
 
     static (ImmutableSortedDictionary<string, TensorView> Tensors, ImmutableDictionary<string, string> Metadata) ParseHeader(
         string path, ReadOnlySpan<byte> header, nint data, long dataLength)
@@ -101,7 +78,11 @@ public sealed class SafetensorsFile : IDisposable
             {
                 if (entry.Name == "__metadata__")
                 {
-                    metadata.AddRange(entry.Value.EnumerateObject().Select(pair => KeyValuePair.Create(pair.Name, pair.Value.GetString()!)));
+                    foreach (JsonProperty pair in entry.Value.EnumerateObject())
+                    {
+                        metadata[pair.Name] = pair.Value.GetString() ?? "";
+                    }
+
                     continue;
                 }
 
@@ -129,6 +110,11 @@ public sealed class SafetensorsFile : IDisposable
 
         ImmutableArray<long> shape = [.. entry.Value.GetProperty("shape").EnumerateArray().Select(size => size.GetInt64())];
         JsonElement offsets = entry.Value.GetProperty("data_offsets");
+        if (offsets.GetArrayLength() != 2)
+        {
+            throw new FormatException($"the tensor {entry.Name} has {offsets.GetArrayLength()} data_offsets instead of two.");
+        }
+
         (long begin, long end) = (offsets[0].GetInt64(), offsets[1].GetInt64());
         long expected;
         try

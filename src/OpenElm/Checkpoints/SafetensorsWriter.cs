@@ -24,6 +24,18 @@ public sealed record TensorSource(string Name, DType DType, ImmutableArray<long>
     public static TensorSource Of(string name, ImmutableArray<long> shape, ReadOnlyMemory<float> values) =>
         new(name, DType.F32, shape, stream => stream.Write(MemoryMarshal.AsBytes(values.Span)));
 
+    /// <summary>Takes the elements as floats; for tensors that are small, since their bytes pass through memory.</summary>
+    /// <returns>[elements].</returns>
+    public unsafe float[] ToFloats()
+    {
+        using var stream = new MemoryStream();
+        Write(stream);
+        fixed (byte* bytes = stream.GetBuffer())
+        {
+            return new TensorView(Name, DType, Shape, (nint)bytes, stream.Length).ToFloats();
+        }
+    }
+
     /// <summary>A copy of a stored tensor.</summary>
     /// <param name="name">The name in the new file.</param>
     /// <param name="tensor">The stored tensor, whose file must stay open until the new one is written.</param>

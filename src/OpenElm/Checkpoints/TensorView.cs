@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
+using OpenElm.Quantization;
 
 namespace OpenElm.Checkpoints;
 
@@ -74,8 +75,11 @@ public readonly record struct TensorView(string Name, DType DType, ImmutableArra
                 }
 
                 break;
+            case var blocks when blocks.IsBlocked():
+                BlockFormats.Dequantize(blocks, Bytes, destination);
+                break;
             default:
-                throw new OpenElmException($"The tensor {Name} holds {DType}; weights must be F32, F64, BF16 or F16.");
+                throw new OpenElmException($"The tensor {Name} holds {DType}; weights must be F32, F64, BF16, F16 or a block format.");
         }
     }
 

@@ -11,7 +11,8 @@ public static class AtomicFile
     /// <summary>Writes a file.</summary>
     /// <param name="path">The final path; its folder is created.</param>
     /// <param name="write">Writes the content.</param>
-    public static void Write(string path, Action<Stream> write)
+    /// <param name="check">Looks at the finished file, whose temporary path it is given; throws to keep it from its place.</param>
+    public static void Write(string path, Action<Stream> write, Action<string>? check = null)
     {
         ArgumentNullException.ThrowIfNull(write);
         string full = Path.GetFullPath(path);
@@ -26,6 +27,7 @@ public static class AtomicFile
                 stream.Flush(flushToDisk: true);
             }
 
+            check?.Invoke(partial);
             File.Move(partial, full, overwrite: true);
             DurableIO.SyncFolder(folder);
         }
@@ -33,6 +35,23 @@ public static class AtomicFile
         {
             File.Delete(partial);
             throw;
+        }
+    }
+
+    /// <summary>Refuses a path that is taken.</summary>
+    /// <param name="path">The final path.</param>
+    /// <param name="overwrite">Whether an existing file may be replaced.</param>
+    /// <exception cref="OpenElmException">There is a folder, or a file that may not be replaced.</exception>
+    public static void RefuseExisting(string path, bool overwrite)
+    {
+        if (Directory.Exists(path))
+        {
+            throw new OpenElmException($"{path} is a folder; name a file to write to.");
+        }
+
+        if (!overwrite && File.Exists(path))
+        {
+            throw new OpenElmException($"The file {path} exists; choose another name or delete it first.");
         }
     }
 

@@ -9,6 +9,6 @@ internal static class ReferenceKernels
     public static unsafe TileProducts Products { get; } = new(ActivationForm.F32, TileMatMul.Run, FloatProduct.Run);
 
     /// <summary>The set.</summary>
-    public static CpuKernels Set { get; } = new("reference", RmsNorm.Run, MatMul.Run, Rope.Run, Attention.Run, SwiGlu.Run, Add.Run, Products);
+    public static CpuKernels Set { get; } = new("reference", Products, RmsNorm.Run, Rope.Run, SwiGlu.Run);
 
 }

@@ -1,6 +1,6 @@
 using System.Numerics;
 
-namespace OpenElm.Inference.Kernels.Simd;
+namespace OpenElm.Inference.Kernels.Vectors;
 
 internal static class RmsNorm
 {
@@ -11,8 +11,27 @@ internal static class RmsNorm
         for (int start = 0; start < x.Length; start += width)
         {
             ReadOnlySpan<float> row = x.Slice(start, width);
-            Normalize(row, weight, 1 / MathF.Sqrt((MatMul.Dot(row, row) / width) + eps), y.Slice(start, width));
+            Normalize(row, weight, 1 / MathF.Sqrt((SumOfSquares(row) / width) + eps), y.Slice(start, width));
         }
+    }
+
+    static float SumOfSquares(ReadOnlySpan<float> x)
+    {
+        Vector<float> sums = Vector<float>.Zero;
+        int i = 0;
+        for (; i + Vector<float>.Count <= x.Length; i += Vector<float>.Count)
+        {
+            var v = new Vector<float>(x[i..]);
+            sums = Vector.FusedMultiplyAdd(v, v, sums);
+        }
+
+        float sum = Vector.Sum(sums);
+        for (; i < x.Length; i++)
+        {
+            sum = MathF.FusedMultiplyAdd(x[i], x[i], sum);
+        }
+
+        return sum;
     }
 
     static void Normalize(ReadOnlySpan<float> x, ReadOnlySpan<float> weight, float scale, Span<float> y)

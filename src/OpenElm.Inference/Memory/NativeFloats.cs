@@ -1,6 +1,8 @@
+using System.Collections.Immutable;
 using System.Runtime.InteropServices;
+using OpenElm.Checkpoints;
 
-namespace OpenElm.Inference;
+namespace OpenElm.Inference.Memory;
 
 /// <summary>Floats outside the garbage-collected heap, aligned to a cache line: they never move, so kernel threads may hold their address.</summary>
 internal sealed unsafe class NativeFloats : SafeHandle
@@ -26,6 +28,15 @@ internal sealed unsafe class NativeFloats : SafeHandle
 
     /// <summary>The first float.</summary>
     public float* Pointer { get; }
+
+    /// <summary>All floats; fewer than 2^31.</summary>
+    public Span<float> Values => new(Pointer, checked((int)Length));
+
+    /// <summary>The floats as a stored tensor, valid while this is not disposed.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="shape">Its sizes.</param>
+    /// <returns>The view.</returns>
+    public TensorView AsTensor(string name, ImmutableArray<long> shape) => new(name, DType.F32, shape, (nint)Pointer, Length * sizeof(float));
 
     /// <summary>Floats from <paramref name="start"/> on.</summary>
     /// <param name="start">The first.</param>

@@ -1,0 +1,300 @@
+using OpenElm.Configuration;
+using OpenElm.Inference.Kernels;
+using OpenElm.Inference.Threading;
+using OpenElm.Inference.Tiles;
+
+namespace OpenElm.Inference;
+
+/// <summary>
+/// OpenELM's architecture, top to bottom, for the rows of a batch: a row is one token of one sequence. All threads go through it together;
+/// each does its share of a step, rows of an element-wise step and tiles of a product, and they meet at a barrier before the next.
+/// A row's results do not depend on its companions or on the number of threads.
+/// </summary>
+/// <param name="config">The architecture.</param>
+/// <param name="weights">What was learned.</param>
+/// <param name="rotary">The angles.</param>
+/// <param name="kernels">The kernel set.</param>
+internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weights, RotaryTable rotary, CpuKernels kernels) : SplitJob, IDisposable
+{
+    /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
+    public const int MostRows = 512;
+
+    readonly long _weightBytes = weights.Bytes;
+    Workspace? _work;
+    Row[] _rows = [];
+    int _count, _logitRows;
+    float* _logits;
+
+    /// <summary>One token of a batch.</summary>
+    /// <param name="Token">Its id.</param>
+    /// <param name="State">Its sequence.</param>
+    /// <param name="Position">Its position there.</param>
+    /// <param name="LogitRow">Where its logits go; −1 where nobody wants them.</param>
+    public readonly record struct Row(int Token, SequenceState State, int Position, int LogitRow);
+
+    Workspace Work => _work!;
+
+    int ModelDim => config.ModelDim;
+
+    int HeadDim => config.HeadDim;
+
+    /// <summary>Begins a new list of rows.</summary>
+    /// <param name="most">How many there will be.</param>
+    public void Clear(int most)
+    {
+        _count = 0;
+        if (_rows.Length < most)
+        {
+            _rows = new Row[Math.Min(MostRows, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)most))];
+        }
+    }
+
+    /// <summary>Adds a row; those of a sequence follow each other.</summary>
+    /// <param name="row">The row.</param>
+    public void Add(Row row) => _rows[_count++] = row;
+
+    /// <summary>Runs the rows through the model. Allocates only where there are more rows than ever before.</summary>
+    /// <param name="team">The threads.</param>
+    /// <param name="logits">[wanted rows, vocab].</param>
+    public void Run(ThreadTeam team, float* logits)
+    {
+        if (_work is null || _work.Rows < _rows.Length)
+        {
+            _work?.Dispose();
+            _work = new Workspace(config, _rows.Length, team.Parts, kernels);
+        }
+
+        _logits = logits;
+        _logitRows = 0;
+        foreach (ref readonly Row row in _rows.AsSpan(0, _count))
+        {
+            _logitRows += row.LogitRow >= 0 ? 1 : 0;
+        }
+
+        // Below a few microseconds, meeting at barriers costs more than it saves.
+        team.Run(this, split: _count * _weightBytes >= 1 << 20);
+        _rows.AsSpan(0, _count).Clear(); // keeps no state alive
+    }
+
+    /// <inheritdoc/>
+    public override void Run(int part, int parts, SpinBarrier barrier)
+    {
+        // x = E[tokens]: [rows, modelDim]
+        foreach (int row in Share(_count, part, parts))
+        {
+            weights.Embed(_rows[row].Token, Work.X.Row(row, ModelDim));
+        }
+
+        for (int layer = 0; layer < weights.Layers.Length; layer++)
+        {
+            Attention(layer, part, parts, barrier);
+            FeedForward(weights.Layers[layer], part, parts, barrier);
+        }
+
+        Head(part, parts, barrier);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _work?.Dispose();
+
+    // x = x + out_proj(attention(norm(x)))
+    void Attention(int index, int part, int parts, SpinBarrier barrier)
+    {
+        LayerWeights layer = weights.Layers[index];
+        LayerShape shape = layer.Shape;
+        int queryWidth = shape.QueryHeads * HeadDim;
+        NormInto(layer.QkvProj, layer.AttnNorm.Values, part, parts);
+        barrier.Wait();
+        Multiply(layer.QkvProj, Work.Qkv, add: false, part, parts); // [rows, modelDim] → [rows, (queryHeads + 2 · kvHeads) · headDim]
+        barrier.Wait();
+        foreach (int row in Share(_count, part, parts))
+        {
+            NormaliseRotateAndStore(index, layer, row);
+        }
+
+        barrier.Wait();
+        Attend(index, shape, part, parts);
+        barrier.Wait();
+        Prepare(Work.Heads, layer.OutProj, part, parts);
+        barrier.Wait();
+        Multiply(layer.OutProj, Work.X, add: true, part, parts); // x + [rows, queryHeads · headDim] → [rows, modelDim]
+        barrier.Wait();
+    }
+
+    // QK norm, then rotation, then the cache.
+    void NormaliseRotateAndStore(int index, LayerWeights layer, int row)
+    {
+        LayerShape shape = layer.Shape;
+        (SequenceState state, int position) = (_rows[row].State, _rows[row].Position);
+        int queryWidth = shape.QueryHeads * HeadDim, kvWidth = shape.KvHeads * HeadDim;
+        Span<float> qkv = Work.Qkv.Row(row, queryWidth + (2 * kvWidth));
+        Span<float> queries = qkv[..queryWidth], keys = qkv.Slice(queryWidth, kvWidth), values = qkv[(queryWidth + kvWidth)..];
+        if (layer is { QNorm: { } queryNorm, KNorm: { } keyNorm })
+        {
+            kernels.RmsNorm(queries, queryNorm.Values, (float)config.RmsNormEps, queries);
+            kernels.RmsNorm(keys, keyNorm.Values, (float)config.RmsNormEps, keys);
+        }
+
+        kernels.Rope(queries, rotary.Cos(position), rotary.Sin(position));
+        kernels.Rope(keys, rotary.Cos(position), rotary.Sin(position));
+        for (int head = 0; head < shape.KvHeads; head++)
+        {
+            state.Cache.Store(index, head, position, keys.Slice(head * HeadDim, HeadDim), values.Slice(head * HeadDim, HeadDim));
+        }
+    }
+
+    // Neighbouring rows of a sequence share the keys they read; each group of them and each KV head is one piece of work.
+    void Attend(int index, LayerShape shape, int part, int parts)
+    {
+        BlockedAttention attention = Work.Attention[part];
+        int queries = shape.QueryHeadsPerKvHead, piece = 0;
+        for (int row = 0, count; row < _count; row += count)
+        {
+            count = 1;
+            while (count < attention.Positions && row + count < _count && _rows[row + count].State == _rows[row].State)
+            {
+                count++;
+            }
+
+            for (int head = 0; head < shape.KvHeads; head++, piece++)
+            {
+                if (piece % parts == part)
+                {
+                    long at = head * queries * HeadDim;
+                    attention.Run(
+                        _rows[row].State.Cache, index, head, _rows[row].Position, count,
+                        Work.Qkv.Pointer + (row * Work.Qkv.Stride) + at, Work.Qkv.Stride, Work.Heads.Pointer + (row * Work.Heads.Stride) + at, Work.Heads.Stride);
+                }
+            }
+        }
+    }
+
+    // x = x + proj_2(SiLU(gate) ⊙ up), gate and up the halves of proj_1(norm(x)); without a gate, x + proj_2(SiLU(proj_1(norm(x))))
+    void FeedForward(LayerWeights layer, int part, int parts, SpinBarrier barrier)
+    {
+        NormInto(layer.Gate, layer.FfnNorm.Values, part, parts);
+        barrier.Wait();
+        (int first, int end) = Multiply(layer.Gate, Work.Gate, add: false, part, parts); // [rows, modelDim] → [rows, ffnDim]
+        if (layer.Up is { } up)
+        {
+            if (!SharesActivations(layer.Gate, up))
+            {
+                barrier.Wait();
+                NormInto(up, layer.FfnNorm.Values, part, parts);
+                barrier.Wait();
+            }
+
+            Multiply(up, Work.Up, add: false, part, parts);
+        }
+
+        // Gate and up are split alike, so a thread has both for its own columns.
+        for (int row = 0; row < _count && first < end; row++)
+        {
+            int columns = end - first;
+            kernels.SwiGlu(new Span<float>(Work.Gate.Pointer + (row * Work.Gate.Stride) + first, columns),
+                layer.Up is null ? default : new ReadOnlySpan<float>(Work.Up.Pointer + (row * Work.Up.Stride) + first, columns));
+        }
+
+        barrier.Wait();
+        Prepare(Work.Gate, layer.Proj2, part, parts);
+        barrier.Wait();
+        Multiply(layer.Proj2, Work.X, add: true, part, parts); // x + [rows, ffnDim] → [rows, modelDim]
+        barrier.Wait();
+    }
+
+    // logits = norm(x) · headᵀ, for the rows wanted alone: [wanted, modelDim] → [wanted, vocab]
+    void Head(int part, int parts, SpinBarrier barrier)
+    {
+        TileMatrix head = weights.Head;
+        ActivationRows to = Activations(head);
+        for (int row = 0, wanted = 0; row < _count; row++)
+        {
+            if (_rows[row].LogitRow >= 0 && wanted++ % parts == part)
+            {
+                Normalise(row, weights.FinalNorm.Values, part, head, to.Row(_rows[row].LogitRow));
+            }
+        }
+
+        barrier.Wait();
+        (int firstTile, int endTile) = Tiles(head, part, parts);
+        if (_logitRows == 0 || firstTile == endTile)
+        {
+            return;
+        }
+
+        int whole = Math.Min(endTile, config.VocabSize / TileFormats.Rows);
+        if (firstTile < whole)
+        {
+            kernels.Products.MatMul(head, firstTile, whole, to, _logitRows, _logits, config.VocabSize, add: false);
+        }
+
+        // A last tile that is not full is computed aside, so that nothing is written behind a row of logits.
+        for (int row = 0; row < _logitRows && whole < endTile; row++)
+        {
+            kernels.Products.MatMul(head, whole, endTile, to with { Address = (nint)to.Row(row) }, 1, Work.Logits.Pointer, Work.Logits.Stride, add: false);
+            int first = whole * TileFormats.Rows;
+            Work.Logits.Row(0, config.VocabSize)[first..].CopyTo(new Span<float>(_logits + ((long)row * config.VocabSize) + first, config.VocabSize - first));
+        }
+    }
+
+    // The activations of a product: norm(x), in the form its matrix wants.
+    void NormInto(in TileMatrix matrix, ReadOnlySpan<float> norm, int part, int parts)
+    {
+        ActivationRows to = Activations(matrix);
+        foreach (int row in Share(_count, part, parts))
+        {
+            Normalise(row, norm, part, matrix, to.Row(row));
+        }
+    }
+
+    void Normalise(int row, ReadOnlySpan<float> norm, int part, in TileMatrix matrix, byte* to)
+    {
+        kernels.RmsNorm(Work.X.Row(row, ModelDim), norm, (float)config.RmsNormEps, Work.Normed.Row(part, ModelDim));
+        ActivationPacking.Convert(Work.Normed.Pointer + (part * Work.Normed.Stride), ModelDim, kernels.Products.FormFor(matrix.Format), matrix.Format, to);
+    }
+
+    // The activations of a product, in the form its matrix wants.
+    void Prepare(Workspace.Buffer from, in TileMatrix matrix, int part, int parts)
+    {
+        ActivationRows to = Activations(matrix);
+        foreach (int row in Share(_count, part, parts))
+        {
+            ActivationPacking.Convert(from.Pointer + (row * from.Stride), matrix.Columns, to.Form, matrix.Format, to.Row(row));
+        }
+    }
+
+    // y = activations · matrixᵀ (+ y) for this thread's tiles; returns their columns.
+    (int First, int End) Multiply(in TileMatrix matrix, Workspace.Buffer y, bool add, int part, int parts)
+    {
+        (int first, int end) = Tiles(matrix, part, parts);
+        if (first < end)
+        {
+            kernels.Products.MatMul(matrix, first, end, Activations(matrix), _count, y.Pointer, y.Stride, add);
+        }
+
+        return (first * TileFormats.Rows, end * TileFormats.Rows);
+    }
+
+    ActivationRows Activations(in TileMatrix matrix) => Work.Activations(kernels.Products.FormFor(matrix.Format), matrix.Columns);
+
+    bool SharesActivations(in TileMatrix a, in TileMatrix b) =>
+        kernels.Products.FormFor(a.Format) == kernels.Products.FormFor(b.Format)
+        && (!a.Format.IsInteger() || (a.Format.ZeroPoint() == b.Format.ZeroPoint() && (a.Format == TileFormat.Int6K) == (b.Format == TileFormat.Int6K)));
+
+    static (int First, int End) Tiles(in TileMatrix matrix, int part, int parts) =>
+        ((int)((long)matrix.Tiles * part / parts), (int)((long)matrix.Tiles * (part + 1) / parts));
+
+    static RowShare Share(int count, int part, int parts) => new((int)((long)count * part / parts), (int)((long)count * (part + 1) / parts));
+
+    /// <summary>The rows of one thread, for <c>foreach</c>.</summary>
+    struct RowShare(int first, int end)
+    {
+        int _next = first - 1;
+
+        public readonly int Current => _next;
+
+        public readonly RowShare GetEnumerator() => this;
+
+        public bool MoveNext() => ++_next < end;
+    }
+}
