@@ -23,6 +23,7 @@ internal static class CommandLine
         InfoCommand.Create,
         VerifyCommand.Create,
         ConvertCommand.Create,
+        QuantizeCommand.Create,
         CompletionCommand.Create,
     ];
 

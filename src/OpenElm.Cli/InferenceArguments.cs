@@ -6,8 +6,8 @@ namespace OpenElm.Cli;
 /// <summary>The model and the options that every verb of inference shares.</summary>
 internal sealed class InferenceArguments
 {
-    readonly Argument<string> _model = new("model") { Description = "A model of any format: a folder or a file" };
-    readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "A SentencePiece tokenizer.model instead of the folder's own" };
+    readonly Argument<string> _model = new("model") { Description = "A model of any format: a folder, or a file (GGUF, CoreNet, llama2.c)" };
+    readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "A SentencePiece tokenizer.model instead of the model's own" };
     readonly Option<int?> _maxLength = new("--max-length") { Description = "The longest sequence instead of the model's rope_max_length" };
     readonly Option<int?> _threads = new("--threads") { Description = "Threads that share a product instead of one a processor" };
     readonly Option<string?> _kernels = new("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS)" };

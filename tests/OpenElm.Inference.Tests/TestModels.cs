@@ -1,5 +1,7 @@
 using OpenElm.Checkpoints;
+using OpenElm.Checkpoints.Gguf;
 using OpenElm.Configuration;
+using OpenElm.Quantization;
 
 namespace OpenElm.Inference.Tests;
 
@@ -23,6 +25,39 @@ internal static class TestModels
         ShareInputOutputLayers = true,
     };
 
+    /// <summary>Widths that are multiples of every block, so that every stored type fits; an odd vocabulary.</summary>
+    public static OpenElmConfig Blocked { get; } = Layerwise with
+    {
+        NumTransformerLayers = 2,
+        ModelDim = 256,
+        HeadDim = 32,
+        FfnDimDivisor = 256,
+        FfnMultipliers = (1.0, 2.0),
+        QkvMultipliers = (1.0, 1.0),
+    };
+
+    /// <summary>Writes a random model whose matrices are stored in one type.</summary>
+    /// <param name="path">The GGUF file.</param>
+    /// <param name="dtype">The type; norms are floats.</param>
+    public static void WriteBlocked(string path, DType dtype)
+    {
+        Dictionary<string, ReadOnlyMemory<float>> weights = Weights(RandomModel.Create(Blocked, seed: 5));
+        GgufWriter.Write(path, new ModelContent(Blocked, [.. TensorShapes.Of(Blocked).Select(shape => shape.Shape.Length == 1
+            ? TensorSource.Of(shape.Name, shape.Shape, weights[shape.Name])
+            : new TensorSource(shape.Name, dtype, shape.Shape, stream =>
+            {
+                if (!dtype.IsBlocked())
+                {
+                    stream.Write(FloatEncoding.Encode(weights[shape.Name].Span, dtype));
+                    return;
+                }
+
+                byte[] blocks = new byte[dtype.ByteCount(shape.Shape)];
+                BlockFormats.Quantize(dtype, weights[shape.Name].Span, blocks);
+                stream.Write(blocks);
+            }))]));
+    }
+
     public static OpenElmModel Random(OpenElmConfig config, InferenceOptions? options = null, int seed = 1) =>
         OpenElmModel.Create(config, Weights(RandomModel.Create(config, seed)), options);
 
@@ -35,11 +70,7 @@ internal static class TestModels
 
     public static string StoriesFolder => Path.Combine(RepositoryFiles.Root, "samples", "stories260k");
 
-    public static OpenElmModel Stories(InferenceOptions? options = null)
-    {
-        ModelContent content = Llama2cCheckpoint.Read(Path.Combine(StoriesFolder, "stories260K.bin"));
-        return OpenElmModel.Create(content.Config, Weights(content), options);
-    }
+    public static OpenElmModel Stories(InferenceOptions? options = null) => OpenElmModel.Load(Path.Combine(StoriesFolder, "stories260K.bin"), options);
 
     public static int[] Tokens(int count, int vocab, int seed = 3)
     {
