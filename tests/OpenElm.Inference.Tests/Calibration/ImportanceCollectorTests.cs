@@ -3,7 +3,6 @@ using System.Runtime.InteropServices;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Calibration;
-using OpenElm.Inference.Generation;
 using OpenElm.Inference.Scoring;
 
 namespace OpenElm.Inference.Tests.Calibration;
