@@ -22,6 +22,7 @@ internal static class CommandLine
         InfoCommand.Create,
         VerifyCommand.Create,
         ConvertCommand.Create,
+        QuantizeCommand.Create,
         CompletionCommand.Create,
     ];
 

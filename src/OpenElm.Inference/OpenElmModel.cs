@@ -1,5 +1,6 @@
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Inference.Calibration;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Threading;
 
@@ -11,6 +12,9 @@ namespace OpenElm.Inference;
 /// </summary>
 public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 {
+    internal const string DamagedOrOverflow = "its weights are damaged, or overflow";
+    const string HalfOverflow = "its weights are stored in fp16, where numbers beyond 65504 become infinite, which OpenELM-3B is known for: convert the original to bf16";
+
     readonly ModelWeights _weights;
     readonly RotaryTable _rotary;
     readonly ThreadTeam _team;
@@ -40,6 +44,12 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     public int Threads => _team.Parts;
 
     internal CpuKernels Kernels { get; }
+
+    /// <summary>Why activations may be no numbers, as the end of a sentence.</summary>
+    internal string CauseOfOverflow { get; private init; } = DamagedOrOverflow;
+
+    /// <summary>Sees the activations; null outside of calibration.</summary>
+    internal IActivationObserver? Observer { get; set; }
 
     /// <summary>Loads a model of any format that <see cref="Checkpoint.Open"/> reads.</summary>
     /// <param name="path">The file or folder.</param>
@@ -124,7 +134,8 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
             for (int layer = 0; layer < _weights.Layers.Length; layer++)
             {
                 Attention(layer, state, run.Length);
-                FeedForward(_weights.Layers[layer], state, run.Length);
+                FeedForward(layer, state, run.Length);
+                Observer?.ObserveResidual(layer, state.X.Slice(0, run.Length * Config.ModelDim));
             }
 
             state.Advance(run.Length);
@@ -159,6 +170,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         LayerWeights layer = _weights.Layers[index];
         LayerShape shape = layer.Shape;
         Norm(layer.AttnNorm, state, 0, seq);
+        Observe(index, "attn.qkv_proj", state.Normed, seq, Config.ModelDim);
         Multiply(state, layer.QkvProj, state.Normed, seq, state.Qkv); // [seq, modelDim] → [seq, (queryHeads + 2 · kvHeads) · headDim]
 
         int headDim = Config.HeadDim, queryWidth = shape.QueryHeads * headDim, kvWidth = shape.KvHeads * headDim;
@@ -183,15 +195,18 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         }
 
         state.Attention.Attend(_team, index, shape, headDim, seq);
+        Observe(index, "attn.out_proj", state.Heads, seq, queryWidth);
         Multiply(state, layer.OutProj, state.Heads, seq, state.Projected); // [seq, queryHeads · headDim] → [seq, modelDim]
         Kernels.Add(state.X.Slice(0, seq * Config.ModelDim), state.Projected.Slice(0, seq * Config.ModelDim));
     }
 
     // x = x + proj_2(SiLU(gate) ⊙ up), gate and up the halves of proj_1(norm(x)); without a gate, x + proj_2(SiLU(proj_1(norm(x))))
-    void FeedForward(LayerWeights layer, SequenceState state, int seq)
+    void FeedForward(int index, SequenceState state, int seq)
     {
+        LayerWeights layer = _weights.Layers[index];
         int ffnDim = layer.Shape.FfnDim;
         Norm(layer.FfnNorm, state, 0, seq);
+        Observe(index, "ffn.proj_1", state.Normed, seq, Config.ModelDim);
         state.MatMul.Multiply(_team, layer.Proj1, 0, ffnDim, state.Normed.Pointer, seq, state.Gate.Pointer); // [seq, modelDim] → [seq, ffnDim]
         if (Config.FfnWithGlu)
         {
@@ -204,6 +219,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
             Kernels.SwiGlu(state.Gate.Slice((long)t * ffnDim, ffnDim), state.Up.Slice((long)t * ffnDim, Config.FfnWithGlu ? ffnDim : 0));
         }
 
+        Observe(index, "ffn.proj_2", state.Gate, seq, ffnDim);
         Multiply(state, layer.Proj2, state.Gate, seq, state.Projected); // [seq, ffnDim] → [seq, modelDim]
         Kernels.Add(state.X.Slice(0, seq * Config.ModelDim), state.Projected.Slice(0, seq * Config.ModelDim));
     }
@@ -212,6 +228,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     void Head(SequenceState state, int first, int rows, Span<float> logits)
     {
         Norm(_weights.FinalNorm, state, first, rows);
+        Observer?.ObserveProduct(Config.ShareInputOutputLayers ? TensorNames.Embedding : TensorNames.Classifier, state.Normed.Slice(0, rows * Config.ModelDim), Config.ModelDim);
         fixed (float* y = logits)
         {
             state.MatMul.Multiply(_team, _weights.Head, 0, Config.VocabSize, state.Normed.Pointer, rows, y);
@@ -223,6 +240,10 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 
     void Multiply(SequenceState state, Weight weight, NativeFloats x, int seq, NativeFloats y) =>
         state.MatMul.Multiply(_team, weight, 0, weight.Rows, x.Pointer, seq, y.Pointer);
+
+    // x [seq, width] as floats, just before the product with a layer's matrix.
+    void Observe(int layer, string part, NativeFloats x, int seq, int width) =>
+        Observer?.ObserveProduct(TensorNames.Layer(layer, part), x.Slice(0, seq * width), width);
 
     void Check(ReadOnlySpan<int> tokens, SequenceState state, int rows, Span<float> logits)
     {
@@ -267,7 +288,9 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         try
         {
             weights = load();
-            return new OpenElmModel(config, weights, options);
+            return source?.Weights.Values.Any(weight => weight.Parts.Any(part => part.DType == DType.F16)) == true
+                ? new OpenElmModel(config, weights, options) { CauseOfOverflow = HalfOverflow }
+                : new OpenElmModel(config, weights, options);
         }
         catch
         {
