@@ -141,7 +141,7 @@ internal sealed class Conversation(CommandContext context, ChatSession chat)
             return;
         }
 
-        context.Log($"{_turns.Count} turns: {_turns.Sum(turn => turn.PromptTokens)} tokens in prompts, {_turns.Sum(turn => turn.ReusedTokens)} of them known from before; {_turns.Sum(turn => turn.GeneratedTokens)} tokens generated");
+        context.Log($"{_turns.Count} {(_turns.Count == 1 ? "turn" : "turns")}: {_turns.Sum(turn => turn.PromptTokens)} tokens in prompts, {_turns.Sum(turn => turn.ReusedTokens)} of them known from before; {_turns.Sum(turn => turn.GeneratedTokens)} tokens generated");
         context.Log($"last turn: {last.PromptTokens} tokens in the prompt, {last.ReusedTokens} known, first token after {last.SecondsToFirstToken:0.00} s; {last.GeneratedTokens} generated, {last.TokensPerSecond:0.0} tokens/s");
         if (_turns.Sum(turn => turn.Proposed) is > 0 and int proposed)
         {
