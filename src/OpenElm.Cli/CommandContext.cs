@@ -51,6 +51,15 @@ internal sealed class CommandContext
 
     public TimeProvider Time { get; }
 
+    /// <summary>Standard input.</summary>
+    public TextReader Input { get; init; } = TextReader.Null;
+
+    /// <summary>Whether a person types on standard input.</summary>
+    public bool IsInputTerminal { get; init; }
+
+    /// <summary>For verbs that take a Ctrl-C for one piece of work.</summary>
+    public Interrupts Interrupts { get; init; } = new();
+
     /// <summary>Cancelled by Ctrl-C or SIGTERM: pass it on, and let <see cref="OperationCanceledException"/> rise.</summary>
     public CancellationToken Cancellation { get; }
 

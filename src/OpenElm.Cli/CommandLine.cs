@@ -17,6 +17,7 @@ internal static class CommandLine
         DataCommand.Create,
         AverageCommand.Create,
         GenerateCommand.Create,
+        ChatCommand.Create,
         ScoreCommand.Create,
         PerplexityCommand.Create,
         BenchCommand.Create,

@@ -25,6 +25,8 @@ internal sealed class InferenceArguments
 
     public string ModelPath(ParseResult parsed) => parsed.GetRequiredValue(_model);
 
+    public int? MaxLength(ParseResult parsed) => parsed.GetValue(_maxLength);
+
     public TextModel Open(ParseResult parsed, CommandContext context) => Open(ModelPath(parsed), parsed, context, parsed.GetValue(_tokenizer));
 
     public TextModel Open(string path, ParseResult parsed, CommandContext context, string? tokenizer = null) => TextModel.Load(

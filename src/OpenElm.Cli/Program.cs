@@ -6,8 +6,15 @@ internal static class Program
     static int Main(string[] args)
     {
         Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
-        using var signals = new StopSignals();
-        int exitCode = Run(args, Console.Out, Console.Error, TimeProvider.System, signals.Token);
+        var interrupts = new Interrupts();
+        using var signals = new StopSignals(interrupts);
+        var context = new CommandContext(Console.Out, Console.Error, TimeProvider.System, signals.Token)
+        {
+            Input = Console.In,
+            IsInputTerminal = !Console.IsInputRedirected,
+            Interrupts = interrupts,
+        };
+        int exitCode = Run(args, context);
         return exitCode == ExitCodes.Stopped ? signals.ExitCode : exitCode;
     }
 
@@ -21,7 +28,12 @@ internal static class Program
     public static int Run(
         string[] args, TextWriter stdout, TextWriter stderr, TimeProvider? time = null, CancellationToken cancellation = default)
     {
-        var context = new CommandContext(stdout, stderr, time ?? TimeProvider.System, cancellation);
-        return CommandLine.Invoke(args, context, CommandLine.CreateRoot(context));
+        return Run(args, new CommandContext(stdout, stderr, time ?? TimeProvider.System, cancellation));
     }
+
+    /// <summary>Runs one command line inside this process.</summary>
+    /// <param name="args">The arguments, without the program's name.</param>
+    /// <param name="context">The outside world.</param>
+    /// <returns>The exit code, see <see cref="ExitCodes"/>.</returns>
+    public static int Run(string[] args, CommandContext context) => CommandLine.Invoke(args, context, CommandLine.CreateRoot(context));
 }
