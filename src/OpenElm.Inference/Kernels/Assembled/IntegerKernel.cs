@@ -16,11 +16,20 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     /// <summary>More rows than these do not fit beside the weights.</summary>
     public const int MostRows = 16;
 
+    /// <summary>With more rows than these, reading the weights from memory and multiplying do not overlap well.</summary>
+    /// <param name="format">The format.</param>
+    /// <returns>Rows.</returns>
+    public static int RowsFromMemory(TileFormat format) => format switch
+    {
+        TileFormat.Int8 or TileFormat.Int8Affine => 5,
+        TileFormat.Int6K => 2,
+        _ => 4,
+    };
+
     const int ScaleAt = 32, ScaledSumAt = 36, StartAt = 40, SecondStartAt = 44; // in ActivationBlock
     const int BlockBytes = 48;
 
-    // Few rows: the time goes to reading the weights from memory.
-    bool Streaming => Rows <= 8;
+    bool Streaming => Rows <= RowsFromMemory(format);
 
     static readonly AssemblerRegisterZMM LowHalf = Z(20), EvenPairs = Z(21), Min = Z(22), Scale = Z(23);
 
@@ -54,7 +63,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
             case TileFormat.Int8Affine: Affine(); break;
             case TileFormat.Int4K when Streaming: Int4KStream(); break;
             case TileFormat.Int4K: Int4K(); break;
-            case TileFormat.Int6K when Rows <= 2: Int6KStream(); break;
+            case TileFormat.Int6K when Streaming: Int6KStream(); break;
             default: Int6K(); break;
         }
 
