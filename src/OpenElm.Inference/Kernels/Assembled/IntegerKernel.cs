@@ -16,13 +16,22 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     /// <summary>More rows than these do not fit beside the weights.</summary>
     public const int MostRows = 16;
 
+    /// <summary>With more rows than these, reading the weights from memory and multiplying do not overlap well.</summary>
+    /// <param name="format">The format.</param>
+    /// <returns>Rows.</returns>
+    public static int RowsFromMemory(TileFormat format) => format switch
+    {
+        TileFormat.Int8 or TileFormat.Int8Affine => 5,
+        TileFormat.Int6K => 2,
+        _ => 4,
+    };
+
     const int ScaleAt = 32, ScaledSumAt = 36, StartAt = 40, SecondStartAt = 44; // in ActivationBlock
     const int BlockBytes = 48;
 
-    // Few rows: the time goes to reading the weights from memory.
-    bool Streaming => Rows <= 8;
+    bool Streaming => Rows <= RowsFromMemory(format);
 
-    static readonly AssemblerRegisterZMM LowHalf = Z(20), EvenPairs = Z(21), Min = Z(22), Scale = Z(23);
+    static readonly AssemblerRegisterZMM LowHalf = Z(20), EvenPairs = Z(21), Min = Z(22), SecondScale = Z(22), Scale = Z(23);
 
     /// <inheritdoc/>
     protected override void Prepare()
@@ -54,7 +63,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
             case TileFormat.Int8Affine: Affine(); break;
             case TileFormat.Int4K when Streaming: Int4KStream(); break;
             case TileFormat.Int4K: Int4K(); break;
-            case TileFormat.Int6K when Rows <= 2: Int6KStream(); break;
+            case TileFormat.Int6K when Streaming: Int6KStream(); break;
             default: Int6K(); break;
         }
 
@@ -69,20 +78,22 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Code.sub(rcx, 2);
         Code.jl(rest);
         Label loop = Here();
-        OfPair(0);
-        OfPair(1);
+        Code.vcvtph2ps(Scale, __ymmword_ptr[rdx]);
+        Code.vcvtph2ps(SecondScale, __ymmword_ptr[rdx + 32]);
+        OfPair(0, Scale);
+        OfPair(1, SecondScale);
         Code.add(rdx, format == TileFormat.Int8 ? 1088 : 576);
         Code.sub(rcx, 2);
         Code.jge(loop);
         Code.Label(ref rest);
         Code.add(rcx, 2);
         Code.jz(done);
-        OfPair(0);
+        Code.vcvtph2ps(Scale, __ymmword_ptr[rdx]);
+        OfPair(0, Scale);
         Code.Label(ref done);
 
-        void OfPair(int block)
+        void OfPair(int block, AssemblerRegisterZMM scale)
         {
-            Code.vcvtph2ps(Scale, __ymmword_ptr[rdx + format.ScalesAt(block)]);
             for (int j = 0; j < 8; j++)
             {
                 AssemblerMemoryOperand quants = __zmmword_ptr[rdx + format.QuantsAt(block) + (j * 64)];
@@ -98,7 +109,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
                 }
             }
 
-            Block(StartAt);
+            Block(StartAt, scale);
         }
     }
 
@@ -111,7 +122,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
             Code.vmovdqu32(Weight(j), __zmmword_ptr[rdx + 128 + (j * 64)]);
         }
 
-        Block(start: null, min: true);
+        Block(start: null, Scale, min: true);
         Code.add(rdx, 640);
     }
 
@@ -145,7 +156,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
                 }
             }
 
-            Block(start: null, min: true);
+            Block(start: null, Scale, min: true);
         }
 
         Code.add(rbx, 32);
@@ -158,11 +169,19 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     void Int4KStream()
     {
         Code.mov(rbp, Field(KernelCall.ScratchAt));
-        Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
-        Code.vcvtph2ps(Z(17), __ymmword_ptr[rdx + 32]);
+        Code.vmovdqu32(Z(17), __zmmword_ptr[rdx]);
+        Code.vcvtph2ps(Z(16), ymm17);
+        Code.vextracti64x4(ymm17, Z(17), 1);
+        Code.vcvtph2ps(Z(17), ymm17);
+        for (int line = 0; line < 4; line++)
+        {
+            Code.vmovdqu32(Z(8 + line), __zmmword_ptr[rdx + 64 + (line * 64)]);
+        }
+
         for (int i = 0; i < 16; i++)
         {
-            Code.vpmovzxbd(Z(18), __xmmword_ptr[rdx + 64 + (i * 16)]);
+            Code.vextracti32x4(xmm18, Z(8 + (i / 4)), (byte)(i % 4));
+            Code.vpmovzxbd(Z(18), xmm18);
             Code.vcvtdq2ps(Z(18), Z(18));
             Code.vmulps(Z(18), Z(18), Z(16 + (i / 8)));
             Code.vmovups(__zmmword_ptr[rbp + (i * 64)], Z(18));
@@ -179,7 +198,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
 
         Code.vmovups(Scale, __zmmword_ptr[rbp]);
         Code.vmovups(Min, __zmmword_ptr[rbp + 512]);
-        Block(start: null, min: true);
+        Block(start: null, Scale, min: true);
         for (int j = 0; j < 8; j++)
         {
             Code.vpsrld(Weight(j), Z(8 + j), 4);
@@ -188,7 +207,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
 
         Code.vmovups(Scale, __zmmword_ptr[rbp + 64]);
         Code.vmovups(Min, __zmmword_ptr[rbp + 576]);
-        Block(start: null, min: true);
+        Block(start: null, Scale, min: true);
         Code.add(rbp, 128);
         Code.add(rdx, 512);
         Code.dec(r15d);
@@ -317,11 +336,11 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
 
             Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
             GroupScale(Scale, 2 * block);
-            GroupScale(Min, (2 * block) + 1); // a second scale: this format has no minimum
+            GroupScale(SecondScale, (2 * block) + 1);
             for (int row = 0; row < Rows; row++)
             {
                 Dot(row, StartAt, 0, 4, Scale);
-                Dot(row, SecondStartAt, 4, 8, Min);
+                Dot(row, SecondStartAt, 4, 8, SecondScale);
             }
 
             AdvanceX(BlockBytes);
@@ -344,11 +363,11 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     // Tables of vpternlogd, bit by bit: third ? first : second; third ? second : first; second ? third : first.
     const byte FirstByThird = 0xE4, SecondByThird = 0xD8, ThirdBySecond = 0xB8;
 
-    void Block(int? start, bool min = false)
+    void Block(int? start, AssemblerRegisterZMM scale, bool min = false)
     {
         for (int row = 0; row < Rows; row++)
         {
-            Dot(row, start, 0, 8, Scale);
+            Dot(row, start, 0, 8, scale);
             if (!min)
             {
                 continue;
