@@ -70,6 +70,22 @@ internal sealed class CommandContext
     /// <param name="document">The results.</param>
     public void WriteJson<T>(T document) => Output.WriteLine(JsonSerializer.Serialize(document, JsonFormat));
 
+    /// <summary>Reads a text file that the user named.</summary>
+    /// <param name="file">The file.</param>
+    /// <returns>Its text.</returns>
+    /// <exception cref="OpenElmException">It cannot be read.</exception>
+    public static string ReadText(string file)
+    {
+        try
+        {
+            return File.ReadAllText(file);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new OpenElmException($"Cannot read {file}: {e.Message}", e);
+        }
+    }
+
     /// <summary>Says what is going on, on standard error; with the time of day when nobody watches.</summary>
     /// <param name="message">One line of plain text.</param>
     public void Log(string message) => WriteLine(message, Color.Default);

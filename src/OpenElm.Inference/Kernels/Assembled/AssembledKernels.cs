@@ -41,18 +41,17 @@ internal static unsafe class AssembledKernels
 
         (int stepColumns, int stepBytes) = format switch
         {
-            TileFormat.Int8 => (32, 512),
-            TileFormat.Int4 => (32, 256),
+            TileFormat.Int8 => (32, 544),
+            TileFormat.Int4 => (32, 288),
             TileFormat.Int8Affine => (32, 640),
             TileFormat.Int4K => (256, 2368),
             _ => (256, 3392),
         };
-        long scaleBytes = format is TileFormat.Int8 or TileFormat.Int4 ? TileFormats.ScaleBytes(weight.Columns) : 0;
         int steps = weight.Columns / stepColumns, stepX = stepColumns / 32 * sizeof(ActivationBlock);
         var blocks = new RowBlocks(rows, IntegerKernel.MostRows);
         int stepsTogether = rows <= 8 ? steps : StepsTogether(steps, stepX * blocks.Largest);
         int tilesTogether = TilesTogether(rows, blocks, (long)stepsTogether * stepBytes);
-        byte* scratch = stackalloc byte[(int)Math.Max(1088, scaleBytes) + 64];
+        byte* scratch = stackalloc byte[1088 + 64];
         scratch = (byte*)(((nint)scratch + 63) & ~63);
         for (int tile = firstTile; tile < endTile; tile += tilesTogether)
         {
@@ -64,8 +63,7 @@ internal static unsafe class AssembledKernels
                     byte* at = weight.Tile(tile);
                     var call = new KernelCall
                     {
-                        Weight = (nint)(at + scaleBytes + ((long)step * stepBytes)),
-                        Scales = (nint)(at + (step * 32L)),
+                        Weight = (nint)(at + ((long)step * stepBytes)),
                         GroupStride = weight.TileBytes,
                         Groups = Math.Min(tilesTogether, endTile - tile),
                         X = (nint)(x.Row(first) + ((long)step * stepX)),

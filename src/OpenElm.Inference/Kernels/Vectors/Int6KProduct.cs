@@ -26,7 +26,7 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
 
             byte* super = tile + (block / 8 * 3392);
             byte* half = super + 320 + (block % 8 / 4 * 1536);
-            byte* lower = half + (block % 2 * 512);
+            byte* lower = half + (block % 2 * 64);
             int lowerShift = block % 4 / 2 * 4, upperShift = block % 4 * 2;
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
@@ -47,8 +47,8 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
                 [MethodImpl(MethodImplOptions.AggressiveInlining)]
                 TInts Group(int group)
                 {
-                    TInts low = TLanes.And(TLanes.ShiftRight(TLanes.Load(lower + (group * 64) + (lane * 4)), lowerShift), TLanes.Broadcast(0x0F0F0F0F));
-                    TInts high = TLanes.And(TLanes.ShiftRight(TLanes.Load(half + 1024 + (group * 64) + (lane * 4)), upperShift), TLanes.Broadcast(0x03030303));
+                    TInts low = TLanes.And(TLanes.ShiftRight(TLanes.Load(lower + (group * 192) + (lane * 4)), lowerShift), TLanes.Broadcast(0x0F0F0F0F));
+                    TInts high = TLanes.And(TLanes.ShiftRight(TLanes.Load(half + 128 + (group * 192) + (lane * 4)), upperShift), TLanes.Broadcast(0x03030303));
                     return TLanes.Or(low, TLanes.ShiftLeft(high, 4));
                 }
             }

@@ -21,7 +21,7 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
         float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
-        byte* first = TBlocks.Quants(tile, columns);
+        byte* first = TBlocks.Quants(tile);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
             int inEight = block % 8;
@@ -58,7 +58,7 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     static void AddHalves(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
         float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
-        byte* first = TBlocks.Quants(tile, columns);
+        byte* first = TBlocks.Quants(tile);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
             int inEight = block % 8;
