@@ -34,14 +34,15 @@ public static class CheckpointWriter
 
         if (!wanted.IsBlocked())
         {
-            return ModelConversion.Content(source, wanted);
+            // GGUF's norms are F32; they are taken from the source as they are, not rounded first.
+            return ModelConversion.Content(source, weight => format == CheckpointFormat.Gguf && weight.Shape.Length == 1 ? DType.F32 : wanted);
         }
 
         // Beside affine groups everything is of 16 bits, bfloat16 unless the model is float16 already: OpenELM-3B overflows in float16.
         DType rest = !wanted.IsAffine() ? DType.F32
             : source.Weights.Values.All(weight => ModelConversion.TypeOf(weight) is DType.F16 || ModelConversion.TypeOf(weight).IsAffine()) ? DType.F16
             : DType.BF16;
-        return ModelConversion.Content(source, weight => IsQuantised(format, weight) ? wanted : rest, rest);
+        return ModelConversion.Content(source, weight => IsQuantised(format, weight) ? wanted : rest);
     }
 
     /// <summary>Writes a model atomically.</summary>
