@@ -25,7 +25,18 @@ internal static unsafe class AssembledKernels
     public static bool IsSupported { get; } = ProcessorFeatures.OfThisMachine().Suffice;
 
     /// <summary>The products.</summary>
-    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct);
+    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct) { Prepare = Prepare };
+
+    // The kernels for one row and for many; those for other numbers of rows take a millisecond when they are first needed. Under the JIT the
+    // very first kernel takes some 30 ms, most of it to compile Iced; compiled ahead of time, 1 ms.
+    static void Prepare(TileFormat format)
+    {
+        var blocks = Blocks(format, 512);
+        foreach (int rows in new[] { 1, blocks.First(1), blocks.Largest, blocks.Largest - 1 })
+        {
+            _ = Kernel(format, rows, SideBySide(format, rows));
+        }
+    }
 
     /// <inheritdoc cref="TileMatMulKernel"/>
     static void MatMul(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add)
@@ -107,9 +118,7 @@ internal static unsafe class AssembledKernels
 
     static void Multiply(in Shape p)
     {
-        var blocks = p.Format.IsInteger()
-            ? new RowBlocks(p.Rows, IntegerKernel.RowsFromMemory(p.Format), IntegerKernel.MostRows)
-            : new RowBlocks(p.Rows, FloatKernel.RowsFromMemory, MostFloatRows);
+        RowBlocks blocks = Blocks(p.Format, p.Rows);
         if (blocks.Count == 1)
         {
             Block(p, 0, p.Tiles, 0, p.Steps, 0, p.Rows);
@@ -140,7 +149,7 @@ internal static unsafe class AssembledKernels
         int rows = endRow - row;
         while (tile < endTile)
         {
-            int beside = p.Format.IsInteger() ? 1 : Math.Min(rows <= 6 ? 4 : rows <= 12 ? 2 : 1, endTile - tile);
+            int beside = Math.Min(SideBySide(p.Format, rows), endTile - tile);
             int groups = (endTile - tile) / beside;
             var call = new KernelCall
             {
@@ -161,6 +170,12 @@ internal static unsafe class AssembledKernels
             tile += groups * beside;
         }
     }
+
+    static RowBlocks Blocks(TileFormat format, int rows) => format.IsInteger()
+        ? new(rows, IntegerKernel.RowsFromMemory(format), IntegerKernel.MostRows)
+        : new(rows, FloatKernel.RowsFromMemory, MostFloatRows);
+
+    static int SideBySide(TileFormat format, int rows) => format.IsInteger() ? 1 : rows <= 6 ? 4 : rows <= 12 ? 2 : 1;
 
     static int StepsTogether(int steps, int bytesOfAStep)
     {
