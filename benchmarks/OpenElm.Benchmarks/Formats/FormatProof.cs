@@ -1,3 +1,4 @@
+using OpenElm.Checkpoints;
 using OpenElm.Checkpoints.Gguf;
 using OpenElm.Configuration;
 using OpenElm.Inference;
@@ -52,6 +53,7 @@ internal static class FormatProof
         {
             var llama = new LlamaCpp(programs);
             Written(llama, golden, work);
+            Read(llama, work);
             return _failed ? 1 : 0;
         }
         finally
@@ -82,6 +84,45 @@ internal static class FormatProof
 
         Console.WriteLine();
     }
+
+    // Values block by block, then what both programs compute with them in fp32, then with their own kernels for the type.
+    static void Read(LlamaCpp llama, string work)
+    {
+        Console.WriteLine("| quantised by llama-quantize | tensor types | values that differ | fp32 logits on these values, largest difference | allowed | our kernels for the type, relative error | llama.cpp's |");
+        Console.WriteLine("|---|---|---|---|---|---|---|");
+        string plain = Path.Combine(work, "plain.gguf"), quantised = Path.Combine(work, "quantised.gguf"), theirs = Path.Combine(work, "theirs.gguf"), ours = Path.Combine(work, "ours.gguf");
+        GgufWriter.Write(plain, RandomModels.Create(Wide, 2));
+        int[][] sequences = RandomModels.Sequences(Wide.VocabSize, 3, 40);
+        foreach (string type in new[] { "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K_M", "Q5_K_M", "Q6_K" })
+        {
+            llama.Quantize(plain, quantised, type);
+            llama.Quantize(quantised, theirs, "F32");
+            long different = DifferentValues(quantised, theirs, out string types);
+            using (var checkpoint = Checkpoint.Open(quantised))
+            {
+                GgufWriter.Write(ours, ModelConversion.Content(checkpoint, DType.F32), overwrite: true);
+            }
+
+            float[] theirLogits = llama.Logits(theirs, sequences), ourLogits = Ours(ours, sequences);
+            double error = LargestError(ourLogits, theirLogits);
+            bool passed = different == 0 && error <= Allowed;
+            _failed |= !passed;
+            Console.WriteLine($"| {type} | {types} | {different} of {ParameterCount.Of(Wide).Total:N0} | {error:0.0e+00}{(passed ? "" : " **failed**")} | {Allowed:0e+00} | {RelativeError(ourLogits, Ours(quantised, sequences)):0.0e+00} | {RelativeError(theirLogits, llama.Logits(quantised, sequences)):0.0e+00} |");
+        }
+
+        Console.WriteLine();
+    }
+
+    static long DifferentValues(string quantised, string floats, out string types)
+    {
+        using Checkpoint a = Checkpoint.Open(quantised), b = Checkpoint.Open(floats);
+        types = string.Join(", ", a.Weights.Values.SelectMany(weight => weight.Parts).GroupBy(part => part.DType).OrderBy(group => group.Key).Select(group => $"{group.Count()} {group.Key}"));
+        return a.Weights.Sum(pair => pair.Value.ToFloats().Zip(b.Weights[pair.Key].ToFloats()).LongCount(values => BitConverter.SingleToInt32Bits(values.First) != BitConverter.SingleToInt32Bits(values.Second)));
+    }
+
+    // Root of the mean square of the differences, relative to that of the logits.
+    static double RelativeError(float[] expected, float[] actual) =>
+        Math.Sqrt(expected.Zip(actual, (a, b) => Math.Pow((double)a - b, 2)).Sum() / expected.Sum(value => (double)value * value));
 
     static void Row(string model, string with, string logits, double error)
     {

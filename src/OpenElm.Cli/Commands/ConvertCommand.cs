@@ -2,56 +2,115 @@ using System.CommandLine;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Tokenization;
+using OpenElm.Verification.Conversion;
 
 namespace OpenElm.Cli.Commands;
 
-/// <summary>Writes a model folder from another folder, a llama2.c checkpoint, or random weights.</summary>
+/// <summary>Writes a model in another format or type, from any checkpoint or from random weights, and checks what was written.</summary>
 internal static class ConvertCommand
 {
     const string Keep = "keep", FromTokenizer = "tokenizer";
 
-    static readonly Dictionary<string, DType> DTypes = new(StringComparer.OrdinalIgnoreCase) { ["fp32"] = DType.F32, ["bf16"] = DType.BF16, ["fp16"] = DType.F16 };
+    static readonly Dictionary<string, CheckpointFormat> Formats = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["hf"] = CheckpointFormat.HuggingFace,
+        ["gguf"] = CheckpointFormat.Gguf,
+        ["mlx"] = CheckpointFormat.Mlx,
+        ["mlx-lm"] = CheckpointFormat.MlxLm,
+    };
+
+    static readonly Dictionary<string, DType> Types = new[] { ("fp32", DType.F32), ("bf16", DType.BF16), ("fp16", DType.F16) }
+        .Concat(Enum.GetValues<DType>().Where(dtype => dtype.IsBlocked()).Select(dtype => (dtype.ToString().ToLowerInvariant(), dtype)))
+        .ToDictionary(pair => pair.Item1, pair => pair.Item2, StringComparer.OrdinalIgnoreCase);
 
     public static Command Create(CommandContext context)
     {
-        var source = new Argument<string?>("source") { Arity = ArgumentArity.ZeroOrOne, Description = "A model folder, or a llama2.c checkpoint (.bin)" };
-        var output = new Option<string>("--output", "-o") { Description = "The model folder to write", Required = true };
-        var overwrite = new Option<bool>("--overwrite") { Description = "Replace the output folder if it exists" };
+        var paths = new Argument<string[]>("source destination")
+        {
+            Arity = new ArgumentArity(1, 2),
+            Description = "A model of any format, and the folder or file to write; with --random only the latter",
+        };
+        var to = new Option<string?>("--to") { Description = "Format to write: hf (also what mlx-lm reads), gguf, mlx (Apple's example), mlx-lm (for quantised folders); gguf for a name ending in .gguf, else hf" };
+        to.AcceptOnlyFromAmong([.. Formats.Keys]);
+        var dtype = new Option<string?>("--dtype") { Description = $"Type of the weights instead of their own: {string.Join(", ", Types.Keys)}" };
+        dtype.AcceptOnlyFromAmong([.. Types.Keys]);
+        var overwrite = new Option<bool>("--overwrite") { Description = "Replace the destination if it exists" };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.model to put beside the weights, or llama2.c's tokenizer (.bin)" };
-        var dtype = new Option<string?>("--dtype") { Description = "Type of the weights; a folder's stay as they are without it" };
-        dtype.AcceptOnlyFromAmong([.. DTypes.Keys]);
         var vocabRows = new Option<string>("--vocab-rows") { Description = "Rows of the vocabulary: keep, tokenizer (cut those behind its last piece), or a number", DefaultValueFactory = _ => Keep };
+        var config = new Option<string?>("--config") { Description = "Architecture of a CoreNet checkpoint, which does not say it: a config.json or a shipped model" };
+        var noVerify = new Option<bool>("--no-verify") { Description = "Compare only architectures and weights, do not run source and result: for models larger than this machine's memory" };
         var random = new Option<string?>("--random") { Description = $"Random weights for a config.json or a shipped model: {string.Join(", ", NamedConfigs.Names)}" };
         var seed = new Option<int>("--seed") { Description = "Seed of random weights" };
-        var command = new Command("convert", "Write a model folder: import llama2.c, change the type of weights, cut padded rows, draw random weights")
+        var command = new Command("convert", "Write a model in another format or type, and check that it computes the same")
         {
-            source, output, overwrite, tokenizer, dtype, vocabRows, random, seed,
+            paths, to, dtype, overwrite, tokenizer, vocabRows, config, noVerify, random, seed,
         };
         command.SetAction(parsed =>
         {
-            DType? type = parsed.GetValue(dtype) is { } name ? DTypes[name] : null;
-            string destination = parsed.GetRequiredValue(output);
-            using Input input = (parsed.GetValue(source), parsed.GetValue(random)) switch
+            string[] given = parsed.GetRequiredValue(paths);
+            string? model = parsed.GetValue(random), source = model is null && given.Length == 2 ? given[0] : null;
+            if ((model is null) != (given.Length == 2))
             {
-                ({ } from, null) => Input.Read(from, type),
-                (null, { } model) => new Input(RandomModel.Create(ModelSource.Find(model).Config, parsed.GetValue(seed), type ?? DType.F32), null),
-                _ => throw new OpenElmException("Name a source (a model folder or a llama2.c checkpoint), or --random with a model; one of both."),
-            };
-            ModelContent content = WithTokenizer(input.Content, parsed.GetValue(tokenizer));
-            content = WithRows(content, parsed.GetValue(vocabRows)!);
-            ModelFolderWriter.Write(destination, content, parsed.GetValue(overwrite));
-            IReadOnlyList<string> differences = OpenElmConfigJson.HuggingFaceDifferences(content.Config);
-            foreach (string difference in differences)
-            {
-                context.Warn(difference);
+                throw new OpenElmException("Name a source and a destination, or --random MODEL and a destination.");
             }
 
-            Report(context, destination, content, differences);
+            var options = new Options(
+                given[^1],
+                parsed.GetValue(to) is { } format ? Formats[format] : CheckpointWriter.FormatOf(given[^1]),
+                parsed.GetValue(dtype) is { } type ? Types[type] : null,
+                parsed.GetValue(overwrite), parsed.GetValue(tokenizer), parsed.GetValue(vocabRows)!, !parsed.GetValue(noVerify));
+            if (source is not null)
+            {
+                Convert(context, source, parsed.GetValue(config) is { } name ? ModelSource.Find(name).Config : null, options);
+            }
+            else
+            {
+                Draw(context, ModelSource.Find(model!).Config, parsed.GetValue(seed), options);
+            }
         });
         return command.WithExamples(
-            "openelm convert samples/stories260k/stories260K.bin --tokenizer samples/stories260k/tok512.bin --output stories",
-            "openelm convert checkpoint --output checkpoint-bf16 --dtype bf16 --vocab-rows tokenizer",
-            "openelm convert --random openelm-270m --seed 1 --output random-270m");
+            "openelm convert OpenELM-270M openelm-270m.gguf --dtype bf16 --tokenizer tokenizer.model",
+            "openelm convert checkpoint_average.pt openelm-270m --vocab-rows 32000",
+            "openelm convert openelm-270m openelm-270m-mlx --to mlx --dtype affine4x64",
+            "openelm convert openelm-270m-q4.gguf openelm-270m-again --dtype bf16",
+            "openelm convert samples/stories260k/stories260K.bin stories --tokenizer samples/stories260k/tok512.bin",
+            "openelm convert --random openelm-270m random-270m.gguf --seed 1");
+    }
+
+    static void Convert(CommandContext context, string source, OpenElmConfig? architecture, Options options)
+    {
+        using var checkpoint = Checkpoint.Open(source, architecture);
+        foreach (string note in checkpoint.Notes)
+        {
+            context.Log(note);
+        }
+
+        ModelContent content = WithRows(WithTokenizer(CheckpointWriter.Content(checkpoint, options.Format, options.Type), options.Tokenizer), options.Rows);
+        if (!options.RunsModels)
+        {
+            context.Warn("Source and result are not run (--no-verify): only their architectures and weights are compared.");
+        }
+
+        var check = ConversionCheck.Of(checkpoint, content, options.RunsModels);
+        ConversionReport? report = null;
+        CheckpointWriter.Write(options.Destination, content, options.Format, options.Overwrite, written =>
+        {
+            report = check.Compare(written);
+            report.RequirePassed();
+        });
+        Report(context, options, content, report);
+    }
+
+    static void Draw(CommandContext context, OpenElmConfig config, int seed, Options options)
+    {
+        if (options.Type is { } type && type.IsBlocked())
+        {
+            throw new OpenElmException($"Random weights are drawn as fp32, bf16 or fp16; convert the result to {type}.");
+        }
+
+        ModelContent content = WithRows(WithTokenizer(RandomModel.Create(config, seed, options.Type ?? DType.F32), options.Tokenizer), options.Rows);
+        CheckpointWriter.Write(options.Destination, content, options.Format, options.Overwrite, written => Checkpoint.Open(written).Dispose());
+        Report(context, options, content, null);
     }
 
     static ModelContent WithTokenizer(ModelContent content, string? path)
@@ -83,44 +142,42 @@ internal static class ConvertCommand
         return ModelConversion.WithVocabulary(content, count);
     }
 
-    static void Report(CommandContext context, string destination, ModelContent content, IReadOnlyList<string> differences)
+    static void Report(CommandContext context, Options options, ModelContent content, ConversionReport? report)
     {
+        IReadOnlyList<string> differences = options.Format == CheckpointFormat.HuggingFace ? OpenElmConfigJson.HuggingFaceDifferences(content.Config) : [];
+        foreach (string difference in differences)
+        {
+            context.Warn(difference);
+        }
+
+        // The type that most bytes have: norms stay in a plain type.
+        DType type = content.Weights.GroupBy(weight => weight.DType).MaxBy(group => group.Sum(weight => weight.ByteCount))!.Key;
         long parameters = ParameterCount.Of(content.Config).Total, bytes = content.Weights.Sum(weight => weight.ByteCount);
         if (context.IsJson)
         {
             context.WriteJson(new
             {
-                Output = destination,
+                Output = options.Destination,
+                options.Format,
                 Parameters = parameters,
                 Bytes = bytes,
-                Dtype = content.Weights[0].DType.TorchName(),
+                Dtype = type.TorchName(),
                 content.Config.VocabSize,
                 HasTokenizer = content.Tokenizer is not null,
+                Verification = report,
                 HuggingFaceDifferences = differences,
             });
             return;
         }
 
-        context.Log($"{parameters:N0} parameters, {Quantity.Bytes(bytes)} of weights ({content.Weights[0].DType.TorchName()}), {content.Config.VocabSize:N0} rows, {(content.Tokenizer is null ? "no tokenizer" : "with tokenizer")}");
-        context.Output.WriteLine(destination);
-    }
-
-    /// <summary>A model to write; the folder it comes from stays open until then.</summary>
-    sealed record Input(ModelContent Content, ModelFolder? Folder) : IDisposable
-    {
-        public static Input Read(string path, DType? type)
+        context.Log($"{parameters:N0} parameters, {Quantity.Bytes(bytes)} of weights ({type.TorchName()}), {content.Config.VocabSize:N0} rows, {(content.Tokenizer is null ? "no tokenizer" : "with tokenizer")}");
+        if (report is not null)
         {
-            if (Directory.Exists(path))
-            {
-                ModelFolder folder = ModelFolder.Open(path);
-                return new Input(type is { } wanted ? ModelConversion.Content(folder, wanted) : ModelConversion.Content(folder), folder);
-            }
-
-            return type is null or DType.F32
-                ? new Input(Llama2cCheckpoint.Read(path), null)
-                : throw new OpenElmException("A llama2.c checkpoint is imported as fp32; convert the folder again to change the type.");
+            context.Log($"Checked: {report}");
         }
 
-        public void Dispose() => Folder?.Dispose();
+        context.Output.WriteLine(options.Destination);
     }
+
+    sealed record Options(string Destination, CheckpointFormat Format, DType? Type, bool Overwrite, string? Tokenizer, string Rows, bool RunsModels);
 }

@@ -4,7 +4,7 @@ using OpenElm.Training.Torch;
 
 namespace OpenElm.Cli.Commands;
 
-/// <summary>Prints what a model costs, what a model folder holds, or what this machine offers.</summary>
+/// <summary>Prints what a model costs, what its files hold, or what this machine offers.</summary>
 internal static class InfoCommand
 {
     public static Command Create(CommandContext context)
@@ -12,14 +12,14 @@ internal static class InfoCommand
         var model = new Argument<string?>("model")
         {
             Arity = ArgumentArity.ZeroOrOne,
-            Description = $"A model folder, a config.json, or a shipped model: {string.Join(", ", NamedConfigs.Names)}",
+            Description = $"A model of any format (folder or file), a config.json, or a shipped model: {string.Join(", ", NamedConfigs.Names)}",
         };
         var environment = new Option<bool>("--environment") { Description = "Show the runtime, the processor and the libraries (also without a model)" };
         var vocabSize = new Option<int?>("--vocab-size") { Description = "Rows of the embedding instead of the model's own" };
         var batchSize = new Option<int>("--batch-size") { Description = "Sequences of a training micro-batch", DefaultValueFactory = _ => 1 };
         var sequenceLength = new Option<int?>("--sequence-length") { Description = "Tokens of a sequence instead of the model's context length" };
         Option<string?> torchFolder = SharedOptions.TorchFolder();
-        var command = new Command("info", "Describe a model (widths, parameters, memory), a model folder, or this machine")
+        var command = new Command("info", "Describe a model (widths, parameters, memory, files) or this machine")
         {
             model, environment, vocabSize, batchSize, sequenceLength, torchFolder,
         };
@@ -41,7 +41,7 @@ internal static class InfoCommand
                 throw new OpenElmException($"--batch-size and --sequence-length must be 1 or more; they are {batch} and {length}.");
             }
 
-            var report = new ModelReport(source.Name, batch, length, ModelInfo.Of(config, batch, length), source.Folder);
+            var report = new ModelReport(source.Name, batch, length, ModelInfo.Of(config, batch, length), source.Checkpoint);
             if (context.IsJson)
             {
                 context.WriteJson(report.ToJson());
@@ -55,6 +55,7 @@ internal static class InfoCommand
             "openelm info openelm-270m",
             "openelm info openelm-3b --vocab-size 32128 --batch-size 4 --json",
             "openelm info runs/quickstart/average",
+            "openelm info openelm-270m-q4.gguf",
             "openelm info --environment");
     }
 }

@@ -9,8 +9,8 @@ namespace OpenElm.Cli;
 /// <param name="BatchSize">Sequences of the micro-batch that the memory for training is for.</param>
 /// <param name="SequenceLength">Tokens of a sequence, for training and for the cache.</param>
 /// <param name="Info">The computed facts.</param>
-/// <param name="Folder">The folder's files; null for a bare architecture.</param>
-internal sealed record ModelReport(string Name, int BatchSize, int SequenceLength, ModelInfo Info, FolderFacts? Folder)
+/// <param name="Checkpoint">The checkpoint's files; null for a bare architecture.</param>
+internal sealed record ModelReport(string Name, int BatchSize, int SequenceLength, ModelInfo Info, CheckpointFacts? Checkpoint)
 {
     public void WriteText(TextWriter output)
     {
@@ -45,9 +45,9 @@ internal sealed record ModelReport(string Name, int BatchSize, int SequenceLengt
         parameters.WriteTo(output);
 
         WriteMemory(output);
-        if (Folder is not null)
+        if (Checkpoint is not null)
         {
-            WriteFolder(output, Folder);
+            WriteCheckpoint(output, Checkpoint);
         }
     }
 
@@ -70,7 +70,7 @@ internal sealed record ModelReport(string Name, int BatchSize, int SequenceLengt
         KvCacheBytesPerToken = new { Fp32 = 4 * Info.KvCacheElementsPerToken, Bf16 = 2 * Info.KvCacheElementsPerToken },
         TrainingMemory = new { BatchSize, SequenceLength, Info.Training.Weights, Info.Training.Gradients, Info.Training.OptimizerState, Info.Training.Activations, Info.Training.Total },
         InferenceMemory = new { SequenceLength, Fp32 = Info.InferenceFp32, Bf16 = Info.InferenceBf16 },
-        Folder,
+        Checkpoint,
     };
 
     void WriteMemory(TextWriter output)
@@ -94,11 +94,11 @@ internal sealed record ModelReport(string Name, int BatchSize, int SequenceLengt
         inference.WriteTo(output);
     }
 
-    static void WriteFolder(TextWriter output, FolderFacts folder)
+    static void WriteCheckpoint(TextWriter output, CheckpointFacts checkpoint)
     {
-        Section(output, "Files");
+        Section(output, $"Files ({FormatName(checkpoint.Format)})");
         var files = new TextTable("file", "bytes", "");
-        foreach (FolderFile file in folder.Files)
+        foreach (CheckpointFile file in checkpoint.Files)
         {
             files.Add(file.Name, file.Bytes, Quantity.Bytes(file.Bytes));
         }
@@ -107,17 +107,31 @@ internal sealed record ModelReport(string Name, int BatchSize, int SequenceLengt
 
         Section(output, "Weights");
         var types = new TextTable("type", "tensors", "bytes");
-        foreach (FolderWeightType type in folder.WeightTypes)
+        foreach (CheckpointWeightType type in checkpoint.WeightTypes)
         {
             types.Add(type.Type.ToString(), type.Tensors, type.Bytes);
         }
 
         types.WriteTo(output);
         output.WriteLine();
-        output.WriteLine(folder.Tokenizer is { } tokenizer
-            ? $"{tokenizer.File}: {tokenizer.Pieces:N0} pieces (BOS {tokenizer.BosId}, EOS {tokenizer.EosId}, unknown {tokenizer.UnknownId}, padding {tokenizer.PadId}); {folder.Config.VocabSize - tokenizer.Pieces:N0} rows of the embedding are padding."
+        output.WriteLine(checkpoint.Tokenizer is { } tokenizer
+            ? $"Tokenizer: {tokenizer.Pieces:N0} pieces (BOS {tokenizer.BosId}, EOS {tokenizer.EosId}, unknown {tokenizer.UnknownId}, padding {tokenizer.PadId}); {checkpoint.Config.VocabSize - tokenizer.Pieces:N0} rows of the embedding are padding."
             : "There is no tokenizer.");
+        foreach (string note in checkpoint.Notes)
+        {
+            output.WriteLine(note);
+        }
     }
+
+    static string FormatName(CheckpointFormat format) => format switch
+    {
+        CheckpointFormat.HuggingFace => "a Hugging Face folder",
+        CheckpointFormat.MlxLm => "a quantised folder of mlx-lm",
+        CheckpointFormat.Mlx => "a folder of Apple's MLX example",
+        CheckpointFormat.CoreNet => "a CoreNet checkpoint",
+        CheckpointFormat.Gguf => "GGUF",
+        _ => "a llama2.c checkpoint",
+    };
 
     static void Section(TextWriter output, string title)
     {

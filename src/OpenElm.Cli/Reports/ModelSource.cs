@@ -3,27 +3,27 @@ using OpenElm.Configuration;
 
 namespace OpenElm.Cli;
 
-/// <summary>A model as the user names it: a folder, a <c>config.json</c>, or a shipped name. A folder wins over a name.</summary>
+/// <summary>A model as the user names it: a checkpoint of any format, a <c>config.json</c>, or a shipped name. What exists wins over a name.</summary>
 /// <param name="Name">What the user wrote.</param>
 /// <param name="Config">The architecture.</param>
-/// <param name="Folder">What the folder holds; null for a bare architecture.</param>
-internal sealed record ModelSource(string Name, OpenElmConfig Config, FolderFacts? Folder)
+/// <param name="Checkpoint">What the checkpoint holds; null for a bare architecture.</param>
+internal sealed record ModelSource(string Name, OpenElmConfig Config, CheckpointFacts? Checkpoint)
 {
     public static ModelSource Find(string name)
     {
-        if (Directory.Exists(name))
-        {
-            FolderFacts facts = FolderFacts.Read(name);
-            return new ModelSource(name, facts.Config, facts);
-        }
-
-        if (File.Exists(name))
+        if (File.Exists(name) && Path.GetExtension(name).Equals(".json", StringComparison.OrdinalIgnoreCase))
         {
             return new ModelSource(name, OpenElmConfigJson.ReadFile(name), null);
         }
 
+        if (Path.Exists(name))
+        {
+            CheckpointFacts facts = CheckpointFacts.Read(name);
+            return new ModelSource(name, facts.Config, facts);
+        }
+
         return NamedConfigs.Contains(name)
             ? new ModelSource(name, NamedConfigs.Get(name), null)
-            : throw new OpenElmException($"{name} is neither a model folder, nor a config.json, nor a shipped model ({string.Join(", ", NamedConfigs.Names)}).");
+            : throw new OpenElmException($"{name} is neither a model (folder or file), nor a config.json, nor a shipped model ({string.Join(", ", NamedConfigs.Names)}).");
     }
 }

@@ -17,6 +17,9 @@ public enum DType
     /// <summary>32-bit signed.</summary>
     I32,
 
+    /// <summary>32-bit unsigned; MLX packs quantised weights in them.</summary>
+    U32,
+
     /// <summary>64-bit signed.</summary>
     I64,
 
@@ -105,7 +108,7 @@ public static class DTypes
     {
         DType.U8 or DType.I8 or DType.BOOL => 1,
         DType.F16 or DType.BF16 => 2,
-        DType.I32 or DType.F32 => 4,
+        DType.I32 or DType.U32 or DType.F32 => 4,
         DType.I64 or DType.F64 => 8,
         DType.Q4_0 => 18,
         DType.Q4_1 => 20,

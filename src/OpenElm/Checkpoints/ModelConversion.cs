@@ -1,5 +1,7 @@
 using System.Collections.Immutable;
+using OpenElm.Checkpoints.Mlx;
 using OpenElm.Configuration;
+using OpenElm.Quantization;
 
 namespace OpenElm.Checkpoints;
 
@@ -11,14 +13,15 @@ public static class ModelConversion
     /// <summary>Takes the content of an open checkpoint; keep it open until the content is written.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
     /// <param name="types">The type to store each weight in; null, or null for a weight, keeps its own.</param>
+    /// <param name="scaleType">The type that scales of affine groups are rounded to: that of the weights beside them.</param>
     /// <returns>What it holds.</returns>
     /// <exception cref="OpenElmException">A weight cannot be stored in its type.</exception>
-    public static ModelContent Content(Checkpoint checkpoint, Func<StoredWeight, DType?>? types = null)
+    public static ModelContent Content(Checkpoint checkpoint, Func<StoredWeight, DType?>? types = null, DType scaleType = DType.F16)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         return new ModelContent(checkpoint.Config, [.. TensorShapes.Of(checkpoint.Config)
             .Select(shape => checkpoint.Weights[shape.Name])
-            .Select(weight => Source(weight, types?.Invoke(weight) ?? TypeOf(weight)))])
+            .Select(weight => Source(weight, types?.Invoke(weight) ?? TypeOf(weight), scaleType))])
         {
             Tokenizer = checkpoint.Tokenizer,
         };
@@ -67,7 +70,7 @@ public static class ModelConversion
         return cut with { Write = stream => weight.Write(new FirstBytesStream(stream, cut.ByteCount)) };
     }
 
-    static TensorSource Source(StoredWeight weight, DType dtype)
+    static TensorSource Source(StoredWeight weight, DType dtype, DType scaleType)
     {
         int block = dtype.BlockElements();
         if (weight.Shape[^1] % block != 0)
@@ -86,25 +89,46 @@ public static class ModelConversion
                 }
                 else
                 {
-                    Convert(part, weight.Name, dtype, stream);
+                    Convert(part, weight.Name, dtype, scaleType, stream);
                 }
             }
         });
     }
 
-    static void Convert(TensorView tensor, string name, DType dtype, Stream stream)
+    static void Convert(TensorView tensor, string name, DType dtype, DType scaleType, Stream stream)
     {
-        long rowElements = tensor.Shape[^1], rowBytes = tensor.ByteCount / Math.Max(1, tensor.Elements / rowElements);
-        int rowsAtATime = (int)Math.Clamp(FloatsAtATime / rowElements, 1, int.MaxValue);
-        float[] floats = new float[Math.Min(checked(rowsAtATime * rowElements), tensor.Elements)];
-        for (long at = 0; at < tensor.Elements; at += floats.Length)
+        TensorView matrix = tensor.Shape.Length == 1 ? tensor with { Shape = tensor.Shape.Insert(0, 1) } : tensor;
+        (long rows, int columns) = (matrix.Shape[0], checked((int)matrix.Shape[1]));
+        int rowsAtATime = (int)Math.Clamp(FloatsAtATime / Math.Max(1, columns), 1, Math.Max(1, rows));
+        float[] floats = new float[checked(rowsAtATime * columns)];
+        for (long row = 0; row < rows; row += rowsAtATime)
         {
-            Span<float> values = floats.AsSpan(0, (int)Math.Min(floats.Length, tensor.Elements - at));
-            long rows = values.Length / rowElements;
-            TensorView window = tensor with { Shape = [rows, rowElements], Address = tensor.Address + (nint)(at / rowElements * rowBytes), ByteCount = rows * rowBytes };
-            window.CopyTo(values);
-            FloatEncoding.RequireRange(values, dtype, name);
-            stream.Write(FloatEncoding.Encode(values, dtype));
+            int count = (int)Math.Min(rowsAtATime, rows - row);
+            matrix.Rows(row, count).CopyTo(floats.AsSpan(0, count * columns));
+            stream.Write(dtype.IsBlocked() ? Quantise(floats, count, columns, dtype, scaleType) : Encode(floats.AsSpan(0, count * columns), dtype, name));
         }
+    }
+
+    static byte[] Encode(ReadOnlySpan<float> values, DType dtype, string name)
+    {
+        FloatEncoding.RequireRange(values, dtype, name);
+        return FloatEncoding.Encode(values, dtype);
+    }
+
+    static byte[] Quantise(float[] values, int rows, int columns, DType dtype, DType scaleType)
+    {
+        int rowBytes = columns / dtype.BlockElements() * dtype.BlockBytes();
+        byte[] blocks = new byte[rows * rowBytes];
+        Parallel.For(0, rows, row =>
+        {
+            Span<float> from = values.AsSpan(row * columns, columns);
+            Span<byte> to = blocks.AsSpan(row * rowBytes, rowBytes);
+            BlockFormats.Quantize(dtype, from, to);
+            if (dtype.IsAffine())
+            {
+                AffineScales.Round(from, to, dtype, scaleType);
+            }
+        });
+        return blocks;
     }
 }

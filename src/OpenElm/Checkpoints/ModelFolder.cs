@@ -42,15 +42,13 @@ public sealed class ModelFolder : IDisposable
 
     /// <summary>Reads the SentencePiece model of the folder.</summary>
     /// <returns>Its bytes, or null if the folder has none.</returns>
-    public ReadOnlyMemory<byte>? ReadTokenizer()
-    {
-        // Not one conditional expression: its null would become empty memory by way of byte[].
-        if (TokenizerPath is { } path)
-        {
-            return File.ReadAllBytes(path);
-        }
+    public ReadOnlyMemory<byte>? ReadTokenizer() => TokenizerSource(Path)?.Invoke();
 
-        return null;
+    /// <summary>What reads the SentencePiece model of a folder, or null if the folder has none.</summary>
+    internal static Func<ReadOnlyMemory<byte>?>? TokenizerSource(string folder)
+    {
+        string path = System.IO.Path.Combine(folder, TokenizerFile);
+        return File.Exists(path) ? () => File.ReadAllBytes(path) : null;
     }
 
     /// <summary>Opens a folder; weights are mapped, not read.</summary>
@@ -95,7 +93,8 @@ public sealed class ModelFolder : IDisposable
         }
     }
 
-    static IEnumerable<string> WeightFiles(string folder)
+    /// <summary>The files of weights that a folder holds or lists.</summary>
+    internal static IEnumerable<string> WeightFiles(string folder)
     {
         string single = System.IO.Path.Combine(folder, WeightsFile);
         string index = System.IO.Path.Combine(folder, IndexFile);

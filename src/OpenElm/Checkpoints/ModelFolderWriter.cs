@@ -27,6 +27,11 @@ public static class ModelFolderWriter
     public static void WriteInto(string folder, ModelContent model)
     {
         ArgumentNullException.ThrowIfNull(model);
+        if (model.Weights.FirstOrDefault(weight => weight.DType is not (DType.F32 or DType.BF16 or DType.F16 or DType.F64)) is { } foreign)
+        {
+            throw new OpenElmException($"{foreign.Name} is {foreign.DType}, which Hugging Face's folders do not have; choose F32, BF16 or F16.");
+        }
+
         string dtype = model.Weights[0].DType.TorchName();
         AtomicFile.WriteText(Path.Combine(folder, ModelFolder.ConfigFile), OpenElmConfigJson.Write(model.Config, dtype));
         AtomicFile.WriteText(Path.Combine(folder, "generation_config.json"),
@@ -60,8 +65,13 @@ public static class ModelFolderWriter
     /// <param name="path">The folder.</param>
     /// <param name="model">What to write.</param>
     /// <param name="overwrite">Whether an existing folder is replaced.</param>
-    public static void Write(string path, ModelContent model, bool overwrite = false) =>
-        AtomicFolder.Write(path, folder => WriteInto(folder, model), overwrite);
+    /// <param name="check">Looks at the finished folder, under a temporary name, before it takes its place; throws to refuse it.</param>
+    public static void Write(string path, ModelContent model, bool overwrite = false, Action<string>? check = null) =>
+        AtomicFolder.Write(path, folder =>
+        {
+            WriteInto(folder, model);
+            check?.Invoke(folder);
+        }, overwrite);
 
     static List<List<TensorSource>> Split(IEnumerable<TensorSource> weights, long maxShardBytes)
     {

@@ -33,6 +33,29 @@ public sealed record StoredWeight(string Name, ImmutableArray<long> Shape, Immut
         }
     }
 
+    /// <summary>Converts some rows of a matrix to floats.</summary>
+    /// <param name="first">The first row.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="destination">[count, columns].</param>
+    /// <exception cref="OpenElmException">A part holds no floating-point numbers.</exception>
+    public void CopyRowsTo(long first, long count, Span<float> destination)
+    {
+        int columns = checked((int)Shape[^1]);
+        foreach (TensorView part in Parts)
+        {
+            long taken = Math.Clamp(part.Shape[0] - first, 0, count);
+            if (taken > 0)
+            {
+                int elements = checked((int)(taken * columns));
+                part.Rows(first, taken).CopyTo(destination[..elements]);
+                destination = destination[elements..];
+            }
+
+            first = Math.Max(0, first - part.Shape[0]);
+            count -= taken;
+        }
+    }
+
     /// <summary>Converts the elements to a new array of floats.</summary>
     /// <returns>[Elements].</returns>
     public float[] ToFloats()

@@ -36,6 +36,21 @@ public readonly record struct TensorView(string Name, DType DType, ImmutableArra
         ? new((void*)Address, checked((int)Elements))
         : throw new InvalidOperationException($"{Name} holds {DType}, not F64.");
 
+    /// <summary>Some rows, without a copy.</summary>
+    /// <param name="first">The first row.</param>
+    /// <param name="count">How many.</param>
+    /// <returns>[count, columns].</returns>
+    public TensorView Rows(long first, long count)
+    {
+        if (Shape is not [long rows, long columns] || first < 0 || count < 0 || first > rows - count)
+        {
+            throw new ArgumentOutOfRangeException(nameof(first), $"{Name} [{string.Join(", ", Shape)}] has no rows {first} to {first + count}.");
+        }
+
+        long rowBytes = columns / DType.BlockElements() * DType.BlockBytes();
+        return this with { Shape = [count, columns], Address = Address + (nint)(first * rowBytes), ByteCount = count * rowBytes };
+    }
+
     /// <summary>Converts the elements to floats.</summary>
     /// <param name="destination">[Elements].</param>
     /// <exception cref="OpenElmException">The tensor holds no floating-point numbers.</exception>

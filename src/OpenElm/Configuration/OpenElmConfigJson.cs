@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
 using System.Text;
 using System.Text.Json;
+using OpenElm.Checkpoints;
+using OpenElm.Checkpoints.Mlx;
 
 namespace OpenElm.Configuration;
 
@@ -18,12 +20,29 @@ public static class OpenElmConfigJson
     /// <exception cref="OpenElmException">The file is missing, is no JSON, or is no possible OpenELM; all problems are listed.</exception>
     public static OpenElmConfig ReadFile(string path)
     {
+        using JsonDocument document = ParseFile(path);
+        return Read(document.RootElement, path);
+    }
+
+    /// <summary>Parses a <c>config.json</c> of any kind.</summary>
+    /// <param name="path">The file.</param>
+    /// <returns>The document.</returns>
+    /// <exception cref="OpenElmException">The file is missing or is no JSON.</exception>
+    internal static JsonDocument ParseFile(string path)
+    {
         if (!File.Exists(path))
         {
             throw new OpenElmException($"There is no file {path}; a model folder holds a config.json.");
         }
 
-        return Read(File.ReadAllText(path), path);
+        try
+        {
+            return JsonDocument.Parse(File.ReadAllText(path));
+        }
+        catch (JsonException e)
+        {
+            throw new OpenElmException($"{path} is not valid JSON: {e.Message}", e);
+        }
     }
 
     /// <summary>Reads a configuration from text.</summary>
@@ -103,7 +122,14 @@ public static class OpenElmConfigJson
     /// <param name="config">The architecture.</param>
     /// <param name="dtype">Hugging Face's name of the type of the weights: <c>float32</c>, <c>bfloat16</c> or <c>float16</c>.</param>
     /// <returns>Indented JSON.</returns>
-    public static string Write(OpenElmConfig config, string dtype = "float32")
+    public static string Write(OpenElmConfig config, string dtype = "float32") => Write(config, dtype, quantised: null);
+
+    /// <summary>Writes the configuration as a <c>config.json</c> for mlx-lm.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="dtype">Hugging Face's name of the type of the weights that are not quantised.</param>
+    /// <param name="quantised">The affine groups of the others, or null.</param>
+    /// <returns>Indented JSON.</returns>
+    internal static string Write(OpenElmConfig config, string dtype, DType? quantised)
     {
         using var buffer = new MemoryStream();
         using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
@@ -141,6 +167,7 @@ public static class OpenElmConfigJson
                 WriteList(writer, "qkv_multipliers", config.QkvMultipliers.Values, writer.WriteNumberValue);
             }
 
+            MlxConfig.WriteQuantization(writer, quantised);
             writer.WriteNumber("rms_norm_eps", config.RmsNormEps);
             writer.WriteNumber("rope_freq_constant", config.RopeFreqConstant);
             writer.WriteNumber("rope_max_length", config.RopeMaxLength);
