@@ -12,10 +12,12 @@ internal sealed class InferenceArguments
     readonly Option<int?> _threads = new("--threads") { Description = "Threads that share a product instead of one a processor" };
     readonly Option<string?> _kernels = new("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS)" };
 
+    readonly Option<KvCacheType> _kv = new("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8" };
+
     public void AddTo(Command command)
     {
         command.Arguments.Add(_model);
-        foreach (Option option in new Option[] { _tokenizer, _maxLength, _threads, _kernels })
+        foreach (Option option in new Option[] { _tokenizer, _maxLength, _threads, _kernels, _kv })
         {
             command.Options.Add(option);
         }
@@ -28,6 +30,7 @@ internal sealed class InferenceArguments
             MaxLength = parsed.GetValue(_maxLength),
             Threads = parsed.GetValue(_threads),
             Kernels = parsed.GetValue(_kernels),
+            KvCache = parsed.GetValue(_kv),
             Warn = context.Warn,
         },
         parsed.GetValue(_tokenizer));
