@@ -31,10 +31,14 @@ public sealed record Machine(
     ImmutableArray<string> CpuFeatures,
     string GarbageCollector)
 {
+    /// <summary>This project's version and commit.</summary>
+    public static string ProgramVersion { get; } =
+        typeof(Machine).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
+
     /// <summary>Describes this process.</summary>
     /// <returns>The facts, read now.</returns>
     public static Machine Current() => new(
-        typeof(Machine).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion,
+        ProgramVersion,
         RuntimeInformation.FrameworkDescription,
         RuntimeInformation.OSDescription,
         RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant(),
