@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Running;
 using OpenElm.Benchmarks.Data;
 using OpenElm.Benchmarks.Formats;
+using OpenElm.Benchmarks.Kernels;
 using OpenElm.Benchmarks.Tokenization;
 using OpenElm.Benchmarks.Training;
 
@@ -20,6 +21,10 @@ if (args is ["training", ..])
 if (args is ["formats", ..])
 {
     return FormatProof.Run(args[1..]);
+}
+if (args is ["kernels", ..])
+{
+    return KernelRuns.Run(args[1..]);
 }
 BenchmarkSwitcher.FromAssembly(typeof(TokenizerRuns).Assembly).Run(args);
 return 0;

@@ -48,5 +48,6 @@ internal static class Program
         EnvironmentReport.CreateInfoCommand(context),
         VerifyCommand.Create(context),
         ConvertCommand.Create(context),
+        QuantizeCommand.Create(context),
         CompletionCommand.Create(context));
 }

@@ -1,4 +1,5 @@
 using OpenElm.Configuration;
+using OpenElm.Inference.Calibration;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Threading;
 using OpenElm.Inference.Tiles;
@@ -31,6 +32,9 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     /// <param name="Position">Its position there.</param>
     /// <param name="LogitRow">Where its logits go; −1 where nobody wants them.</param>
     public readonly record struct Row(int Token, SequenceState State, int Position, int LogitRow);
+
+    /// <summary>Sees the activations, on one thread; null outside of calibration.</summary>
+    public IActivationObserver? Observer { get; set; }
 
     Workspace Work => _work!;
 
@@ -72,7 +76,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         }
 
         // Below a few microseconds, meeting at barriers costs more than it saves.
-        team.Run(this, split: _count * _weightBytes >= 1 << 20);
+        team.Run(this, split: Observer is null && _count * _weightBytes >= 1 << 20);
         _rows.AsSpan(0, _count).Clear(); // keeps no state alive
     }
 
@@ -88,7 +92,11 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         for (int layer = 0; layer < weights.Layers.Length; layer++)
         {
             Attention(layer, part, parts, barrier);
-            FeedForward(weights.Layers[layer], part, parts, barrier);
+            FeedForward(layer, part, parts, barrier);
+            for (int row = 0; row < _count && Observer is { } observer; row++)
+            {
+                observer.ObserveResidual(layer, Work.X.Row(row, ModelDim));
+            }
         }
 
         Head(part, parts, barrier);
@@ -103,7 +111,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         LayerWeights layer = weights.Layers[index];
         LayerShape shape = layer.Shape;
         int queryWidth = shape.QueryHeads * HeadDim;
-        NormInto(layer.QkvProj, layer.AttnNorm.Values, part, parts);
+        NormInto(layer.QkvProj, (index, "attn.qkv_proj"), layer.AttnNorm.Values, part, parts);
         barrier.Wait();
         Multiply(layer.QkvProj, Work.Qkv, add: false, part, parts); // [rows, modelDim] → [rows, (queryHeads + 2 · kvHeads) · headDim]
         barrier.Wait();
@@ -115,7 +123,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         barrier.Wait();
         Attend(index, shape, part, parts);
         barrier.Wait();
-        Prepare(Work.Heads, layer.OutProj, part, parts);
+        Prepare(Work.Heads, layer.OutProj, (index, "attn.out_proj"), part, parts);
         barrier.Wait();
         Multiply(layer.OutProj, Work.X, add: true, part, parts); // x + [rows, queryHeads · headDim] → [rows, modelDim]
         barrier.Wait();
@@ -170,9 +178,10 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     }
 
     // x = x + proj_2(SiLU(gate) ⊙ up), gate and up the halves of proj_1(norm(x)); without a gate, x + proj_2(SiLU(proj_1(norm(x))))
-    void FeedForward(LayerWeights layer, int part, int parts, SpinBarrier barrier)
+    void FeedForward(int index, int part, int parts, SpinBarrier barrier)
     {
-        NormInto(layer.Gate, layer.FfnNorm.Values, part, parts);
+        LayerWeights layer = weights.Layers[index];
+        NormInto(layer.Gate, (index, "ffn.proj_1"), layer.FfnNorm.Values, part, parts);
         barrier.Wait();
         (int first, int end) = Multiply(layer.Gate, Work.Gate, add: false, part, parts); // [rows, modelDim] → [rows, ffnDim]
         if (layer.Up is { } up)
@@ -180,7 +189,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
             if (!SharesActivations(layer.Gate, up))
             {
                 barrier.Wait();
-                NormInto(up, layer.FfnNorm.Values, part, parts);
+                NormInto(up, (index, null), layer.FfnNorm.Values, part, parts);
                 barrier.Wait();
             }
 
@@ -196,7 +205,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         }
 
         barrier.Wait();
-        Prepare(Work.Gate, layer.Proj2, part, parts);
+        Prepare(Work.Gate, layer.Proj2, (index, "ffn.proj_2"), part, parts);
         barrier.Wait();
         Multiply(layer.Proj2, Work.X, add: true, part, parts); // x + [rows, ffnDim] → [rows, modelDim]
         barrier.Wait();
@@ -212,6 +221,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
             if (_rows[row].LogitRow >= 0 && wanted++ % parts == part)
             {
                 Normalise(row, weights.FinalNorm.Values, part, head, to.Row(_rows[row].LogitRow));
+                Observer?.ObserveProduct(config.ShareInputOutputLayers ? TensorNames.Embedding : TensorNames.Classifier, Work.Normed.Row(part, ModelDim), ModelDim);
             }
         }
 
@@ -238,12 +248,13 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     }
 
     // The activations of a product: norm(x), in the form its matrix wants.
-    void NormInto(in TileMatrix matrix, ReadOnlySpan<float> norm, int part, int parts)
+    void NormInto(in TileMatrix matrix, (int Layer, string? Part) name, ReadOnlySpan<float> norm, int part, int parts)
     {
         ActivationRows to = Activations(matrix);
         foreach (int row in Share(_count, part, parts))
         {
             Normalise(row, norm, part, matrix, to.Row(row));
+            Observe(name, Work.Normed.Row(part, ModelDim));
         }
     }
 
@@ -254,12 +265,21 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     }
 
     // The activations of a product, in the form its matrix wants.
-    void Prepare(Workspace.Buffer from, in TileMatrix matrix, int part, int parts)
+    void Prepare(Workspace.Buffer from, in TileMatrix matrix, (int Layer, string? Part) name, int part, int parts)
     {
         ActivationRows to = Activations(matrix);
         foreach (int row in Share(_count, part, parts))
         {
             ActivationPacking.Convert(from.Pointer + (row * from.Stride), matrix.Columns, to.Form, matrix.Format, to.Row(row));
+            Observe(name, from.Row(row, matrix.Columns));
+        }
+    }
+
+    void Observe((int Layer, string? Part) name, ReadOnlySpan<float> x)
+    {
+        if (Observer is { } observer && name.Part is { } part)
+        {
+            observer.ObserveProduct(TensorNames.Layer(name.Layer, part), x, x.Length);
         }
     }
 

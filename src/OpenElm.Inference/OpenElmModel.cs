@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Inference.Calibration;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Threading;
 
@@ -12,6 +13,9 @@ namespace OpenElm.Inference;
 /// </summary>
 public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 {
+    internal const string DamagedOrOverflow = "its weights are damaged, or overflow";
+    const string HalfOverflow = "its weights are stored in fp16, where numbers beyond 65504 become infinite, which OpenELM-3B is known for: convert the original to bf16";
+
     readonly ModelWeights _weights;
     readonly ThreadTeam _team;
     readonly ForwardPass _pass;
@@ -46,6 +50,9 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <summary>The longest sequence: <c>rope_max_length</c>, or what <see cref="InferenceOptions.MaxLength"/> says.</summary>
     public int MaxLength { get; }
 
+    /// <summary>The kernel sets that this machine runs, fastest first.</summary>
+    public static ImmutableArray<string> AvailableKernels { get; } = [.. CpuKernels.Available.Select(set => set.Name)];
+
     /// <summary>The name of the kernel set in use.</summary>
     public string KernelName { get; }
 
@@ -60,6 +67,16 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
 
     /// <summary>How past positions are kept.</summary>
     public KvCacheType KvCacheType { get; }
+
+    /// <summary>Why activations may be no numbers, as the end of a sentence.</summary>
+    internal string CauseOfOverflow { get; private init; } = DamagedOrOverflow;
+
+    /// <summary>Sees the activations; null outside of calibration.</summary>
+    internal IActivationObserver? Observer
+    {
+        get => _pass.Observer;
+        set => _pass.Observer = value;
+    }
 
     /// <summary>Loads a model of any format that <see cref="Checkpoint.Open"/> reads.</summary>
     /// <param name="path">The file or folder.</param>
@@ -82,7 +99,10 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         ArgumentNullException.ThrowIfNull(checkpoint);
         try
         {
-            return new OpenElmModel(checkpoint.Config, team => ModelWeights.Of(checkpoint, team), (options ?? new InferenceOptions()).Validated());
+            return new OpenElmModel(checkpoint.Config, team => ModelWeights.Of(checkpoint, team), (options ?? new InferenceOptions()).Validated())
+            {
+                CauseOfOverflow = checkpoint.Weights.Values.Any(weight => weight.Parts.Any(part => part.DType == DType.F16)) ? HalfOverflow : DamagedOrOverflow,
+            };
         }
         catch
         {

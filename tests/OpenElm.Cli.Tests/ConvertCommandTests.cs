@@ -15,24 +15,24 @@ public sealed class ConvertCommandTests : IDisposable
     public void A_llama2c_checkpoint_becomes_the_bundled_folder()
     {
         (int code, string output, string error) = Openelm.Run(
-            "convert", Path.Combine(Stories, "stories260K.bin"), "--tokenizer", Path.Combine(Stories, "tok512.bin"), "--output", _folder["out"]);
+            "convert", Path.Combine(Stories, "stories260K.bin"), _folder["out"], "--tokenizer", Path.Combine(Stories, "tok512.bin"));
         Assert.Equal((0, _folder["out"] + Environment.NewLine), (code, output));
         Assert.Contains("epsilon", error); // Hugging Face's class would compute something else
         Assert.All(Directory.GetFiles(_folder["out"]), file => Assert.Equal(File.ReadAllBytes(Path.Combine(Stories, Path.GetFileName(file))), File.ReadAllBytes(file)));
-        Assert.Equal(2, Openelm.Run("convert", Stories, "--output", _folder["out"]).Code); // exists
-        Assert.Equal(0, Openelm.Run("convert", Stories, "--output", _folder["out"], "--overwrite").Code);
+        Assert.Equal(2, Openelm.Run("convert", Stories, _folder["out"]).Code); // exists
+        Assert.Equal(0, Openelm.Run("convert", Stories, _folder["out"], "--overwrite").Code);
     }
 
     [Fact]
     public void Random_models_are_cut_and_changed_in_type()
     {
-        (int code, string output, _) = Openelm.Run("convert", "--random", "gpt-test", "--seed", "3", "--output", _folder["random"], "--json");
+        (int code, string output, _) = Openelm.Run("convert", "--random", "gpt-test", "--seed", "3", _folder["random"], "--json");
         Assert.Equal(0, code);
         JsonElement random = JsonDocument.Parse(output).RootElement;
         Assert.Equal("float32", random.GetProperty("dtype").GetString());
         string mistral = Path.Combine(RepositoryFiles.Root, "samples", "tokenizer", "mistral", "tokenizer.model");
         (code, output, string error) = Openelm.Run(
-            "convert", _folder["random"], "--output", _folder["small"], "--dtype", "bf16", "--tokenizer", mistral, "--vocab-rows", "tokenizer", "--json");
+            "convert", _folder["random"], _folder["small"], "--dtype", "bf16", "--tokenizer", mistral, "--vocab-rows", "tokenizer", "--json");
         Assert.True(code == 0, error);
         JsonElement small = JsonDocument.Parse(output).RootElement;
         Assert.Equal((32000, "bfloat16", true), (small.GetProperty("vocab_size").GetInt32(), small.GetProperty("dtype").GetString(), small.GetProperty("has_tokenizer").GetBoolean()));
@@ -42,15 +42,19 @@ public sealed class ConvertCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("one of both")]
-    [InlineData("one of both", "MODEL", "--random", "gpt-test")]
+    [InlineData("a source and a destination")]
+    [InlineData("a source and a destination", "MODEL", "--random", "gpt-test")]
     [InlineData("must be keep", "MODEL", "--vocab-rows", "few")]
     [InlineData("cannot be kept", "MODEL", "--vocab-rows", "513")]
-    [InlineData("Cannot read", "missing.bin")]
+    [InlineData("There is no file", "missing.bin")]
+    [InlineData("does not have the type Q4_0", "MODEL", "--dtype", "q4_0")]
+    [InlineData("GGUF cannot hold this model", "MODEL", "--to", "gguf")]
+    [InlineData("is none of them", "MODEL", "--to", "mlx")]
+    [InlineData("says its own architecture", "MODEL", "--config", "openelm-270m")]
     [InlineData("'int3' not recognized", "MODEL", "--dtype", "int3")]
     public void Wrong_requests_exit_with_2(string message, params string[] arguments)
     {
-        (int code, _, string error) = Openelm.Run(["convert", .. arguments.Select(argument => argument == "MODEL" ? Stories : argument), "--output", _folder["out"]]);
+        (int code, _, string error) = Openelm.Run(["convert", .. arguments.Select(argument => argument == "MODEL" ? Stories : argument), _folder["out"]]);
         Assert.Equal(2, code);
         Assert.Contains(message, error, StringComparison.OrdinalIgnoreCase);
         Assert.False(Directory.Exists(_folder["out"]));

@@ -90,11 +90,11 @@ public sealed class InfoCommandTests
         }
 
         JsonElement document = Info(folder.Path);
-        JsonElement type = Assert.Single(document.GetProperty("folder").GetProperty("weight_types").EnumerateArray());
+        JsonElement type = Assert.Single(document.GetProperty("checkpoint").GetProperty("weight_types").EnumerateArray());
         Assert.Equal("f32", type.GetProperty("type").GetString());
         Assert.Equal(4 * ParameterCount.Of(config).Total, type.GetProperty("bytes").GetInt64());
-        Assert.Equal(["config.json", "model.safetensors"], document.GetProperty("folder").GetProperty("files").EnumerateArray().Select(f => f.GetProperty("name").GetString()));
-        Assert.Equal(JsonValueKind.Null, document.GetProperty("folder").GetProperty("tokenizer").ValueKind);
+        Assert.Equal(["config.json", "model.safetensors"], document.GetProperty("checkpoint").GetProperty("files").EnumerateArray().Select(f => f.GetProperty("name").GetString()));
+        Assert.Equal(JsonValueKind.Null, document.GetProperty("checkpoint").GetProperty("tokenizer").ValueKind);
         Assert.Contains("There is no tokenizer.", Openelm.Run("info", folder.Path).Output);
     }
 
@@ -110,7 +110,7 @@ public sealed class InfoCommandTests
     }
 
     [Theory]
-    [InlineData("is neither a model folder, nor a config.json, nor a shipped model (", "no-such-model")]
+    [InlineData("is neither a model (folder or file), nor a config.json, nor a shipped model (", "no-such-model")]
     [InlineData("vocab_size is 0", "openelm-3b", "--vocab-size", "0")]
     [InlineData("--batch-size and --sequence-length must be 1 or more", "openelm-3b", "--batch-size", "0")]
     [InlineData("Cannot parse argument 'many'", "openelm-3b", "--batch-size", "many")]

@@ -84,8 +84,8 @@ public sealed class StoriesTests
     public void The_bundled_folder_is_what_the_import_writes()
     {
         using var folder = new TemporaryFolder();
-        ModelContent content = Llama2cCheckpoint.Read(Path.Combine(TestModels.StoriesFolder, "stories260K.bin"));
-        ModelFolderWriter.Write(folder["stories"], content with
+        using Checkpoint stories = Checkpoint.Open(Path.Combine(TestModels.StoriesFolder, "stories260K.bin"));
+        ModelFolderWriter.Write(folder["stories"], ModelConversion.Content(stories, DType.F32) with
         {
             Tokenizer = Llama2cTokenizer.Read(Path.Combine(TestModels.StoriesFolder, "tok512.bin"), 512).ModelBytes,
         });

@@ -70,11 +70,7 @@ internal static class TestModels
 
     public static string StoriesFolder => Path.Combine(RepositoryFiles.Root, "samples", "stories260k");
 
-    public static OpenElmModel Stories(InferenceOptions? options = null)
-    {
-        ModelContent content = Llama2cCheckpoint.Read(Path.Combine(StoriesFolder, "stories260K.bin"));
-        return OpenElmModel.Create(content.Config, Weights(content), options);
-    }
+    public static OpenElmModel Stories(InferenceOptions? options = null) => OpenElmModel.Load(Path.Combine(StoriesFolder, "stories260K.bin"), options);
 
     public static int[] Tokens(int count, int vocab, int seed = 3)
     {

@@ -7,7 +7,7 @@ namespace OpenElm.Parity.Tests;
 public sealed class GoldenSuiteTests
 {
     public static TheoryData<string, string> FilesAndKernels =>
-        [.. from name in GoldenSuite.Discover(RepositoryFiles.Golden) from kernels in new[] { "reference", "vector128" } select (name, kernels)];
+        [.. from name in GoldenSuite.Discover(RepositoryFiles.Golden) from kernels in OpenElmModel.AvailableKernels select (name, kernels)];
 
     public static TheoryData<string> Models => [.. GoldenSuite.Discover(RepositoryFiles.Golden).Where(name => name.StartsWith("model-", StringComparison.Ordinal))];
 

@@ -47,7 +47,7 @@ public sealed class RuntimesAgreeTests
 
         using var training = new TrainingGoldenRuntime();
         GoldenModelOutput expected = training.RunModel(model)!;
-        foreach (string kernels in new[] { "reference", "vector128" })
+        foreach (string kernels in OpenElmModel.AvailableKernels)
         {
             using var inference = new InferenceGoldenRuntime(new InferenceOptions { Kernels = kernels });
             GoldenModelOutput actual = inference.RunModel(model)!;

@@ -1,10 +1,11 @@
 using System.CommandLine;
+using OpenElm.Inference;
 using OpenElm.Training;
 using OpenElm.Verification.Golden;
 
 namespace OpenElm.Cli.Commands;
 
-/// <summary>Runs golden files of the reference implementation against this build on this machine.</summary>
+/// <summary>Runs golden files of the reference implementation against this build on this machine, on every kernel set it has.</summary>
 internal static class VerifyCommand
 {
     const string Training = "training", Inference = "inference";
@@ -59,7 +60,10 @@ internal static class VerifyCommand
 
         if (name is not Training && device == "cpu")
         {
-            yield return new InferenceGoldenRuntime();
+            foreach (string kernels in OpenElmModel.AvailableKernels)
+            {
+                yield return new InferenceGoldenRuntime(new InferenceOptions { Kernels = kernels });
+            }
         }
     }
 

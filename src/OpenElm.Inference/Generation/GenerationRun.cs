@@ -56,7 +56,7 @@ public sealed class GenerationRun
             int token = sampler.Sample(_sequence.AsSpan(0, _length), logits.AsSpan(0, _model.Candidates)); // rows that only pad are no candidates
             if (float.IsNaN(logits[token]))
             {
-                throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; its weights are damaged, or overflow.");
+                throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; {_model.Model.CauseOfOverflow}.");
             }
 
             _total = _time.GetElapsedTime(start);

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text;
 using OpenElm.Tokenization;
 
@@ -101,7 +102,14 @@ public sealed class PerplexityMeter
     /// <param name="cancellation">Stops between two windows.</param>
     /// <returns>Their sums; words and bytes are unknown.</returns>
     /// <exception cref="OpenElmException">There is no token, or one that cannot be scored.</exception>
-    public Perplexity MeasureTokens(ReadOnlySpan<int> tokens, CancellationToken cancellation = default)
+    public Perplexity MeasureTokens(ReadOnlySpan<int> tokens, CancellationToken cancellation = default) => Predict(tokens, cancellation).Perplexity;
+
+    /// <summary>Measures token ids and tells what the model expected; BOS is put in front of each window.</summary>
+    /// <param name="tokens">[seq], without BOS.</param>
+    /// <param name="cancellation">Stops between two windows.</param>
+    /// <returns>Their sums, and the likeliest token at each place.</returns>
+    /// <exception cref="OpenElmException">There is no token, or one that cannot be scored.</exception>
+    public TextPredictions Predict(ReadOnlySpan<int> tokens, CancellationToken cancellation = default)
     {
         if (tokens.IsEmpty)
         {
@@ -109,15 +117,18 @@ public sealed class PerplexityMeter
         }
 
         double sum = 0;
+        var likeliest = ImmutableArray.CreateBuilder<int>(tokens.Length);
         for (int scored = 0; scored < tokens.Length;)
         {
             cancellation.ThrowIfCancellationRequested();
             int end = Math.Min(tokens.Length, scored == 0 ? Window : scored + Stride);
             int begin = Math.Max(0, end - Window);
-            sum += _scorer.ScoreFrom([_bos, .. tokens[begin..end]], 1 + scored - begin).Sum;
+            Score score = _scorer.ScoreFrom([_bos, .. tokens[begin..end]], 1 + scored - begin);
+            sum += score.Sum;
+            likeliest.AddRange(score.Likeliest);
             scored = end;
         }
 
-        return new Perplexity(tokens.Length, null, null, sum);
+        return new TextPredictions(new Perplexity(tokens.Length, null, null, sum), likeliest.MoveToImmutable());
     }
 }

@@ -7,6 +7,9 @@ namespace OpenElm.Inference.Scoring;
 /// <param name="IsGreedy">Whether each of them is the likeliest at its place.</param>
 public sealed record Score(ImmutableArray<double> LogProbabilities, bool IsGreedy)
 {
+    /// <summary>The likeliest token at each place.</summary>
+    public ImmutableArray<int> Likeliest { get; init; } = [];
+
     /// <summary>The logarithm of their joint probability.</summary>
     public double Sum { get; } = LogProbabilities.Sum();
 }

@@ -91,54 +91,50 @@ public sealed class Scorer(ICausalLM model, SentencePieceTokenizer? tokenizer)
         }
 
         var logProbabilities = ImmutableArray.CreateBuilder<double>(tokens.Length - start);
-        bool isGreedy = true;
+        var likeliest = ImmutableArray.CreateBuilder<int>(tokens.Length - start);
         if (model is OpenElmModel own)
         {
-            isGreedy = ScoreInRuns(own, tokens, start, logProbabilities);
+            ScoreInRuns(own, tokens, start, logProbabilities, likeliest);
         }
         else
         {
             float[] logits = new float[checked((tokens.Length - start) * model.Config.VocabSize)];
             model.ComputeLogits(tokens[..^1], start - 1, logits);
-            isGreedy = AddRows(logits, tokens[start..], logProbabilities);
+            AddRows(logits, tokens[start..], logProbabilities, likeliest);
         }
 
-        return new Score(logProbabilities.MoveToImmutable(), isGreedy);
+        ImmutableArray<int> expected = likeliest.MoveToImmutable();
+        return new Score(logProbabilities.MoveToImmutable(), expected.AsSpan().SequenceEqual(tokens[start..])) { Likeliest = expected };
     }
 
     SentencePieceTokenizer Tokenizer => tokenizer ?? throw new OpenElmException("Scoring text needs a tokenizer; put tokenizer.model into the model folder, or score token ids.");
 
-    bool ScoreInRuns(OpenElmModel own, ReadOnlySpan<int> tokens, int start, ImmutableArray<double>.Builder output)
+    void ScoreInRuns(OpenElmModel own, ReadOnlySpan<int> tokens, int start, ImmutableArray<double>.Builder logProbabilities, ImmutableArray<int>.Builder likeliest)
     {
         float[] logits = new float[checked(Math.Min(RowsAtATime, tokens.Length) * own.Config.VocabSize)];
         using SequenceState state = own.CreateState(tokens.Length - 1);
         own.Prefill(tokens[..start], state, logits); // its last position predicts the first token to score
-        bool isGreedy = AddRows(logits, tokens.Slice(start, 1), output);
+        AddRows(logits, tokens.Slice(start, 1), logProbabilities, likeliest);
         for (int at = start; at < tokens.Length - 1; at += RowsAtATime)
         {
             int rows = Math.Min(RowsAtATime, tokens.Length - 1 - at);
             own.Forward(tokens.Slice(at, rows), state, rows, logits);
-            isGreedy &= AddRows(logits, tokens.Slice(at + 1, rows), output);
+            AddRows(logits, tokens.Slice(at + 1, rows), logProbabilities, likeliest);
         }
-
-        return isGreedy;
     }
 
     // logits [targets, vocab]
-    bool AddRows(ReadOnlySpan<float> logits, ReadOnlySpan<int> targets, ImmutableArray<double>.Builder output)
+    void AddRows(ReadOnlySpan<float> logits, ReadOnlySpan<int> targets, ImmutableArray<double>.Builder logProbabilities, ImmutableArray<int>.Builder likeliest)
     {
-        bool isGreedy = true;
         for (int i = 0; i < targets.Length; i++)
         {
             ReadOnlySpan<float> row = logits.Slice(i * model.Config.VocabSize, _candidates); // rows that only pad have no probability
             double logProbability = LogSoftmax.Of(row, targets[i]);
-            output.Add(double.IsFinite(logProbability)
+            logProbabilities.Add(double.IsFinite(logProbability)
                 ? logProbability
-                : throw new OpenElmException("The model gave logits that are no numbers; its weights are damaged, or overflow."));
-            isGreedy &= TensorPrimitives.IndexOfMax(row) == targets[i];
+                : throw new OpenElmException($"The model gave logits that are no numbers; {(model as OpenElmModel)?.CauseOfOverflow ?? OpenElmModel.DamagedOrOverflow}."));
+            likeliest.Add(TensorPrimitives.IndexOfMax(row));
         }
-
-        return isGreedy;
     }
 
     // str.isspace(): .NET's white space and the four separators of ASCII.

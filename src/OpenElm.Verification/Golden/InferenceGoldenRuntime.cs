@@ -8,7 +8,7 @@ namespace OpenElm.Verification.Golden;
 public sealed class InferenceGoldenRuntime(InferenceOptions? options = null) : IGoldenRuntime
 {
     /// <inheritdoc/>
-    public string Name => "inference (cpu)";
+    public string Name => $"inference (cpu{(options?.Kernels is { } kernels ? $", {kernels}" : "")})";
 
     /// <inheritdoc/>
     public GoldenModelOutput? RunModel(GoldenModel model)

@@ -18,6 +18,7 @@ internal ref struct KFit(ReadOnlySpan<float> x, ReadOnlySpan<float> w, int highe
 
     static readonly ScaleGrid Scales = new(0, HighestScale, Below: 15, Step: 1 / 2f, Passes: 2);
 
+    readonly OffsetGrid _grid = new(highest, Inside: 1.2f, Outside: 0.6f, ScalePrecision.Half, AtMostZero: true);
     readonly ReadOnlySpan<float> _x = x, _w = w;
     readonly Span<byte> _scales = scales, _minimums = minimums;
 
@@ -33,7 +34,7 @@ internal ref struct KFit(ReadOnlySpan<float> x, ReadOnlySpan<float> w, int highe
         Span<float> scale = stackalloc float[Groups], minimum = stackalloc float[Groups], scaleWeight = stackalloc float[Groups], minimumWeight = stackalloc float[Groups];
         for (int g = 0; g < Groups; g++)
         {
-            (scale[g], float offset) = ScaleOffsetSearch.Find(GroupX(g), GroupW(g), highest, inside: 1.2f, outside: 0.6f, atMostZero: true);
+            (scale[g], float offset) = ScaleOffsetSearch.Find(GroupX(g), GroupW(g), _grid);
             minimum[g] = -offset;
             (scaleWeight[g], minimumWeight[g]) = Stiffness(g, scale[g], offset);
         }

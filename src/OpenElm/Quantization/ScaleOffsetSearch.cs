@@ -20,12 +20,9 @@ internal static class ScaleOffsetSearch
     /// <summary>Searches the grid.</summary>
     /// <param name="x">[n] numbers.</param>
     /// <param name="w">[n] weights, not negative.</param>
-    /// <param name="highest">The highest level; the lowest is 0.</param>
-    /// <param name="inside">How many steps inside of the range an end may lie.</param>
-    /// <param name="outside">How many steps outside.</param>
-    /// <param name="atMostZero">Whether the offset must not be positive.</param>
-    /// <returns>Scale and offset, of half precision; scale 0 if all numbers are equal.</returns>
-    public static (float Scale, float Offset) Find(ReadOnlySpan<float> x, ReadOnlySpan<float> w, int highest, float inside, float outside, bool atMostZero)
+    /// <param name="grid">The levels and the ends to try.</param>
+    /// <returns>Scale and offset, as stored; scale 0 if all numbers are equal.</returns>
+    public static (float Scale, float Offset) Find(ReadOnlySpan<float> x, ReadOnlySpan<float> w, OffsetGrid grid)
     {
         float low = x[0], high = x[0];
         foreach (float value in x)
@@ -33,21 +30,21 @@ internal static class ScaleOffsetSearch
             (low, high) = (Math.Min(low, value), Math.Max(high, value));
         }
 
-        low = atMostZero ? Math.Min(low, 0) : low;
+        low = grid.AtMostZero ? Math.Min(low, 0) : low;
         float range = high - low;
         if (range < ScaleSearch.Tiny)
         {
-            return (0, (float)(Half)low);
+            return (0, grid.Precision.Round(low));
         }
 
-        float unit = range / highest, spacing = (inside + outside) / (EndsOfGrid - 1);
+        float unit = range / grid.Highest, spacing = (grid.Inside + grid.Outside) / (EndsOfGrid - 1);
         Vector512<float> bestError = Vector512.Create(float.PositiveInfinity), bestScale = Vector512<float>.Zero, bestOffset = bestScale;
         for (int pass = 0; pass < EndsOfGrid / 2; pass++)
         {
-            Vector512<float> from = Vector512.FusedMultiplyAdd(LowEnds, Vector512.Create(spacing * unit), Vector512.Create(low - (outside * unit)));
-            Vector512<float> to = Vector512.FusedMultiplyAdd(HighEnds + Vector512.Create(2f * pass), Vector512.Create(-spacing * unit), Vector512.Create(high + (outside * unit)));
-            from = atMostZero ? Vector512.MinNative(from, Vector512<float>.Zero) : from;
-            (Vector512<float> error, Vector512<float> scale, Vector512<float> offset) = Fit(x, w, (to - from) / Vector512.Create((float)highest), from, highest, atMostZero);
+            Vector512<float> from = Vector512.FusedMultiplyAdd(LowEnds, Vector512.Create(spacing * unit), Vector512.Create(low - (grid.Outside * unit)));
+            Vector512<float> to = Vector512.FusedMultiplyAdd(HighEnds + Vector512.Create(2f * pass), Vector512.Create(-spacing * unit), Vector512.Create(high + (grid.Outside * unit)));
+            from = grid.AtMostZero ? Vector512.MinNative(from, Vector512<float>.Zero) : from;
+            (Vector512<float> error, Vector512<float> scale, Vector512<float> offset) = Fit(x, w, (to - from) / Vector512.Create((float)grid.Highest), from, grid);
             Vector512<float> better = Vector512.LessThan(error, bestError);
             bestError = Vector512.ConditionalSelect(better, error, bestError);
             bestScale = Vector512.ConditionalSelect(better, scale, bestScale);
@@ -58,25 +55,25 @@ internal static class ScaleOffsetSearch
         return (bestScale[lane], bestOffset[lane]);
     }
 
-    /// <summary>The best pair among the half-precision numbers around scale and offset.</summary>
+    /// <summary>The best pair among the stored numbers around scale and offset.</summary>
     /// <param name="x">[n] numbers.</param>
     /// <param name="w">[n] weights.</param>
-    /// <param name="scale">The scale to round.</param>
-    /// <param name="offset">The offset to round.</param>
-    /// <param name="highest">The highest level.</param>
+    /// <param name="scale">The scale.</param>
+    /// <param name="offset">The offset.</param>
+    /// <param name="grid">The levels and how scale and offset are stored.</param>
     /// <returns>The pair to store.</returns>
-    public static (Half Scale, Half Offset) NearestHalves(ReadOnlySpan<float> x, ReadOnlySpan<float> w, float scale, float offset, int highest)
+    public static (float Scale, float Offset) Refine(ReadOnlySpan<float> x, ReadOnlySpan<float> w, float scale, float offset, OffsetGrid grid)
     {
         Span<float> scales = stackalloc float[4], offsets = stackalloc float[4], d = stackalloc float[Lanes], m = stackalloc float[Lanes];
-        ScaleSearch.HalfNeighbours(scale, scales);
-        ScaleSearch.HalfNeighbours(offset, offsets);
+        grid.Precision.Neighbours(scale, scales);
+        grid.Precision.Neighbours(offset, offsets);
         for (int lane = 0; lane < Lanes; lane++)
         {
             (d[lane], m[lane]) = (scales[lane / 4], offsets[lane % 4]);
         }
 
-        int best = ScaleSearch.SmallestOf(Errors(x, w, Vector512.Create<float>(d), Vector512.Create<float>(m), highest));
-        return ((Half)d[best], (Half)m[best]);
+        int best = ScaleSearch.SmallestOf(Errors(x, w, Vector512.Create<float>(d), Vector512.Create<float>(m), grid.Highest));
+        return (d[best], m[best]);
     }
 
     /// <summary>Σ w · (x − d · q − m)² of sixteen pairs.</summary>
@@ -120,10 +117,10 @@ internal static class ScaleOffsetSearch
 
     // For fixed q's the error is a paraboloid of (δ scale, δ offset); its minimum is a 2×2 linear system.
     static (Vector512<float> Error, Vector512<float> Scale, Vector512<float> Offset) Fit(
-        ReadOnlySpan<float> x, ReadOnlySpan<float> w, Vector512<float> d, Vector512<float> m, int highest, bool atMostZero)
+        ReadOnlySpan<float> x, ReadOnlySpan<float> w, Vector512<float> d, Vector512<float> m, OffsetGrid grid)
     {
         w = w[..x.Length];
-        Vector512<float> zero = Vector512<float>.Zero, inverse = ScaleSearch.Inverse(d), high = Vector512.Create((float)highest);
+        Vector512<float> zero = Vector512<float>.Zero, inverse = ScaleSearch.Inverse(d), high = Vector512.Create((float)grid.Highest);
         Vector512<float> error = zero, rests = zero, restsQ = zero, weights = zero, weightsQ = zero, weightsQQ = zero;
         for (int i = 0; i < x.Length; i++)
         {
@@ -142,7 +139,7 @@ internal static class ScaleOffsetSearch
         Vector512<float> solvable = Vector512.GreaterThan(determinant, Vector512.Create(1e-6f) * weights * weightsQQ);
         Vector512<float> changeD = Vector512.ConditionalSelect(solvable, ((weights * restsQ) - (weightsQ * rests)) / determinant, zero);
         Vector512<float> changeM = Vector512.ConditionalSelect(solvable, ((weightsQQ * rests) - (weightsQ * restsQ)) / determinant, zero);
-        if (atMostZero)
+        if (grid.AtMostZero)
         {
             // Where the minimum lies beyond offset 0, the best allowed point is on the border: offset 0, the scale alone is free.
             Vector512<float> beyond = Vector512.GreaterThan(m + changeM, zero);
@@ -151,7 +148,7 @@ internal static class ScaleOffsetSearch
             changeD = Vector512.ConditionalSelect(beyond, alone, changeD);
         }
 
-        Vector512<float> storedD = ScaleSearch.RoundToHalf(d + changeD), storedM = ScaleSearch.RoundToHalf(m + changeM);
+        Vector512<float> storedD = grid.Precision.Round(d + changeD), storedM = grid.Precision.Round(m + changeM);
         (changeD, changeM) = (storedD - d, storedM - m);
 
         // error − 2 (δd · restsQ + δm · rests) + δd² · weightsQQ + 2 δd δm · weightsQ + δm² · weights

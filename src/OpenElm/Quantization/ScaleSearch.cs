@@ -57,7 +57,7 @@ internal static class ScaleSearch
     public static Half NearestHalf(ReadOnlySpan<float> x, ReadOnlySpan<float> w, float scale, int lowest, int highest)
     {
         Span<float> candidates = stackalloc float[Lanes];
-        HalfNeighbours(scale, candidates);
+        ScalePrecision.Half.Neighbours(scale, candidates);
         return (Half)candidates[SmallestOf(Errors(x, w, Vector512.Create<float>(candidates), lowest, highest))];
     }
 
@@ -117,32 +117,6 @@ internal static class ScaleSearch
         return BitOperations.TrailingZeroCount(Vector512.Equals(comparable, Vector512.Create(smallest)).ExtractMostSignificantBits());
     }
 
-    /// <summary>Half-precision numbers around one, of its sign and finite.</summary>
-    /// <param name="value">The number.</param>
-    /// <param name="neighbours">Filled.</param>
-    public static void HalfNeighbours(float value, Span<float> neighbours)
-    {
-        const int largest = 0x7BFF;
-        int bits = BitConverter.HalfToUInt16Bits((Half)value), sign = bits & 0x8000, magnitude = Math.Min(bits & 0x7FFF, largest);
-        for (int i = 0; i < neighbours.Length; i++)
-        {
-            neighbours[i] = (float)BitConverter.UInt16BitsToHalf((ushort)(sign | Math.Clamp(magnitude + i - (neighbours.Length / 2), 0, largest)));
-        }
-    }
-
-    /// <summary>Rounds to half precision, to the nearest, ties to even; numbers beyond its range become 65536 or more.</summary>
-    /// <param name="values">Numbers.</param>
-    /// <returns>The rounded numbers.</returns>
-    public static Vector512<float> RoundToHalf(Vector512<float> values)
-    {
-        // Normal numbers lose 13 bits. Subnormal ones are multiples of 2^−24, as are the floats from 0.5 to 1.
-        Vector512<uint> bits = values.AsUInt32();
-        Vector512<uint> odd = (bits >> 13) & Vector512<uint>.One;
-        Vector512<float> normal = ((bits + Vector512.Create(0xFFFu) + odd) & Vector512.Create(~0x1FFFu)).AsSingle();
-        Vector512<float> subnormal = values + Vector512.Create(0.75f) - Vector512.Create(0.75f);
-        return Vector512.ConditionalSelect(Vector512.LessThan(Vector512.Abs(values), Vector512.Create(6.103515625e-05f)), subnormal, normal);
-    }
-
     /// <summary>Keeps the lowest byte of each number.</summary>
     /// <param name="values">Numbers that fit into a byte, signed or not.</param>
     /// <returns>The bytes.</returns>
@@ -180,7 +154,7 @@ internal static class ScaleSearch
 
         // For these q's the error is a parabola: error − 2 · slope · δ + curvature · δ², smallest at δ = slope ÷ curvature.
         Vector512<float> change = Vector512.ConditionalSelect(Vector512.GreaterThan(curvature, Vector512<float>.Zero), slope / curvature, Vector512<float>.Zero);
-        Vector512<float> stored = RoundToHalf(d + change);
+        Vector512<float> stored = ScalePrecision.Half.Round(d + change);
         change = stored - d;
         best.Offer(Vector512.FusedMultiplyAdd(change, (curvature * change) - (slope + slope), error), stored);
     }

@@ -9,7 +9,7 @@ internal sealed class ScaledOffsetBlocks(int bits) : BlockFormat
 {
     const int FifthBits = 4;
 
-    readonly int _highest = (1 << bits) - 1;
+    readonly OffsetGrid _grid = new((1 << bits) - 1, Inside: 1.2f, Outside: 0.6f, ScalePrecision.Half);
     readonly int _nibbles = bits == 5 ? FifthBits + 4 : FifthBits;
 
     public override void Dequantize(ReadOnlySpan<byte> block, Span<float> values)
@@ -30,12 +30,12 @@ internal sealed class ScaledOffsetBlocks(int bits) : BlockFormat
 
     public override void Quantize(ReadOnlySpan<float> values, ReadOnlySpan<float> weights, Span<byte> block)
     {
-        (float scale, float offset) = ScaleOffsetSearch.Find(values, weights, _highest, inside: 1.2f, outside: 0.6f, atMostZero: false);
-        (Half d, Half m) = ScaleOffsetSearch.NearestHalves(values, weights, scale, offset, _highest);
+        (float scale, float offset) = ScaleOffsetSearch.Find(values, weights, _grid);
+        (scale, offset) = ScaleOffsetSearch.Refine(values, weights, scale, offset, _grid);
         Span<byte> levels = stackalloc byte[32];
-        ScaleOffsetSearch.Quantize(values, (float)d, (float)m, _highest, levels);
-        WriteHalf(block, 0, d);
-        WriteHalf(block, 2, m);
+        ScaleOffsetSearch.Quantize(values, scale, offset, _grid.Highest, levels);
+        WriteHalf(block, 0, (Half)scale);
+        WriteHalf(block, 2, (Half)offset);
         Nibbles.Pack(levels, block[_nibbles..]);
         if (bits == 5)
         {

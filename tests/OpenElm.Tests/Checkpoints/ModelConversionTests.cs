@@ -29,7 +29,7 @@ public sealed class ModelConversionTests : IDisposable
     [InlineData(DType.F32, 0)]
     public void Weights_are_rounded_to_the_nearest(DType dtype, double relative)
     {
-        using ModelFolder before = ModelFolder.Open(_folder["model"]);
+        using Checkpoint before = Checkpoint.Open(_folder["model"]);
         ModelFolderWriter.Write(_folder["converted"], ModelConversion.Content(before, dtype));
         using ModelFolder after = ModelFolder.Open(_folder["converted"]);
         Assert.Equal(before.Config, after.Config);
@@ -48,7 +48,7 @@ public sealed class ModelConversionTests : IDisposable
     [Fact]
     public void The_tokenizer_comes_along_if_there_is_one()
     {
-        using (ModelFolder without = ModelFolder.Open(_folder["model"]))
+        using (Checkpoint without = Checkpoint.Open(_folder["model"]))
         {
             Assert.Null(ModelConversion.Content(without).Tokenizer);
             ModelFolderWriter.Write(_folder["without"], ModelConversion.Content(without, DType.BF16));
@@ -56,7 +56,7 @@ public sealed class ModelConversionTests : IDisposable
 
         Assert.False(File.Exists(Path.Combine(_folder["without"], "tokenizer.model")));
         File.WriteAllBytes(Path.Combine(_folder["model"], "tokenizer.model"), [1, 2, 3]);
-        using ModelFolder with = ModelFolder.Open(_folder["model"]);
+        using Checkpoint with = Checkpoint.Open(_folder["model"]);
         ModelFolderWriter.Write(_folder["with"], ModelConversion.Content(with, DType.F16));
         Assert.Equal([1, 2, 3], File.ReadAllBytes(Path.Combine(_folder["with"], "tokenizer.model")));
     }
@@ -85,7 +85,7 @@ public sealed class ModelConversionTests : IDisposable
     [InlineData(DType.BF16)]
     public void Rows_of_the_vocabulary_are_cut(DType dtype)
     {
-        using ModelFolder before = ModelFolder.Open(_folder["model"]);
+        using Checkpoint before = Checkpoint.Open(_folder["model"]);
         ModelFolderWriter.Write(_folder["whole"], ModelConversion.Content(before, dtype));
         ModelFolderWriter.Write(_folder["cut"], ModelConversion.WithVocabulary(ModelConversion.Content(before, dtype), 33));
         using ModelFolder whole = ModelFolder.Open(_folder["whole"]), cut = ModelFolder.Open(_folder["cut"]);

@@ -38,8 +38,9 @@ public sealed class BlockFormatsTests
     [Theory, MemberData(nameof(Formats))]
     public void What_was_read_is_written_back_without_loss(DType dtype)
     {
-        // K formats choose scales of scales anew; the second time costs next to nothing, but not always nothing.
-        double allowed = dtype is DType.Q4_K or DType.Q5_K or DType.Q6_K ? 0.25 : 0;
+        // K formats choose scales of scales anew, and a coarsely rounded bias of 255 steps may leave the grid: the second time
+        // costs next to nothing, but not always nothing.
+        double allowed = dtype is DType.Q4_K or DType.Q5_K or DType.Q6_K or DType.Affine8x32 or DType.Affine8x64 ? 0.25 : 0;
         foreach (float size in new[] { 1f, 0.03f, 200f })
         {
             float[] x = Normal(16 * Columns, seed: 3, size);
@@ -57,8 +58,8 @@ public sealed class BlockFormatsTests
     {
         foreach (float value in new[] { 1f, -1f, 0.1f, -0.3f, 1000f, 0.02f })
         {
-            // Half precision has 11 bits; K formats multiply it by 6 or 8 bits, subnormal at the small end.
-            float allowed = MathF.Abs(value) * (dtype is DType.Q4_K or DType.Q5_K or DType.Q6_K ? 1 / 300f : 1 / 2048f);
+            // Half precision has 11 bits and affine groups use 8; K formats multiply it by 6 or 8 bits, subnormal at the small end.
+            float allowed = MathF.Abs(value) / (dtype is DType.Q4_K or DType.Q5_K or DType.Q6_K ? 300 : dtype >= DType.Affine4x32 ? 256 : 2048);
             Assert.All(RoundTrip(dtype, [.. Enumerable.Repeat(value, Columns)]), actual => Assert.InRange(actual, value - allowed, value + allowed));
         }
     }

@@ -50,8 +50,10 @@ internal static unsafe class AssembledKernels
         long scaleBytes = format is TileFormat.Int8 or TileFormat.Int4 ? TileFormats.ScaleBytes(weight.Columns) : 0;
         int steps = weight.Columns / stepColumns, stepX = stepColumns / 32 * sizeof(ActivationBlock);
         var blocks = new RowBlocks(rows, IntegerKernel.MostRows);
-        int stepsTogether = StepsTogether(steps, stepX * blocks.Largest);
+        int stepsTogether = rows <= 8 ? steps : StepsTogether(steps, stepX * blocks.Largest);
         int tilesTogether = TilesTogether(rows, blocks, (long)stepsTogether * stepBytes);
+        byte* scratch = stackalloc byte[(int)Math.Max(1088, scaleBytes) + 64];
+        scratch = (byte*)(((nint)scratch + 63) & ~63);
         for (int tile = firstTile; tile < endTile; tile += tilesTogether)
         {
             for (int step = 0; step < steps; step += stepsTogether)
@@ -72,6 +74,7 @@ internal static unsafe class AssembledKernels
                         YStride = yStride * 4,
                         Steps = Math.Min(stepsTogether, steps - step),
                         Add = add || step > 0 ? 1 : 0,
+                        Scratch = (nint)scratch,
                     };
                     Integer(format, count)(&call);
                 }

@@ -19,6 +19,9 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     const int ScaleAt = 32, ScaledSumAt = 36, StartAt = 40, SecondStartAt = 44; // in ActivationBlock
     const int BlockBytes = 48;
 
+    // Few rows: the time goes to reading the weights from memory.
+    bool Streaming => Rows <= 8;
+
     static readonly AssemblerRegisterZMM LowHalf = Z(20), SixBits = Z(21), Min = Z(22), Scale = Z(23);
 
     /// <inheritdoc/>
@@ -40,13 +43,30 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Code.mov(rdx, Field(KernelCall.WeightAt));
         Code.mov(rbx, Field(KernelCall.ScalesAt));
         Code.mov(rcx, Field(KernelCall.StepsAt));
+        if (Streaming && format is TileFormat.Int8 or TileFormat.Int4)
+        {
+            Code.mov(rbp, Field(KernelCall.ScratchAt));
+            Code.lea(r14, __[rcx + 1]);
+            Code.shr(r14, 1);
+            Label line = Here();
+            Code.vmovdqu32(Z(16), __zmmword_ptr[rbx]);
+            Code.vmovdqu32(__zmmword_ptr[rbp], Z(16));
+            Code.add(rbx, 64);
+            Code.add(rbp, 64);
+            Code.dec(r14);
+            Code.jnz(line);
+            Code.mov(rbx, Field(KernelCall.ScratchAt));
+        }
+
         Label loop = Here();
         switch (format)
         {
             case TileFormat.Int8: Int8(); break;
             case TileFormat.Int4: Int4(); break;
             case TileFormat.Int8Affine: Affine(); break;
+            case TileFormat.Int4K when Streaming: Int4KStream(); break;
             case TileFormat.Int4K: Int4K(); break;
+            case TileFormat.Int6K when Rows == 1: Int6KStream(); break;
             default: Int6K(); break;
         }
 
@@ -133,6 +153,120 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Code.dec(r15d);
         Code.jnz(pair);
         Code.add(rdx, 2368);
+    }
+
+    void Int4KStream()
+    {
+        Code.mov(rbp, Field(KernelCall.ScratchAt));
+        Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
+        Code.vcvtph2ps(Z(17), __ymmword_ptr[rdx + 32]);
+        for (int i = 0; i < 16; i++)
+        {
+            Code.vpmovzxbd(Z(18), __xmmword_ptr[rdx + 64 + (i * 16)]);
+            Code.vcvtdq2ps(Z(18), Z(18));
+            Code.vmulps(Z(18), Z(18), Z(16 + (i / 8)));
+            Code.vmovups(__zmmword_ptr[rbp + (i * 64)], Z(18));
+        }
+
+        Code.add(rdx, 320);
+        Code.mov(r15d, 4);
+        Label pair = Here();
+        for (int j = 0; j < 8; j++)
+        {
+            Code.vmovdqu32(Z(8 + j), __zmmword_ptr[rdx + (j * 64)]);
+            Low(Weight(j), Z(8 + j));
+        }
+
+        Code.vmovups(Scale, __zmmword_ptr[rbp]);
+        Code.vmovups(Min, __zmmword_ptr[rbp + 512]);
+        Block(start: null, min: true);
+        for (int j = 0; j < 8; j++)
+        {
+            Code.vpsrld(Weight(j), Z(8 + j), 4);
+            Low(Weight(j), Weight(j));
+        }
+
+        Code.vmovups(Scale, __zmmword_ptr[rbp + 64]);
+        Code.vmovups(Min, __zmmword_ptr[rbp + 576]);
+        Block(start: null, min: true);
+        Code.add(rbp, 128);
+        Code.add(rdx, 512);
+        Code.dec(r15d);
+        Code.jnz(pair);
+    }
+
+    void Int6KStream()
+    {
+        // sum 0; dots 1..8; scratch 9..11; d 12; q 13; masks 20, 21; ql 14..19, 22..31
+        static AssemblerRegisterZMM Ql(int i) => Z(i < 6 ? 14 + i : 16 + i);
+        static AssemblerRegisterZMM Dots(int block, int half) => Z(1 + (2 * block) + half);
+        Code.mov(rbp, Field(KernelCall.ScratchAt));
+        Code.vcvtph2ps(Z(12), __ymmword_ptr[rdx]);
+        for (int i = 0; i < 16; i++)
+        {
+            Code.vpmovsxbd(Z(9), __xmmword_ptr[rdx + 64 + (i * 16)]);
+            Code.vcvtdq2ps(Z(9), Z(9));
+            Code.vmulps(Z(9), Z(9), Z(12));
+            Code.vmovups(__zmmword_ptr[rbp + (i * 64)], Z(9));
+        }
+
+        Code.add(rdx, 320);
+        Code.mov(r15d, 2);
+        Label again = Here();
+        for (int j = 0; j < 16; j++)
+        {
+            Code.vmovdqu32(Ql(j), __zmmword_ptr[rdx + (j * 64)]);
+        }
+
+        for (int j = 0; j < 8; j++)
+        {
+            Code.vmovdqu32(Z(13), __zmmword_ptr[rdx + 1024 + (j * 64)]);
+            for (int block = 0; block < 4; block++)
+            {
+                AssemblerRegisterZMM dot = Dots(block, j / 4), w = Z(9 + (block % 2)), high = Z(11 + (block % 2));
+                if (j % 4 == 0)
+                {
+                    Code.vpbroadcastd(dot, XWord(0, (block * BlockBytes) + (j == 0 ? StartAt : SecondStartAt)));
+                }
+
+                switch (block)
+                {
+                    case 0: Code.vpslld(high, Z(13), 4); break;
+                    case 1: Code.vpslld(high, Z(13), 2); break;
+                    case 2: high = Z(13); break;
+                    default: Code.vpsrld(high, Z(13), 2); break;
+                }
+
+                AssemblerRegisterZMM low = Ql(j + (block % 2 * 8));
+                if (block >= 2)
+                {
+                    Code.vpsrld(w, low, 4);
+                }
+                else
+                {
+                    Code.vmovdqa32(w, low);
+                }
+
+                Code.vpternlogd(w, high, LowHalf, SelectByThird);
+                Code.vpandd(w, w, SixBits);
+                Code.vpdpbusd(dot, w, X(0, (block * BlockBytes) + (j * 4)));
+            }
+        }
+
+        for (int group = 0; group < 8; group++)
+        {
+            AssemblerRegisterZMM dot = Dots(group / 2, group % 2);
+            Code.vcvtdq2ps(dot, dot);
+            Code.vmovups(Z(9), __zmmword_ptr[rbp + (group * 64)]);
+            Code.vmulps(Z(9), Z(9), X(0, (group / 2 * BlockBytes) + ScaleAt));
+            Code.vfmadd231ps(Z(0), dot, Z(9));
+        }
+
+        AdvanceX(4 * BlockBytes);
+        Code.add(rbp, 512);
+        Code.add(rdx, 1536);
+        Code.dec(r15d);
+        Code.jnz(again);
     }
 
     // rdx: the block of 256 columns, rbx: scales, rbp: numbers of the present 128 columns.

@@ -10,7 +10,7 @@ namespace OpenElm.Inference.Kernels.Assembled;
 internal struct KernelCall
 {
     public const int WeightAt = 0, ScalesAt = 8, TileStrideAt = 16, GroupStrideAt = 24, GroupsAt = 32, XAt = 40, XStrideAt = 48,
-        YAt = 56, YStrideAt = 64, StepsAt = 72, StepStrideAt = 80, AddAt = 88;
+        YAt = 56, YStrideAt = 64, StepsAt = 72, StepStrideAt = 80, AddAt = 88, ScratchAt = 96;
 
     /// <summary>The first tile's numbers, at the first column.</summary>
     [FieldOffset(WeightAt)] public nint Weight;
@@ -47,4 +47,7 @@ internal struct KernelCall
 
     /// <summary>Whether the sums begin with y: 0 or 1.</summary>
     [FieldOffset(AddAt)] public long Add;
+
+    /// <summary>Memory that stays in the cache: for the scales of a tile.</summary>
+    [FieldOffset(ScratchAt)] public nint Scratch;
 }
