@@ -91,11 +91,10 @@ internal static class ConvertCommand
             context.Warn("Source and result are not run (--no-verify): only their architectures and weights are compared.");
         }
 
-        var check = ConversionCheck.Of(checkpoint, content, options.RunsModels);
         ConversionReport? report = null;
         CheckpointWriter.Write(options.Destination, content, options.Format, options.Overwrite, written =>
         {
-            report = check.Compare(written);
+            report = ConversionCheck.Run(checkpoint, content, written, options.RunsModels);
             report.RequirePassed();
         });
         Report(context, options, content, report);

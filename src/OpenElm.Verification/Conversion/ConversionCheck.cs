@@ -7,61 +7,44 @@ namespace OpenElm.Verification.Conversion;
 
 /// <summary>
 /// Compares a converted model with its source: the architectures field by field, the weights one by one, and what both compute
-/// for the same fixed tokens.
+/// for the same fixed tokens. Source and result are run one after the other, so that one of them is in memory at a time.
 /// </summary>
-public sealed class ConversionCheck
+public static class ConversionCheck
 {
-    readonly Checkpoint _source;
-    readonly ModelContent _content;
-    readonly InferenceOptions? _options;
-    readonly ProbeLogits? _logits;
-
-    ConversionCheck(Checkpoint source, ModelContent content, ProbeLogits? logits, InferenceOptions? options) =>
-        (_source, _content, _logits, _options) = (source, content, logits, options);
-
-    /// <summary>Runs the source, before the result is written.</summary>
-    /// <param name="source">The source; it must stay open.</param>
-    /// <param name="content">What will be written.</param>
+    /// <summary>Compares what was written.</summary>
+    /// <param name="source">The source.</param>
+    /// <param name="content">What was to be written.</param>
+    /// <param name="written">The file or folder.</param>
     /// <param name="runsModels">Whether both are run; without, only architectures and weights are compared, which needs little memory.</param>
     /// <param name="options">How they are run.</param>
-    /// <returns>What to compare the result with.</returns>
-    /// <exception cref="OpenElmException">The source cannot be run.</exception>
-    public static ConversionCheck Of(Checkpoint source, ModelContent content, bool runsModels = true, InferenceOptions? options = null)
+    /// <returns>The figures.</returns>
+    /// <exception cref="OpenElmException">The source cannot be run, or what was written cannot be opened.</exception>
+    public static ConversionReport Run(Checkpoint source, ModelContent content, string written, bool runsModels = true, InferenceOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(content);
-        if (!runsModels)
+        using var result = Checkpoint.Open(written);
+        var report = new ConversionReport(Differences(source.Config, content.Config.VocabSize, result.Config), ConversionAllowance.Of(source, content));
+        if (report.Differences is not [])
         {
-            return new ConversionCheck(source, content, null, options);
+            return report;
         }
 
-        // The model owns its checkpoint, so it gets one of its own.
-        using var model = OpenElmModel.Create(Checkpoint.Open(source.Path, source.Format == CheckpointFormat.CoreNet ? source.Config : null), options);
-        return new ConversionCheck(source, content, ProbeLogits.Of(model, content.Config.VocabSize), options);
+        report = report with { WorstWeight = WeightCheck.Worst(source, result) };
+        return runsModels ? report with { Logits = CompareLogits(source, content, written, options) } : report;
     }
 
-    /// <summary>Compares what was written.</summary>
-    /// <param name="path">The file or folder.</param>
-    /// <returns>The figures.</returns>
-    /// <exception cref="OpenElmException">It cannot be opened.</exception>
-    public ConversionReport Compare(string path)
+    static LogitErrors CompareLogits(Checkpoint source, ModelContent content, string written, InferenceOptions? options)
     {
-        using var result = Checkpoint.Open(path);
-        ImmutableArray<string> differences = Differences(_source.Config, _content.Config.VocabSize, result.Config);
-        var report = new ConversionReport(differences, ConversionAllowance.Of(_source, _content));
-        if (differences is not [])
+        ProbeLogits logits;
+        // A model owns its checkpoint, so it gets one of its own.
+        using (var model = OpenElmModel.Create(Checkpoint.Open(source.Path, source.Format == CheckpointFormat.CoreNet ? source.Config : null), options))
         {
-            return report;
+            logits = ProbeLogits.Of(model, content.Config.VocabSize);
         }
 
-        report = report with { WorstWeight = WeightCheck.Worst(_source, result) };
-        if (_logits is null)
-        {
-            return report;
-        }
-
-        using var model = OpenElmModel.Load(path, _options);
-        return report with { Logits = _logits.Compare(model) };
+        using var converted = OpenElmModel.Load(written, options);
+        return logits.Compare(converted);
     }
 
     // What changes the computation, whether or not it shows in the logits of these tokens.

@@ -41,7 +41,7 @@ public static class CheckpointWriter
         DType rest = !wanted.IsAffine() ? DType.F32
             : source.Weights.Values.All(weight => ModelConversion.TypeOf(weight) is DType.F16 || ModelConversion.TypeOf(weight).IsAffine()) ? DType.F16
             : DType.BF16;
-        return ModelConversion.Content(source, weight => IsQuantised(format, weight) ? wanted : rest, rest);
+        return ModelConversion.Content(source, weight => IsQuantised(format, weight) ? wanted : rest);
     }
 
     /// <summary>Writes a model atomically.</summary>

@@ -46,7 +46,7 @@ internal static class GgufTokenizer
         {
             Pieces = pieces.MoveToImmutable(),
             ModelType = SentencePieceModel.BpeModelType,
-            ByteFallback = pieces.Any(piece => piece.Type == PieceType.Byte),
+            ByteFallback = types.Contains((int)PieceType.Byte),
             AddDummyPrefix = metadata.Bool(GgufKeys.AddSpacePrefix) ?? true,
             RemoveExtraBlanks = metadata.Bool(GgufKeys.RemoveExtraBlanks) ?? false,
             UnknownPiece = NameOf(GgufKeys.UnknownId, 0, "<unk>"),

@@ -19,8 +19,8 @@ public enum MlxLayout
 /// (<see cref="DType.Affine4x64"/> and its like) become packed weights, scales and biases; the rest is written as it is.
 /// </summary>
 /// <remarks>
-/// Scales and biases are stored in the type of the norms, in 16 bits as a rule, and must be numbers of that type already:
-/// a quantiser has to round them before it chooses the levels.
+/// Scales and biases are stored in the type of the norms, in 16 bits as a rule, and must be numbers of that type already, as
+/// <see cref="Quantization.BlockFormats"/> makes them: were they rounded afterwards, every level of a group would move.
 /// </remarks>
 public static class MlxFolderWriter
 {
