@@ -87,10 +87,10 @@ internal sealed record CpuKernels(
     /// <summary>The sets that this machine runs, fastest first.</summary>
     public static IReadOnlyList<CpuKernels> Available { get; } =
     [
-        .. AssembledKernels.IsSupported ? [VectorKernels.Avx512 with { Name = "avx512-vnni", Products = AssembledKernels.Products }] : Array.Empty<CpuKernels>(),
-        .. Avx512BW.IsSupported ? [VectorKernels.Avx512] : Array.Empty<CpuKernels>(),
-        .. Avx2.IsSupported && Fma.IsSupported ? [VectorKernels.Avx2] : Array.Empty<CpuKernels>(),
-        .. Vector128.IsHardwareAccelerated ? [VectorKernels.Vector128] : Array.Empty<CpuKernels>(),
+        .. AssembledKernels.IsSupported ? [VectorKernels.Set("avx512-vnni", AssembledKernels.Products)] : Array.Empty<CpuKernels>(),
+        .. Avx512BW.IsSupported ? [VectorKernels.Set("avx512", VectorKernels.Avx512)] : Array.Empty<CpuKernels>(),
+        .. Avx2.IsSupported && Fma.IsSupported ? [VectorKernels.Set("avx2", VectorKernels.Avx2)] : Array.Empty<CpuKernels>(),
+        .. Vector128.IsHardwareAccelerated ? [VectorKernels.Set("vector128", VectorKernels.Vector128)] : Array.Empty<CpuKernels>(),
         ReferenceKernels.Set,
     ];
 

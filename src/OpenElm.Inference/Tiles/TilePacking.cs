@@ -38,20 +38,23 @@ internal static unsafe class TilePacking
         switch (dtype)
         {
             case DType.F32:
-                Words(row, 0, columns, 0, (uint*)tile);
+                Transposition.Words(row, 0, columns, 0, (uint*)tile);
                 break;
-            case DType.F16 or DType.F64:
+            case DType.F16:
+                Transposition.Halves(row, columns, (float*)tile);
+                break;
+            case DType.F64:
                 for (int lane = 0; lane < Lanes; lane++)
                 {
                     for (int c = 0; c < columns; c++)
                     {
-                        ((float*)tile)[(c * Lanes) + lane] = dtype == DType.F16 ? (float)((Half*)row[lane])[c] : (float)((double*)row[lane])[c];
+                        ((float*)tile)[(c * Lanes) + lane] = (float)((double*)row[lane])[c];
                     }
                 }
 
                 break;
             case DType.BF16:
-                Words(row, 0, columns / 2, 0, (uint*)tile);
+                Transposition.Words(row, 0, columns / 2, 0, (uint*)tile);
                 if (columns % 2 == 1)
                 {
                     for (int lane = 0; lane < Lanes; lane++)
@@ -69,11 +72,12 @@ internal static unsafe class TilePacking
                 {
                     int at = block * dtype.BlockBytes();
                     Halves(row, at, (ushort*)tile + (block * Lanes));
-                    Words(row, at + 2, words, flip, quants + (block * words * Lanes));
+                    Transposition.Words(row, at + 2, words, flip, quants + (block * words * Lanes));
                 }
 
                 break;
             case DType.Q4_K:
+                uint* groups = stackalloc uint[4 * Lanes]; // scales 0-3 and 4-7, minimums 0-3 and 4-7 of each row
                 for (int block = 0; block < columns / 256; block++)
                 {
                     byte* to = tile + (block * 2368);
@@ -82,34 +86,35 @@ internal static unsafe class TilePacking
                     Halves(row, at + 2, (ushort*)to + Lanes);
                     for (int lane = 0; lane < Lanes; lane++)
                     {
-                        for (int group = 0; group < 8; group++)
-                        {
-                            (to[64 + (group * Lanes) + lane], to[192 + (group * Lanes) + lane]) = ScaleAndMin(row[lane] + at + 4, group);
-                        }
+                        (groups[lane], groups[Lanes + lane], groups[(2 * Lanes) + lane], groups[(3 * Lanes) + lane]) = KGroupScales.Of(row[lane] + at + 4);
                     }
 
-                    Words(row, at + 16, 32, 0, (uint*)(to + 320));
+                    for (int four = 0; four < 4; four++)
+                    {
+                        Transposition.Bytes(groups + (four * Lanes), to + 64 + (four * 4 * Lanes));
+                    }
+
+                    Transposition.Words(row, at + 16, 32, 0, (uint*)(to + 320));
                 }
 
                 break;
             case DType.Q6_K:
+                uint* scales = stackalloc uint[4 * Lanes];
                 for (int block = 0; block < columns / 256; block++)
                 {
                     byte* to = tile + (block * 3392);
                     int at = block * 210;
                     Halves(row, at + 208, (ushort*)to);
-                    for (int lane = 0; lane < Lanes; lane++)
+                    Transposition.Words(row, at + 192, 4, 0, scales);
+                    for (int four = 0; four < 4; four++)
                     {
-                        for (int group = 0; group < 16; group++)
-                        {
-                            to[64 + (group * Lanes) + lane] = row[lane][at + 192 + group];
-                        }
+                        Transposition.Bytes(scales + (four * Lanes), to + 64 + (four * 4 * Lanes));
                     }
 
                     for (int half = 0; half < 2; half++)
                     {
-                        Words(row, at + (half * 64), 16, 0, (uint*)(to + 320 + (half * 1536)));
-                        Words(row, at + 128 + (half * 32), 8, 0, (uint*)(to + 320 + (half * 1536) + 1024));
+                        Transposition.Words(row, at + (half * 64), 16, 0, (uint*)(to + 320 + (half * 1536)));
+                        Transposition.Words(row, at + 128 + (half * 32), 8, 0, (uint*)(to + 320 + (half * 1536) + 1024));
                     }
                 }
 
@@ -117,27 +122,10 @@ internal static unsafe class TilePacking
             default:
                 for (int lane = 0; lane < Lanes; lane++)
                 {
-                    Affine(dtype, row[lane], columns, tile, lane);
+                    AffinePacking.Pack(dtype, row[lane], columns, tile, lane);
                 }
 
                 break;
-        }
-    }
-
-    // to[w][lane] = the w-th word of the lane's row. 8 words of a row at a time, so that a cache line is read once.
-    static void Words(byte** row, int at, int words, uint flip, uint* to)
-    {
-        for (int first = 0; first < words; first += 8)
-        {
-            int end = Math.Min(words, first + 8);
-            for (int lane = 0; lane < Lanes; lane++)
-            {
-                uint* from = (uint*)(row[lane] + at);
-                for (int w = first; w < end; w++)
-                {
-                    to[(w * Lanes) + lane] = from[w] ^ flip;
-                }
-            }
         }
     }
 
@@ -146,82 +134,6 @@ internal static unsafe class TilePacking
         for (int lane = 0; lane < Lanes; lane++)
         {
             to[lane] = *(ushort*)(row[lane] + at);
-        }
-    }
-
-    // The 6-bit scale and min of a group of a K block, from its 12 bytes.
-    static (byte Scale, byte Min) ScaleAndMin(byte* packed, int group) => group < 4
-        ? ((byte)(packed[group] & 63), (byte)(packed[group + 4] & 63))
-        : ((byte)((packed[group + 4] & 15) | (packed[group - 4] >> 6 << 4)), (byte)((packed[group + 4] >> 4) | (packed[group] >> 6 << 4)));
-
-    // One row of any other block format, as bytes with a float scale and minimum per 32 columns.
-    static void Affine(DType dtype, byte* row, int columns, byte* tile, int lane)
-    {
-        Span<byte> q = stackalloc byte[32];
-        for (int block = 0; block < columns / 32; block++)
-        {
-            byte* to = tile + (block * 640);
-            (((float*)to)[lane], ((float*)to)[Lanes + lane]) = Unpack(dtype, row, block, q);
-            for (int c = 0; c < 32; c++)
-            {
-                to[128 + (c / 4 * 64) + (lane * 4) + (c % 4)] = q[c];
-            }
-        }
-    }
-
-    static (float Scale, float Min) Unpack(DType dtype, byte* row, int block, Span<byte> q)
-    {
-        byte* from = row + (block * 32 / dtype.BlockElements() * dtype.BlockBytes());
-        switch (dtype)
-        {
-            case DType.Q4_1:
-                Nibbles(from + 4, q);
-                return (Half(from), Half(from + 2));
-            case DType.Q5_0:
-                Nibbles(from + 6, q);
-                FifthBits(*(uint*)(from + 2), q);
-                return (Half(from), -16 * Half(from));
-            case DType.Q5_1:
-                Nibbles(from + 8, q);
-                FifthBits(*(uint*)(from + 4), q);
-                return (Half(from), Half(from + 2));
-            case DType.Q5_K:
-                int group = block % 8;
-                for (int c = 0; c < 32; c++)
-                {
-                    byte pair = from[48 + (group / 2 * 32) + c];
-                    q[c] = (byte)((group % 2 == 0 ? pair & 15 : pair >> 4) | ((from[16 + c] >> group & 1) << 4));
-                }
-
-                (byte scale, byte min) = ScaleAndMin(from + 4, group);
-                return (Half(from) * scale, -(Half(from + 2) * min));
-            default: // MLX: scale, bias, then the numbers in order, lowest bits first
-                int inBlock = block * 32 % dtype.BlockElements();
-                for (int c = 0; c < 32; c++)
-                {
-                    q[c] = dtype is DType.Affine8x32 or DType.Affine8x64 ? from[8 + inBlock + c]
-                        : (byte)(from[8 + ((inBlock + c) / 2)] >> (c % 2 * 4) & 15);
-                }
-
-                return (((float*)from)[0], ((float*)from)[1]);
-        }
-
-        static float Half(byte* at) => (float)*(System.Half*)at;
-    }
-
-    static void Nibbles(byte* from, Span<byte> q)
-    {
-        for (int c = 0; c < 16; c++)
-        {
-            (q[c], q[c + 16]) = ((byte)(from[c] & 15), (byte)(from[c] >> 4));
-        }
-    }
-
-    static void FifthBits(uint bits, Span<byte> q)
-    {
-        for (int c = 0; c < 32; c++)
-        {
-            q[c] |= (byte)((bits >> c & 1) << 4);
         }
     }
 }

@@ -18,8 +18,8 @@ internal sealed unsafe class RandomTiles : IDisposable
         DType.Q4_1, DType.Q5_0, DType.Q5_1, DType.Q5_K, DType.Affine4x32, DType.Affine4x64, DType.Affine8x32, DType.Affine8x64,
     ];
 
-    /// <summary>A stored matrix [rows, columns] of random elements.</summary>
-    public TensorView Stored(DType dtype, int rows, int columns)
+    /// <summary>A stored matrix [rows, columns] of random elements; of a block format either with random bits or with one byte throughout, scales aside.</summary>
+    public TensorView Stored(DType dtype, int rows, int columns, byte? every = null)
     {
         long bytes = dtype.ByteCount([rows, columns]);
         nint memory = Allocate(bytes);
@@ -27,6 +27,11 @@ internal sealed unsafe class RandomTiles : IDisposable
         if (dtype.IsBlocked())
         {
             _random.NextBytes(span);
+            if (every is { } value)
+            {
+                span.Fill(value);
+            }
+
             for (int at = 0; at < bytes; at += dtype.BlockBytes())
             {
                 Span<byte> block = span.Slice(at, dtype.BlockBytes());

@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Kernels.Reference;
@@ -8,8 +10,9 @@ namespace OpenElm.Inference.Tests.Kernels;
 /// <summary>The products of every kernel set with every kind of tile, on odd shapes, against plain loops.</summary>
 public sealed unsafe class TileProductTests
 {
-    static readonly int[] Rows = [1, 15, 16, 17, 40, 100];
-    static readonly int[] Sequences = [1, 2, 3, 4, 5, 7, 8, 9, 13, 25];
+    const int Seq = 25;
+
+    static readonly ConcurrentDictionary<(DType, bool), Lazy<ImmutableArray<Case>>> Expected = [];
 
     public static TheoryData<string, DType> Cases => [.. from set in CpuKernels.Available from dtype in RandomTiles.StoredTypes select (set.Name, dtype)];
 
@@ -19,23 +22,20 @@ public sealed unsafe class TileProductTests
     public void MatMul_agrees_with_the_reference(string name, DType dtype)
     {
         TileProducts products = CpuKernels.Get(name).Products;
-        foreach (int rows in Rows)
+        bool pairs = products.FormFor(TileFormats.Of(dtype)) == ActivationForm.BF16;
+        foreach (Case sample in Expected.GetOrAdd((dtype, pairs), _ => new(() => [.. Samples(dtype, pairs)])).Value)
         {
-            foreach (int blocks in new[] { 1, 2, 3, 5 })
+            using var random = new RandomTiles(sample.Seed);
+            TileMatrix weight = random.Pack(random.Stored(dtype, sample.Rows, sample.Columns, sample.Every));
+            foreach (int seq in new[] { 1, 2, 3, 4, 5, 7, 8, 9, 13, Seq })
             {
-                int columns = dtype.IsBlocked() ? blocks * dtype.BlockElements() : (blocks * 13) - 4;
-                using var random = new RandomTiles((rows * 1000) + blocks);
-                TileMatrix weight = random.Pack(random.Stored(dtype, rows, columns));
-                foreach (int seq in Sequences)
+                foreach ((bool add, float[] expected) in new[] { (false, sample.Product), (true, sample.Sum) })
                 {
-                    float[] x = random.Floats(seq, columns);
-                    foreach (bool add in new[] { false, true })
-                    {
-                        float[] expected = Reference(products, random, weight, x, seq, add), actual = Product(products, random, weight, x, seq, 0, weight.Tiles, add);
+                    int length = seq * weight.Tiles * TileFormats.Rows;
+                    float[] actual = Product(products, random, weight, sample.X[..(seq * sample.Columns)], seq, 0, weight.Tiles, add);
 
-                        // Integer sums are exact and floats are added in one order, so every set has the same bits; pairs of bfloat16 may be rounded differently.
-                        Close.Assert(expected, actual, weight.Format == TileFormat.BF16 && products.BFloat16Form == ActivationForm.BF16 ? 3e-6 * columns : 0);
-                    }
+                    // Integer sums are exact and floats are added in one order, so every set has the same bits; pairs of bfloat16 may be rounded differently.
+                    Close.Assert(expected.AsSpan(0, length), actual, pairs ? 3e-6 * sample.Columns : 0);
                 }
             }
         }
@@ -45,7 +45,7 @@ public sealed unsafe class TileProductTests
     public void A_token_gets_the_same_bits_alone_in_a_batch_and_in_a_part_of_the_tiles(string name, DType dtype)
     {
         TileProducts products = CpuKernels.Get(name).Products;
-        const int Outputs = 100, Seq = 27;
+        const int Outputs = 100;
         int columns = dtype.IsBlocked() ? 3 * dtype.BlockElements() : 77;
         using var random = new RandomTiles(7);
         TileMatrix weight = random.Pack(random.Stored(dtype, Outputs, columns));
@@ -94,15 +94,24 @@ public sealed unsafe class TileProductTests
         }
     }
 
-    // The reference, on the numbers that the set's own form of the activations stands for.
-    static float[] Reference(TileProducts set, RandomTiles random, TileMatrix weight, float[] x, int seq, bool add)
+    // Products of the reference, computed once for all sets: odd numbers of rows and columns, and the largest numbers that a format holds.
+    static IEnumerable<Case> Samples(DType dtype, bool pairs)
     {
-        if (set.FormFor(weight.Format) == ActivationForm.BF16)
+        int[] columns = !dtype.IsBlocked() ? [9, 22, 35, 263] : dtype.BlockElements() == 256 ? [256, 768] : [64, 128, 192, 576];
+        foreach ((int rows, int column, byte? every) in new (int, int, byte?)[]
+            { (1, columns[0], null), (17, columns[1], null), (40, columns[^1], null), (100, columns[0], null), (16, columns[^1], 0), (16, columns[^1], 0xFF), (16, columns[^1], 0x7F), (16, columns[^1], 0x80) })
         {
-            x = [.. x.Select(value => BitConverter.UInt32BitsToSingle((uint)FloatEncoding.ToBFloat16(value) << 16))];
-        }
+            int seed = (rows * 1000) + column;
+            using var random = new RandomTiles(seed);
+            TileMatrix weight = random.Pack(random.Stored(dtype, rows, column, every));
+            float[] x = every is null ? random.Floats(Seq, column) : [.. Enumerable.Range(0, Seq * column).Select(i => i / column % 2 == 0 ? 1f : -1f)];
+            yield return new Case(seed, rows, column, every, x, Reference(false), Reference(true));
 
-        return Product(ReferenceKernels.Products, random, weight, x, seq, 0, weight.Tiles, add);
+            // On the numbers that the set's own form of the activations stands for.
+            float[] Reference(bool add) => Product(
+                ReferenceKernels.Products, random, weight,
+                pairs ? [.. x.Select(value => BitConverter.UInt32BitsToSingle((uint)FloatEncoding.ToBFloat16(value) << 16))] : x, Seq, 0, weight.Tiles, add);
+        }
     }
 
     static float[] Product(TileProducts set, RandomTiles random, TileMatrix weight, float[] x, int seq, int firstTile, int endTile, bool add)
@@ -119,4 +128,6 @@ public sealed unsafe class TileProductTests
     }
 
     static float[] Initial(int length) => [.. Enumerable.Range(0, length).Select(i => (i % 13) - 6.25f)];
+
+    sealed record Case(int Seed, int Rows, int Columns, byte? Every, float[] X, float[] Product, float[] Sum);
 }

@@ -1,6 +1,6 @@
 using System.Numerics;
 
-namespace OpenElm.Inference.Kernels.Simd;
+namespace OpenElm.Inference.Kernels.Vectors;
 
 internal static class RmsNorm
 {
