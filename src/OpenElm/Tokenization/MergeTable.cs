@@ -39,6 +39,8 @@ internal sealed class MergeTable
         }
 
         var merges = new List<(ulong Pair, int Merged)>(2 * symbols);
+        int longest = model.Pieces.Max(piece => piece.Text.Length);
+        ulong[] hashes = new ulong[longest + 1], powers = new ulong[longest + 1];
         for (int id = 0; id < model.Pieces.Length; id++)
         {
             Piece piece = model.Pieces[id];
@@ -50,22 +52,24 @@ internal sealed class MergeTable
             _lengths[id] = piece.Text.Length;
             _unused[id] = piece.Type == PieceType.Unused;
             HasUnused |= _unused[id];
-            for (int at = 1; at < piece.Text.Length; at++)
+            string text = piece.Text;
+            PieceIndex.HashParts(text, hashes, powers);
+            for (int at = 1; at < text.Length; at++)
             {
-                if (!char.IsLowSurrogate(piece.Text[at])
-                    && Find(piece.Text.AsSpan(0, at)) is var left and >= 0
-                    && Find(piece.Text.AsSpan(at)) is var right and >= 0)
+                if (!char.IsLowSurrogate(text[at])
+                    && (Character(text.AsSpan(0, at)) ?? index.Beginning(text, at, hashes)) is var left and >= 0
+                    && (Character(text.AsSpan(at)) ?? index.End(text, at, hashes, powers)) is var right and >= 0)
                 {
                     merges.Add((Key(left, right), id));
                 }
             }
         }
 
-        // Most parts that are looked up are single characters, which the table knows.
-        int Find(ReadOnlySpan<char> part) =>
+        // A part that is one character need not be a piece.
+        int? Character(ReadOnlySpan<char> part) =>
             part.Length == 1 ? SymbolOf(part[0])
             : part.Length == 2 && char.IsSurrogatePair(part[0], part[1]) ? SymbolOf(new Rune(part[0], part[1]))
-            : index.TryGetOrdinary(part, out int id) ? id : NoSymbol;
+            : null;
 
         // Open addressing, at most half full; the key 0 (symbol 0 twice) never occurs in a slot because keys are stored plus one.
         int slots = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(16, merges.Count * 2));
@@ -148,7 +152,7 @@ internal sealed class MergeTable
                     continue;
                 }
 
-                int symbol = index.TryGetOrdinary(characters[..rune.EncodeToUtf16(characters)], out int id) ? id : next++;
+                int symbol = index.Ordinary(characters[..rune.EncodeToUtf16(characters)]) is var id and >= 0 ? id : next++;
                 if (rune.IsBmp)
                 {
                     _characters[rune.Value] = symbol;

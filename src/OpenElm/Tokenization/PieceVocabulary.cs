@@ -16,7 +16,7 @@ internal sealed class PieceVocabulary
         _idOfSymbol = [.. Enumerable.Range(0, model.Pieces.Length)];
         foreach ((string text, int id) in index.Reserved)
         {
-            if (index.TryGetOrdinary(text, out int ordinary))
+            if (index.Ordinary(text) is var ordinary and >= 0)
             {
                 _idOfSymbol[ordinary] = id;
             }

@@ -94,7 +94,7 @@ internal sealed record SentencePieceModel
                 default: reader.Skip(); break;
             }
         }
-        return model with { Pieces = pieces.ToImmutable() };
+        return model with { Pieces = pieces.DrainToImmutable() };
     }
 
     static Piece ParsePiece(ReadOnlySpan<byte> message, int id)
