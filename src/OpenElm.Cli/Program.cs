@@ -13,8 +13,15 @@ internal static class Program
     static int Main(string[] args)
     {
         Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
-        using var signals = new StopSignals();
-        int exitCode = Run(args, Console.Out, Console.Error, TimeProvider.System, signals.Token);
+        var interrupts = new Interrupts();
+        using var signals = new StopSignals(interrupts);
+        var context = new ConsoleContext(Console.Out, Console.Error, TimeProvider.System, signals.Token)
+        {
+            Input = Console.In,
+            IsInputTerminal = !Console.IsInputRedirected,
+            Interrupts = interrupts,
+        };
+        int exitCode = Run(args, context);
         return exitCode == ExitCodes.Stopped ? signals.ExitCode : exitCode;
     }
 
@@ -29,8 +36,14 @@ internal static class Program
         string[] args, TextWriter stdout, TextWriter stderr, TimeProvider? time = null, CancellationToken cancellation = default)
     {
         var context = new ConsoleContext(stdout, stderr, time ?? TimeProvider.System, cancellation);
-        return CommandLine.Invoke(args, context, CreateRoot(context));
+        return Run(args, context);
     }
+
+    /// <summary>Runs one command line inside this process.</summary>
+    /// <param name="args">The arguments, without the program's name.</param>
+    /// <param name="context">The outside world.</param>
+    /// <returns>The exit code, see <see cref="ExitCodes"/>.</returns>
+    public static int Run(string[] args, ConsoleContext context) => CommandLine.Invoke(args, context, CreateRoot(context));
 
     /// <summary>All verbs, in the order in which help lists them.</summary>
     /// <param name="context">Where they write.</param>
@@ -42,6 +55,7 @@ internal static class Program
         DataCommand.Create(context),
         AverageCommand.Create(context),
         GenerateCommand.Create(context),
+        ChatCommand.Create(context),
         ScoreCommand.Create(context),
         PerplexityCommand.Create(context),
         BenchCommand.Create(context),

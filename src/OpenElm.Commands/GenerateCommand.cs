@@ -2,7 +2,7 @@ using System.Collections.Immutable;
 using System.CommandLine;
 using OpenElm.Inference;
 using OpenElm.Inference.Generation;
-using OpenElm.Inference.Sampling;
+using OpenElm.Inference.Generation.Beams;
 
 namespace OpenElm.Commands;
 
@@ -12,52 +12,45 @@ internal static class GenerateCommand
     public static Command Create(CommandContext context)
     {
         var inference = new InferenceArguments();
+        var generation = new GenerationArguments();
         var prompt = new Option<string?>("--prompt", "-p") { Description = "The text to continue; without it the model begins by itself" };
         var promptFile = new Option<string?>("--prompt-file") { Description = "Read the prompt from a file" };
         var promptTokens = new Option<int[]>("--prompt-tokens") { Description = "The prompt as token ids, BOS included, for a model without a tokenizer", AllowMultipleArgumentsPerToken = true };
-        var echo = new Option<bool>("--no-echo") { Description = "Print what was generated without the prompt" };
-        var maxTokens = new Option<int>("--max-tokens", "-n") { Description = "Generate at most this many tokens", DefaultValueFactory = _ => new GenerationOptions().MaxTokens };
-        var temperature = new Option<double>("--temperature") { Description = "0 takes the likeliest token (greedy); 1 draws as the model says" };
-        var topK = new Option<int>("--top-k") { Description = "Draw from this many of the likeliest tokens; 0 is all" };
-        var topP = new Option<double>("--top-p") { Description = "Draw from the likeliest tokens that together have this probability", DefaultValueFactory = _ => 1 };
-        var minP = new Option<double>("--min-p") { Description = "Drop tokens less likely than this share of the likeliest" };
-        var penalty = new Option<double>("--repetition-penalty") { Description = "Above 1 makes tokens that already occur less likely", DefaultValueFactory = _ => 1 };
-        var seed = new Option<int>("--seed") { Description = "Seed of the draws" };
-        var stop = new Option<string[]>("--stop") { Description = "End before this text; may be given several times" };
-        var ignoreEos = new Option<bool>("--ignore-eos") { Description = "Go on after the end of a sequence, as benchmarks do" };
+        var noEcho = new Option<bool>("--no-echo") { Description = "Print what was generated without the prompt" };
+        var beams = new Option<int>("--beams") { Description = "Search with this many beams instead of choosing token by token; prints the best output" };
+        var lengthPenalty = new Option<double>("--length-penalty") { Description = "With --beams: above 0 favours long outputs, below 0 short ones", DefaultValueFactory = _ => new BeamOptions().LengthPenalty };
         var command = new Command("generate", "Continue a text")
         {
-            prompt, promptFile, promptTokens, echo, maxTokens, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos,
+            prompt, promptFile, promptTokens, noEcho, beams, lengthPenalty,
         };
+        generation.AddTo(command);
         inference.AddTo(command);
         command.SetAction(parsed =>
         {
-            GenerationOptions options = new GenerationOptions
-            {
-                MaxTokens = parsed.GetValue(maxTokens),
-                Stop = [.. parsed.GetValue(stop) ?? []],
-                IgnoreEos = parsed.GetValue(ignoreEos),
-                Sampling = new SamplingOptions
-                {
-                    Temperature = parsed.GetValue(temperature),
-                    TopK = parsed.GetValue(topK),
-                    TopP = parsed.GetValue(topP),
-                    MinP = parsed.GetValue(minP),
-                    RepetitionPenalty = parsed.GetValue(penalty),
-                    Seed = parsed.GetValue(seed),
-                },
-            }.Validated();
+            GenerationOptions options = generation.Read(parsed);
             int[] ids = parsed.GetValue(promptTokens) ?? [];
             string text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile), ids);
             using TextModel model = inference.Open(parsed, context);
-            var generator = new Generator(model, context.Time);
-            GenerationRun run = ids is [] ? generator.Start(text, options) : generator.Start(ids, options);
-            string output = Stream(context, model, run, parsed.GetValue(echo) ? "" : text);
+            if (parsed.GetResult(beams) is not null)
+            {
+                generation.RefuseDraft(parsed, "--beams");
+                var search = new BeamOptions { Beams = parsed.GetValue(beams), LengthPenalty = parsed.GetValue(lengthPenalty), Generation = options };
+                BeamReport.Print(context, model, ids is [] ? model.EncodePrompt(text) : ids, text, parsed.GetValue(noEcho) ? "" : text, search);
+                return;
+            }
+
+            using TextModel? draft = generation.OpenDraft(parsed, context, inference);
+            using GenerationSession session = model.CreateSession(draft, context.Time);
+            GenerationRun run = ids is [] ? session.Start(text, options) : session.Start(ids, options);
+            string output = Stream(context, model, run, parsed.GetValue(noEcho) ? "" : text);
             Report(context, model, run, text, output);
         });
         return command.WithExamples(
             "openelm generate samples/stories260k --prompt \"Once upon a time\"",
             "openelm generate MODEL --prompt \"The sea\" --temperature 0.8 --top-p 0.95 --seed 7 --stop \"The end\"",
+            "openelm generate MODEL --prompt \"Her data as JSON: \" --json-schema person.json",
+            "openelm generate MODEL --prompt \"The answer is\" --beams 4 --max-tokens 32",
+            "openelm generate MODEL --prompt-file article.txt --draft SMALLER_MODEL",
             "openelm generate MODEL --prompt-tokens 1 450 7205 --max-tokens 100 --json");
     }
 
@@ -68,9 +61,7 @@ internal static class GenerateCommand
             throw new OpenElmException("Give the prompt once: --prompt, --prompt-file or --prompt-tokens.");
         }
 
-        return file is null ? text ?? ""
-            : File.Exists(file) ? File.ReadAllText(file)
-            : throw new OpenElmException($"There is no file {file}.");
+        return file is null ? text ?? "" : CommandContext.ReadText(file);
     }
 
     static string Stream(CommandContext context, TextModel model, GenerationRun run, string echo)
@@ -123,6 +114,8 @@ internal static class GenerateCommand
                     PromptTokensPerSecond = Finite(rates.PromptTokensPerSecond),
                     GenerationTokensPerSecond = Finite(rates.GenerationTokensPerSecond),
                     TotalTokensPerSecond = Finite(rates.TotalTokensPerSecond),
+                    Proposed = run.Speculation.Proposed,
+                    Accepted = run.Speculation.Accepted,
                 },
                 CommandJson.Documents.GenerateDocument);
             return;
@@ -130,10 +123,17 @@ internal static class GenerateCommand
 
         context.Log($"prompt: {rates.PromptTokens} tokens, {rates.PromptTokensPerSecond:0.0} tokens/s; generation: {rates.GeneratedTokens} tokens, "
             + $"{rates.GenerationTokensPerSecond:0.0} tokens/s; total: {rates.TotalTokensPerSecond:0.0} tokens/s ({model.Model.KernelName} kernels, {model.Model.Threads} threads)");
+        if (run.Speculation.Proposed > 0)
+        {
+            context.Log($"speculation: {run.Speculation.Accepted} of {run.Speculation.Proposed} proposed tokens accepted, in {run.Speculation.Passes} passes");
+        }
+
         context.Log(run.FinishReason switch
         {
             FinishReason.EndOfSequence => "ended by the model",
             FinishReason.StopText => "ended by a stop text",
+            FinishReason.StopToken => "ended by a stop token",
+            FinishReason.Complete => "ended by the constraint",
             FinishReason.LengthLimit => $"ended at the longest sequence of {model.Model.MaxLength} tokens; --max-length raises it",
             _ => "ended by --max-tokens",
         });
@@ -169,4 +169,10 @@ internal sealed record GenerateDocument
     public required double? GenerationTokensPerSecond { get; init; }
 
     public required double? TotalTokensPerSecond { get; init; }
+
+    /// <summary>Tokens that speculation proposed.</summary>
+    public required int Proposed { get; init; }
+
+    /// <summary>Those of them that the model would have chosen.</summary>
+    public required int Accepted { get; init; }
 }

@@ -23,8 +23,14 @@ internal sealed class InferenceArguments
         }
     }
 
-    public TextModel Open(ParseResult parsed, CommandContext context) => TextModel.Load(
-        parsed.GetRequiredValue(_model),
+    public string ModelPath(ParseResult parsed) => parsed.GetRequiredValue(_model);
+
+    public int? MaxLength(ParseResult parsed) => parsed.GetValue(_maxLength);
+
+    public TextModel Open(ParseResult parsed, CommandContext context) => Open(ModelPath(parsed), parsed, context, parsed.GetValue(_tokenizer));
+
+    public TextModel Open(string path, ParseResult parsed, CommandContext context, string? tokenizer = null) => TextModel.Load(
+        path,
         new InferenceOptions
         {
             MaxLength = parsed.GetValue(_maxLength),
@@ -33,5 +39,5 @@ internal sealed class InferenceArguments
             KvCache = parsed.GetValue(_kv),
             Warn = context.Warn,
         },
-        parsed.GetValue(_tokenizer));
+        tokenizer);
 }

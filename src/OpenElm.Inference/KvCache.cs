@@ -167,16 +167,18 @@ internal sealed unsafe class KvCache : IDisposable
         }
     }
 
-    /// <summary>Copies the first positions of another cache of the same model, type and capacity or less.</summary>
+    /// <summary>Copies positions of another cache of the same model and type; those before the first are the same in both.</summary>
     /// <param name="source">The other.</param>
-    /// <param name="positions">How many.</param>
-    public void CopyFrom(KvCache source, int positions)
+    /// <param name="first">The first position; the whole of its block is copied.</param>
+    /// <param name="end">Behind the last position.</param>
+    public void CopyFrom(KvCache source, int first, int end)
     {
-        long bytes = (positions + Block - 1) / Block * _blockBytes;
+        long start = first / Block * _blockBytes, bytes = ((end + Block - 1) / Block * _blockBytes) - start;
         long heads = _memory.Length * sizeof(float) / _blockBytes / _blocks; // of all layers
-        for (long head = 0; head < heads; head++)
+        for (long head = 0; head < heads && bytes > 0; head++)
         {
-            Buffer.MemoryCopy((byte*)source._memory.Pointer + (head * source._blocks * _blockBytes), (byte*)_memory.Pointer + (head * _blocks * _blockBytes), bytes, bytes);
+            Buffer.MemoryCopy(
+                (byte*)source._memory.Pointer + (head * source._blocks * _blockBytes) + start, (byte*)_memory.Pointer + (head * _blocks * _blockBytes) + start, bytes, bytes);
         }
     }
 

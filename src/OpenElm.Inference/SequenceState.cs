@@ -29,16 +29,24 @@ public sealed class SequenceState : IDisposable
 
     /// <summary>Becomes a copy of another sequence of the same model.</summary>
     /// <param name="other">The other; stays as it is.</param>
-    public void CopyFrom(SequenceState other)
+    /// <param name="from">Positions before this one are known to be the same in both and are not copied.</param>
+    /// <exception cref="OpenElmException">The other sequence is longer than this state holds.</exception>
+    public void CopyFrom(SequenceState other, int from = 0)
     {
         ArgumentNullException.ThrowIfNull(other);
+        ArgumentOutOfRangeException.ThrowIfNegative(from);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(from, Math.Min(Length, other.Length));
         if (other.Model != Model)
         {
             throw new ArgumentException("The state was made by another model.", nameof(other));
         }
 
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(other.Length, Capacity, nameof(other));
-        Cache.CopyFrom(other.Cache, other.Length);
+        if (other.Length > Capacity)
+        {
+            throw new OpenElmException($"The sequence has {other.Length} tokens; this state holds {Capacity}.");
+        }
+
+        Cache.CopyFrom(other.Cache, from, other.Length);
         Length = other.Length;
     }
 

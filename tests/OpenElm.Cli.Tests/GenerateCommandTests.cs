@@ -49,6 +49,58 @@ public sealed class GenerateCommandTests
     }
 
     [Fact]
+    public void Speculation_changes_no_text_and_says_what_it_did()
+    {
+        string[] request = ["generate", Stories, "--max-tokens", "200"];
+        foreach (string[] how in new string[][] { ["--prompt-lookup", "5"], ["--draft", Stories] })
+        {
+            (int code, string output, string error) = Openelm.Run([.. request, .. how]);
+            Assert.Equal((0, Expected + Environment.NewLine), (code, output));
+            Assert.Matches(@"speculation: \d+ of \d+ proposed tokens accepted", error);
+        }
+
+        JsonElement document = JsonDocument.Parse(Openelm.Run([.. request, "--draft", Stories, "--json"]).Output).RootElement;
+        Assert.InRange(document.GetProperty("accepted").GetInt32(), 50, document.GetProperty("proposed").GetInt32());
+    }
+
+    [Fact]
+    public void Constraints_shape_the_output()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["schema.json"], """{"type":"object","properties":{"name":{"type":"string","maxLength":9},"old":{"type":"boolean"}},"required":["name","old"]}""");
+        (int code, string output, string error) = Openelm.Run("generate", Stories, "--prompt", "Once", "--no-echo", "--json-schema", folder["schema.json"]);
+        Assert.Equal(0, code);
+        Assert.Equal(JsonValueKind.String, JsonDocument.Parse(output).RootElement.GetProperty("name").ValueKind);
+        Assert.Contains("ended by the constraint", error);
+        Assert.Matches("^ [a-d]{3}[0-9]{2}\\s$", Openelm.Run("generate", Stories, "--prompt", "Once", "--no-echo", "--regex", " [a-d]{3}[0-9]{2}").Output.ReplaceLineEndings("\n"));
+    }
+
+    [Fact]
+    public void One_beam_is_greedy_and_more_find_likelier_texts()
+    {
+        string[] request = ["generate", Stories, "--prompt", "Once upon a time", "-n", "12"];
+        Assert.Equal(Openelm.Run(request).Output, Openelm.Run([.. request, "--beams", "1"]).Output);
+        (int code, string json, _) = Openelm.Run([.. request, "--beams", "4", "--length-penalty", "0.5", "--json"]);
+        JsonElement[] outputs = [.. JsonDocument.Parse(json).RootElement.GetProperty("outputs").EnumerateArray()];
+        Assert.Equal((0, 4), (code, outputs.Length));
+        Assert.StartsWith(", there was", outputs[0].GetProperty("text").GetString());
+        Assert.Equal(outputs.OrderByDescending(output => output.GetProperty("score").GetDouble()), outputs);
+    }
+
+    [Fact]
+    public void Penalties_biases_and_stop_tokens_reach_the_sampler()
+    {
+        int[] Tokens(params string[] how) => [.. JsonDocument.Parse(Openelm.Run(["generate", Stories, "-n", "60", "--json", .. how]).Output)
+            .RootElement.GetProperty("tokens").EnumerateArray().Select(id => id.GetInt32())];
+        int[] plain = Tokens();
+        Assert.DoesNotContain(plain[0], Tokens("--logit-bias", $"{plain[0]}=-100"));
+        Assert.Equal(plain[..Array.IndexOf(plain, plain[9])], Tokens("--stop-token", $"{plain[9]}"));
+        Assert.NotEqual(plain, Tokens("--frequency-penalty", "1"));
+        Assert.NotEqual(plain, Tokens("--presence-penalty", "5"));
+        Assert.NotEqual(Tokens("--temperature", "1"), Tokens("--temperature", "1", "--typical-p", "0.2"));
+    }
+
+    [Fact]
     public void Token_ids_are_a_prompt_too()
     {
         (_, string output, _) = Openelm.Run("generate", Stories, "--prompt-tokens", "1", "403", "407", "-n", "3", "--json");
@@ -61,6 +113,17 @@ public sealed class GenerateCommandTests
     [InlineData("temperature is -1", "--temperature", "-1")]
     [InlineData("top_p is 0", "--top-p", "0")]
     [InlineData("max_tokens is 0", "--max-tokens", "0")]
+    [InlineData("typical_p is 2", "--typical-p", "2")]
+    [InlineData("ID=NUMBER", "--logit-bias", "13:4")]
+    [InlineData("logit_bias names token 512", "--logit-bias", "512=4")]
+    [InlineData("stop token 900", "--stop-token", "900")]
+    [InlineData("prompt_lookup is -1", "--prompt-lookup", "-1")]
+    [InlineData("matches no text", "--regex", "[^\\s\\S]")]
+    [InlineData("one constraint", "--regex", "a", "--json-schema", "b.json")]
+    [InlineData("Cannot read no.json", "--json-schema", "no.json")]
+    [InlineData("beams is 0", "--beams", "0")]
+    [InlineData("--draft does not go with --beams", "--beams", "2", "--draft", "x")]
+    [InlineData("draws nothing", "--beams", "2", "--temperature", "1")]
     [InlineData("prompt once", "--prompt", "a", "--prompt-tokens", "1")]
     [InlineData("limit is 3", "--max-length", "3", "--prompt", "Once upon a time")]
     [InlineData("no kernels called magic", "--kernels", "magic")]

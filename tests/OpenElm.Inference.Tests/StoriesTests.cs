@@ -63,7 +63,8 @@ public sealed class StoriesTests
     public void The_bundled_folder_writes_the_known_story()
     {
         using TextModel model = TextModel.Load(TestModels.StoriesFolder);
-        GenerationRun run = new Generator(model).Start("", new GenerationOptions { MaxTokens = 200 });
+        using GenerationSession session = model.CreateSession();
+        GenerationRun run = session.Start("", new GenerationOptions { MaxTokens = 200 });
         Assert.Equal(Golden.GetProperty("expected_text").GetString(), string.Concat(run.Text()));
         Assert.Equal(GreedyIds[1..], run.Output.ToArray());
         Assert.Equal(1, run.Prompt.Length);

@@ -87,7 +87,11 @@ internal sealed unsafe partial class LabMatrix
             switch (matrix.Format)
             {
                 case TileFormat.Int8 or TileFormat.Int4:
-                    Halves(at, (int)TileFormats.ScaleBytes(matrix.Columns) / 2);
+                    for (int block = 0; block < matrix.Columns / 32; block++)
+                    {
+                        Halves(at + matrix.Format.ScalesAt(block), 16);
+                    }
+
                     break;
                 case TileFormat.Int8Affine:
                     for (int block = 0; block < matrix.Columns / 32; block++)

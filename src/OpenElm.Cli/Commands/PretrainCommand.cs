@@ -52,12 +52,11 @@ internal static class PretrainCommand
     static string WriteSample(string modelFolder, string prompt, SampleConfig options, int seed)
     {
         using TextModel model = TextModel.Load(modelFolder);
-        GenerationRun run = new Generator(model).Start(prompt, new GenerationOptions
+        return string.Concat(model.GenerateText(prompt, new GenerationOptions
         {
             MaxTokens = options.MaxTokens,
             Sampling = new SamplingOptions { Temperature = options.Temperature, TopP = options.TopP, Seed = seed },
-        });
-        return string.Concat(run.Text());
+        }));
     }
 
     static void Print(CommandContext context, TrainingPlan plan, double flopsPerSecond)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Checkpoints;
+using OpenElm.Checkpoints.Mlx;
 using OpenElm.Cli.Reports;
 using OpenElm.Inference;
 using OpenElm.Inference.Calibration;
@@ -43,7 +44,7 @@ internal static class QuantizeCommand
 
         long start = context.Time.GetTimestamp();
         QuantizedModel quantized = calibration is null ? plan : QuantizedModel.Create(source, request.Recipe, calibration.Importance, context.Cancellation);
-        quantized.Write(request.Output, request.Overwrite);
+        quantized.Write(request.Output, request.Overwrite, request.Layout);
         TimeSpan took = context.Time.GetElapsedTime(start);
         var report = new QuantizationReport(quantized, request.Output, took, calibration, before)
         {
@@ -59,7 +60,7 @@ internal static class QuantizeCommand
         string path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(request.Output))!, $".{Guid.NewGuid():N}-without-calibration{Path.GetExtension(request.Output)}");
         try
         {
-            plan.Write(path);
+            plan.Write(path, layout: request.Layout);
             return Predict(path, request, context);
         }
         finally
@@ -114,14 +115,17 @@ internal static class QuantizeCommand
         TextModel.Load(path, new InferenceOptions { Threads = request.Threads, Warn = context.Warn }, request.Tokenizer);
 
     /// <summary>What the user asked for.</summary>
-    sealed record Request(string Model, QuantizationRecipe Recipe, string Output, bool Overwrite, string? Calibrate, string? Text, int? Tokens, string? Tokenizer, int? Threads);
+    sealed record Request(string Model, QuantizationRecipe Recipe, string Output, bool Overwrite, MlxLayout Layout, string? Calibrate, string? Text, int? Tokens, string? Tokenizer, int? Threads);
 
     /// <summary>The arguments and how they become a request.</summary>
     sealed class Arguments
     {
+        const string MlxLm = "mlx-lm", Apple = "apple";
+
         readonly Argument<string> _model = new("model") { Description = "A model of any format" };
         readonly Option<string> _format = new("--format", "-f") { Description = $"One of {string.Join(", ", QuantizationRecipe.Names)}", Required = true };
         readonly Option<int?> _group = new("--group") { Description = "Weights that share a scale, for MLX4 and MLX8: 32 or 64 (default)" };
+        readonly Option<string> _layout = new("--layout") { Description = "Layout of the folder for MLX: mlx-lm, or apple, the example's in CoreNet", DefaultValueFactory = _ => MlxLm };
         readonly Option<string?> _output = new("--output", "-o") { Description = "The file or folder to write (default: MODEL-FORMAT.gguf, or the folder MODEL-FORMAT, here)" };
         readonly Option<string?> _embeddings = new("--embeddings") { Description = $"Type of the embedding, and of the head tied to it, instead of the format's own: {string.Join(", ", QuantizationRecipe.TypeNames)}" };
         readonly Option<string?> _head = new("--head") { Description = "Type of the head; of a tied one, the same as --embeddings" };
@@ -136,11 +140,12 @@ internal static class QuantizeCommand
         {
             var command = new Command("quantize", "Store a model in fewer bits, as GGUF or for MLX, and say what that costs")
             {
-                _model, _format, _group, _output, _embeddings, _head, _calibrate, _text, _tokens, _tokenizer, _threads, _overwrite,
+                _model, _format, _group, _layout, _output, _embeddings, _head, _calibrate, _text, _tokens, _tokenizer, _threads, _overwrite,
             };
             _format.CompletionSources.Add([.. QuantizationRecipe.Names]);
             _embeddings.CompletionSources.Add([.. QuantizationRecipe.TypeNames]);
             _head.CompletionSources.Add([.. QuantizationRecipe.TypeNames]);
+            _layout.AcceptOnlyFromAmong(MlxLm, Apple);
             _tokens.Validators.Add(result =>
             {
                 if (result.GetValueOrDefault<int?>() is < 1)
@@ -164,6 +169,7 @@ internal static class QuantizeCommand
                 recipe,
                 parsed.GetValue(_output) ?? DefaultOutput(model, recipe),
                 parsed.GetValue(_overwrite),
+                parsed.GetValue(_layout) == Apple ? MlxLayout.Apple : MlxLayout.MlxLm,
                 parsed.GetValue(_calibrate),
                 parsed.GetValue(_text),
                 parsed.GetValue(_tokens),

@@ -25,6 +25,15 @@ internal class CommandContext(TextWriter output, TextWriter error, bool isTermin
 
     public TimeProvider Time => time;
 
+    /// <summary>Standard input.</summary>
+    public TextReader Input { get; init; } = TextReader.Null;
+
+    /// <summary>Whether a person types on standard input.</summary>
+    public bool IsInputTerminal { get; init; }
+
+    /// <summary>For verbs that take a Ctrl-C for one piece of work.</summary>
+    public Interrupts Interrupts { get; init; } = new();
+
     /// <summary>Cancelled by Ctrl-C or SIGTERM: pass it on, and let <see cref="OperationCanceledException"/> rise.</summary>
     public CancellationToken Cancellation => cancellation;
 
@@ -44,6 +53,22 @@ internal class CommandContext(TextWriter output, TextWriter error, bool isTermin
     /// <param name="document">The results.</param>
     /// <param name="type">How it is written, from <see cref="CommandJson.Documents"/>.</param>
     public void WriteJson<T>(T document, JsonTypeInfo<T> type) => Output.WriteLine(JsonSerializer.Serialize(document, type));
+
+    /// <summary>Reads a text file that the user named.</summary>
+    /// <param name="file">The file.</param>
+    /// <returns>Its text.</returns>
+    /// <exception cref="OpenElmException">It cannot be read.</exception>
+    public static string ReadText(string file)
+    {
+        try
+        {
+            return File.ReadAllText(file);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new OpenElmException($"Cannot read {file}: {e.Message}", e);
+        }
+    }
 
     /// <summary>Says what is going on, on standard error; with the time of day when nobody watches.</summary>
     /// <param name="message">One line of plain text.</param>

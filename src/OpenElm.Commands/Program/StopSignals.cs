@@ -4,7 +4,7 @@ namespace OpenElm.Commands;
 
 /// <summary>
 /// Turns the first Ctrl-C or SIGTERM into a cancelled token, so that work ends cleanly; the second one is left to the
-/// operating system and ends the process at once.
+/// operating system and ends the process at once. A Ctrl-C that the verb takes for itself does not count.
 /// </summary>
 internal sealed class StopSignals : IDisposable
 {
@@ -12,8 +12,11 @@ internal sealed class StopSignals : IDisposable
     readonly PosixSignalRegistration _interrupt;
     readonly PosixSignalRegistration _terminate;
 
-    public StopSignals()
+    readonly Interrupts _interrupts;
+
+    public StopSignals(Interrupts interrupts)
     {
+        _interrupts = interrupts;
         _interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Handle);
         _terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Handle);
     }
@@ -34,6 +37,12 @@ internal sealed class StopSignals : IDisposable
     {
         if (_stop.IsCancellationRequested)
         {
+            return;
+        }
+
+        if (signal.Signal == PosixSignal.SIGINT && _interrupts.TryInterrupt())
+        {
+            signal.Cancel = true;
             return;
         }
 

@@ -9,7 +9,9 @@ using OpenElm.Inference.Generation;
 namespace OpenElm.Commands;
 
 /// <summary>The JSON documents of the verbs, written by generated code: a natively compiled program has no reflection to find properties with.</summary>
+[JsonSerializable(typeof(BeamDocument))]
 [JsonSerializable(typeof(BenchDocument))]
+[JsonSerializable(typeof(ChatDocument))]
 [JsonSerializable(typeof(GenerateDocument))]
 [JsonSerializable(typeof(JsonObject[]))]
 [JsonSerializable(typeof(MachineReport))]

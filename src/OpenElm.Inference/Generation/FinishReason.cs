@@ -12,6 +12,12 @@ public enum FinishReason
     /// <summary>A stop text appeared.</summary>
     StopText,
 
+    /// <summary>A stop token appeared.</summary>
+    StopToken,
+
+    /// <summary>It matches its constraint, and nothing may follow.</summary>
+    Complete,
+
     /// <summary>It has as many tokens as were asked for.</summary>
     MaxTokens,
 

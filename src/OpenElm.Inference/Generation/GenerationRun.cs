@@ -1,3 +1,6 @@
+using System.Numerics.Tensors;
+using OpenElm.Inference.Constraints;
+using OpenElm.Inference.Generation.Speculation;
 using OpenElm.Inference.Sampling;
 using OpenElm.Tokenization;
 
@@ -6,19 +9,23 @@ namespace OpenElm.Inference.Generation;
 /// <summary>One output: enumerate it once, as tokens or as text, then read how it went.</summary>
 public sealed class GenerationRun
 {
+    readonly GenerationSession _session;
     readonly TextModel _model;
     readonly GenerationOptions _options;
-    readonly TimeProvider _time;
-    readonly int[] _sequence;
+    readonly int[] _sequence; // prompt, output, and behind them what is proposed
     readonly int _promptLength;
     int _length;
+    bool _started;
     TimeSpan _toFirst, _total;
+    ISampler _sampler = null!;
+    Speculator? _speculator;
+    ConstraintWalk? _walk;
 
-    internal GenerationRun(TextModel model, int[] prompt, GenerationOptions options, TimeProvider time)
+    internal GenerationRun(GenerationSession session, ReadOnlySpan<int> prompt, GenerationOptions options)
     {
-        (_model, _options, _time) = (model, options, time);
-        _sequence = new int[(int)Math.Min(model.Model.MaxLength + 1L, (long)prompt.Length + options.MaxTokens)];
-        prompt.CopyTo(_sequence, 0);
+        (_session, _model, _options) = (session, session.Model, options);
+        _sequence = new int[(int)Math.Min(_model.Model.MaxLength + 1L, (long)prompt.Length + options.MaxTokens)];
+        prompt.CopyTo(_sequence);
         _promptLength = _length = prompt.Length;
     }
 
@@ -34,48 +41,68 @@ public sealed class GenerationRun
     /// <summary>How fast it was.</summary>
     public GenerationRates Rates => new(_promptLength, _length - _promptLength, _toFirst, _total);
 
+    /// <summary>Tokens of the prompt that the session had fed before and that were not fed again.</summary>
+    public int ReusedTokens { get; private set; }
+
+    /// <summary>What speculation did; zeros without it.</summary>
+    public SpeculationCounts Speculation => _speculator?.Counts ?? default;
+
     /// <summary>Generates token ids; the id that ends a sequence is not among them. Allocates nothing per token.</summary>
     /// <param name="cancellation">Stops between two tokens.</param>
     /// <returns>Ids as they come.</returns>
     public IEnumerable<int> Tokens(CancellationToken cancellation = default)
     {
-        if (_length > _promptLength || FinishReason != FinishReason.None)
+        if (_started)
         {
             throw new InvalidOperationException("A run is enumerated once.");
         }
 
-        long start = _time.GetTimestamp();
-        ISampler sampler = _options.Sampling.CreateSampler();
-        int eos = _model.Tokenizer?.EosId ?? _model.Model.Config.EosTokenId;
-        float[] logits = new float[_model.Model.Config.VocabSize];
-        using SequenceState state = _model.Model.CreateState(Math.Min(_sequence.Length, _model.Model.MaxLength));
-        _model.Model.Prefill(Prompt.Span, state, logits);
-        while (true)
+        (_started, _session.Running) = (true, this);
+        long start = _session.Time.GetTimestamp();
+        Begin();
+        float[] logits = new float[(_speculator is null ? 1 : SpeculationPace.MostProposals + 1) * _model.Model.Config.VocabSize];
+        while (!IsComplete())
         {
             cancellation.ThrowIfCancellationRequested();
-            int token = sampler.Sample(_sequence.AsSpan(0, _length), logits.AsSpan(0, _model.Candidates)); // rows that only pad are no candidates
-            if (float.IsNaN(logits[token]))
+            if (_session.Running != this)
             {
-                throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; {_model.Model.CauseOfOverflow}.");
+                throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
             }
 
-            _total = _time.GetElapsedTime(start);
-            _toFirst = _length == _promptLength ? _total : _toFirst;
-            if (token == eos && !_options.IgnoreEos)
+            // The token behind the last proposal comes from the same pass, so there is room for one less.
+            int proposed = _speculator?.Propose(_sequence, _length, _sequence.Length - _length - 1) ?? 0;
+            Feed(proposed, logits);
+            int accepted = 0;
+            for (int row = 0; row <= proposed; row++)
             {
-                FinishReason = FinishReason.EndOfSequence;
-                yield break;
+                int proposal = row < proposed ? _sequence[_length] : -1;
+                int token = Choose(logits.AsSpan(row * _model.Model.Config.VocabSize, _model.Candidates), proposal, row);
+                _total = _session.Time.GetElapsedTime(start);
+                _toFirst = _length == _promptLength ? _total : _toFirst;
+                accepted += token == proposal ? 1 : 0;
+                FinishReason = _options.EndOf(token, _model.EosId);
+                if (FinishReason != FinishReason.None)
+                {
+                    _speculator?.Report(proposed, accepted);
+                    yield break;
+                }
+
+                _sequence[_length++] = token;
+                _walk?.Advance(token);
+                yield return token;
+                if (IsComplete())
+                {
+                    _speculator?.Report(proposed, accepted);
+                    yield break;
+                }
+
+                if (token != proposal)
+                {
+                    break; // the proposals behind it continue another text
+                }
             }
 
-            _sequence[_length++] = token;
-            yield return token;
-            if (_length == _sequence.Length)
-            {
-                FinishReason = _length - _promptLength == _options.MaxTokens ? FinishReason.MaxTokens : FinishReason.LengthLimit;
-                yield break;
-            }
-
-            _model.Model.Decode(token, state, logits);
+            _speculator?.Report(proposed, accepted);
         }
     }
 
@@ -85,15 +112,7 @@ public sealed class GenerationRun
     /// <exception cref="OpenElmException">The model has no tokenizer.</exception>
     public IEnumerable<string> Text(CancellationToken cancellation = default)
     {
-        StreamingDecoder decoder = _model.RequireTokenizer("Generating text").CreateDecoder();
-        foreach (int id in Prompt.Span)
-        {
-            if (id < _model.Candidates)
-            {
-                decoder.Append(id); // so that the output keeps the blank that separates it from the prompt
-            }
-        }
-
+        StreamingDecoder decoder = _model.DecodePrompt(Prompt.Span);
         return Parts();
 
         IEnumerable<string> Parts()
@@ -119,5 +138,55 @@ public sealed class GenerationRun
                 yield return rest;
             }
         }
+    }
+
+    void Begin()
+    {
+        int capacity = Math.Min(_sequence.Length, _model.Model.MaxLength);
+        _session.Fed.Reserve(capacity);
+        _sampler = _options.Sampling.CreateSampler(_promptLength);
+        _walk = _options.Constraint is { } constraint ? new ConstraintWalk(_model.MasksOf(constraint), _model.DecodePrompt(Prompt.Span).IsAtStart) : null;
+        if (_session.Draft is { } draft)
+        {
+            draft.Begin(_options.Sampling, _promptLength, capacity, (_sampler as RandomDraw)?.Random, _walk);
+            _speculator = new(draft, new SpeculationPace(DraftModel.FirstProposals, adapts: true, draft.Cost));
+        }
+        else if (_options.PromptLookup > 0)
+        {
+            _speculator = new(new PromptLookup(_model.EosId), new SpeculationPace(_options.PromptLookup, adapts: false, proposalCost: 0));
+        }
+    }
+
+    // Feeds what the state does not hold yet and the proposals: logits [proposed + 1, vocab].
+    void Feed(int proposed, Span<float> logits)
+    {
+        int kept = _session.Fed.KeepPrefixOf(_sequence.AsSpan(0, _length));
+        ReusedTokens = _length == _promptLength ? kept : ReusedTokens;
+        _session.Fed.Feed(_sequence.AsSpan(kept, _length + proposed - kept), proposed + 1, logits);
+    }
+
+    // Rows that only pad are no candidates: logits [candidates].
+    int Choose(Span<float> logits, int proposal, int row)
+    {
+        if (!float.IsFinite(TensorPrimitives.Max<float>(logits)))
+        {
+            throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; {_model.Model.CauseOfOverflow}.");
+        }
+
+        _walk?.Mask(logits);
+        ReadOnlySpan<int> tokens = _sequence.AsSpan(0, _length);
+        // A guess that was not drawn is a distribution with one token: drawing as usual and comparing is the same rule.
+        return proposal >= 0 && _sampler is RandomDraw draw && _speculator!.Probabilities(row) is { IsEmpty: false } drawnFrom
+            ? draw.Verify(tokens, logits, proposal, drawnFrom)
+            : _sampler.Sample(tokens, logits);
+    }
+
+    // Whether the constraint or the length ends the output here.
+    bool IsComplete()
+    {
+        FinishReason = _walk is { IsComplete: true } ? FinishReason.Complete
+            : _length < _sequence.Length ? FinishReason.None
+            : _length - _promptLength == _options.MaxTokens ? FinishReason.MaxTokens : FinishReason.LengthLimit;
+        return FinishReason != FinishReason.None;
     }
 }

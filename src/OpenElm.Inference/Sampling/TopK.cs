@@ -4,7 +4,7 @@ namespace OpenElm.Inference.Sampling;
 /// <param name="k">1 or more; more than there are candidates keeps all.</param>
 public sealed class TopK(int k) : ILogitsProcessor
 {
-    float[] _sorted = [];
+    readonly float[] _heap = new float[k];
 
     /// <inheritdoc/>
     public void Apply(ReadOnlySpan<int> tokens, Span<float> logits)
@@ -14,18 +14,51 @@ public sealed class TopK(int k) : ILogitsProcessor
             return;
         }
 
-        if (_sorted.Length < logits.Length)
-        {
-            _sorted = new float[logits.Length];
-        }
-
-        Span<float> sorted = _sorted.AsSpan(0, logits.Length);
-        logits.CopyTo(sorted);
-        sorted.Sort();
-        float smallest = sorted[^k];
+        float smallest = SmallestOfTheLargest(logits);
         foreach (ref float logit in logits)
         {
             logit = logit < smallest ? float.NegativeInfinity : logit;
         }
+    }
+
+    // A heap of the k largest so far, the smallest of them on top: most logits are below it and cost one comparison.
+    // Sorting all 32,000 instead took 1.5 ms a token.
+    float SmallestOfTheLargest(ReadOnlySpan<float> logits)
+    {
+        Span<float> heap = _heap;
+        logits[..k].CopyTo(heap);
+        for (int i = (k / 2) - 1; i >= 0; i--)
+        {
+            SiftDown(heap, i);
+        }
+
+        foreach (float logit in logits[k..])
+        {
+            if (logit > heap[0])
+            {
+                heap[0] = logit;
+                SiftDown(heap, 0);
+            }
+        }
+
+        return heap[0];
+    }
+
+    static void SiftDown(Span<float> heap, int at)
+    {
+        float value = heap[at];
+        while ((2 * at) + 1 is var child && child < heap.Length)
+        {
+            child += child + 1 < heap.Length && heap[child + 1] < heap[child] ? 1 : 0;
+            if (heap[child] >= value)
+            {
+                break;
+            }
+
+            heap[at] = heap[child];
+            at = child;
+        }
+
+        heap[at] = value;
     }
 }

@@ -1,3 +1,5 @@
+using System.Numerics.Tensors;
+
 namespace OpenElm.Inference.Sampling;
 
 /// <summary>
@@ -7,7 +9,8 @@ namespace OpenElm.Inference.Sampling;
 /// <param name="p">In (0, 1].</param>
 public sealed class TopP(double p) : ILogitsProcessor
 {
-    readonly float _dropped = (float)(1 - p);
+    readonly double _dropped = 1 - p;
+    float[] _weights = [];
     float[] _sorted = [];
     int[] _ids = [];
 
@@ -16,38 +19,43 @@ public sealed class TopP(double p) : ILogitsProcessor
     {
         if (_sorted.Length < logits.Length)
         {
-            (_sorted, _ids) = (new float[logits.Length], new int[logits.Length]);
+            (_weights, _sorted, _ids) = (new float[logits.Length], new float[logits.Length], new int[logits.Length]);
         }
 
-        // What an earlier processor dropped has no probability and need not be sorted.
+        Span<float> weights = _weights.AsSpan(0, logits.Length);
+        logits.CopyTo(weights);
+        double sum = Distribution.Weigh(weights);
+        int likeliest = TensorPrimitives.IndexOfMax<float>(logits);
+
+        // Tokens that are this unlikely are dropped even if there are no others: they need not be sorted.
+        float negligible = (float)(_dropped * sum / logits.Length * 0.99);
+        double cumulative = 0;
         int count = 0;
         for (int i = 0; i < logits.Length; i++)
         {
-            if (logits[i] > float.NegativeInfinity)
+            if (weights[i] >= negligible && i != likeliest)
             {
-                (_sorted[count], _ids[count]) = (logits[i], i);
+                (_sorted[count], _ids[count]) = (weights[i], i);
                 count++;
+            }
+            else if (i != likeliest)
+            {
+                cumulative += weights[i];
+                logits[i] = float.NegativeInfinity;
             }
         }
 
         Span<float> sorted = _sorted.AsSpan(0, count);
-        Span<int> ids = _ids.AsSpan(0, count);
-        sorted.Sort(ids);
-        double sum = 0, cumulative = 0;
-        foreach (float logit in sorted)
+        sorted.Sort(_ids.AsSpan(0, count));
+        for (int i = 0; i < count; i++)
         {
-            sum += MathF.Exp(logit - sorted[^1]);
-        }
-
-        for (int i = 0; i < count - 1; i++)
-        {
-            cumulative += MathF.Exp(sorted[i] - sorted[^1]) / sum;
-            if ((float)cumulative > _dropped)
+            cumulative += sorted[i];
+            if ((float)(cumulative / sum) > (float)_dropped)
             {
                 return;
             }
 
-            logits[ids[i]] = float.NegativeInfinity;
+            logits[_ids[i]] = float.NegativeInfinity;
         }
     }
 }

@@ -5,7 +5,8 @@ namespace OpenElm.Inference.Tiles;
 /// <summary>
 /// How a matrix [out, in] lies in memory for the kernels: tiles of 16 rows, and within a tile the columns in their order, so
 /// that one vector holds the same columns of 16 rows and each lane sums one output along the input. Quantised tiles are
-/// the stored blocks with their 32-bit words transposed; nothing is rounded again.
+/// the stored blocks with their 32-bit words transposed; nothing is rounded again. What is used together lies together: a kernel
+/// that takes every line of a tile once, in their order, is the one that the processor's prefetchers follow.
 /// </summary>
 internal enum TileFormat
 {
@@ -16,14 +17,14 @@ internal enum TileFormat
     BF16,
 
     /// <summary>
-    /// Q8_0. First the scales: per 32 columns half d[16], the whole section padded to 64 bytes. Then per 32 columns
-    /// [8][16][4] bytes q + 128: w = d · (q + 128 − 128).
+    /// Q8_0. Per 64 columns: half d[2][16], then twice (32 columns each) [8][16][4] bytes q + 128: w = d · (q + 128 − 128). An odd last
+    /// block has a place for two rows of d, too.
     /// </summary>
     Int8,
 
     /// <summary>
-    /// Q4_0. First the scales as in <see cref="Int8"/>. Then per 32 columns [4][16][4] bytes: of the j-th group the low halves
-    /// are columns 4j … 4j+3, the high halves columns 16+4j … 16+4j+3; w = d · (q − 8).
+    /// Q4_0. Per 64 columns: half d[2][16], then twice [4][16][4] bytes: of the j-th group the low halves are columns
+    /// 4j … 4j+3 of the 32, the high halves columns 16+4j … 16+4j+3; w = d · (q − 8). An odd last block as in <see cref="Int8"/>.
     /// </summary>
     Int4,
 
@@ -36,9 +37,9 @@ internal enum TileFormat
 
     /// <summary>
     /// Q6_K. Per 256 columns: half d[16], 32 bytes unused, signed scale bytes [16 groups of 16 columns][16], then twice (128
-    /// columns each) ql [16][16][4] and qh [8][16][4] bytes. For j in 0 … 7, columns 4j … 4j+3 of the four 32-column blocks:
-    /// block 0: ql[j] low half, qh[j] bits 0-1; block 1: ql[j + 8] low half, qh[j] bits 2-3; block 2: ql[j] high half, qh[j] bits
-    /// 4-5; block 3: ql[j + 8] high half, qh[j] bits 6-7. w = (d · scale) · (q − 32).
+    /// columns each) [8][3][16][4] bytes. For j in 0 … 7 the three vectors are ql[j], ql[j + 8] and qh[j]. They hold columns
+    /// 4j … 4j+3 of the four 32-column blocks: block 0: ql[j] low half, qh[j] bits 0-1; block 1: ql[j + 8] low half, qh[j] bits 2-3;
+    /// block 2: ql[j] high half, qh[j] bits 4-5; block 3: ql[j + 8] high half, qh[j] bits 6-7. w = (d · scale) · (q − 32).
     /// </summary>
     Int6K,
 
@@ -84,10 +85,19 @@ internal static class TileFormats
         _ => 0,
     };
 
-    /// <summary>Bytes of the section of scales in front of a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
-    /// <param name="columns">Columns, whole blocks.</param>
-    /// <returns>A multiple of 64.</returns>
-    public static long ScaleBytes(int columns) => ((columns / 32 * 32L) + 63) & ~63L;
+    /// <summary>Where the d of a block lie in a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="block">The block of 32 columns.</param>
+    /// <returns>Bytes from the tile's first.</returns>
+    public static int ScalesAt(this TileFormat format, int block) => (block / 2 * format.PairBytes()) + (block % 2 * 32);
+
+    /// <summary>Where the quants of a block lie in a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="block">The block of 32 columns.</param>
+    /// <returns>Bytes from the tile's first.</returns>
+    public static int QuantsAt(this TileFormat format, int block) => (block / 2 * format.PairBytes()) + 64 + (block % 2 * (format.PairBytes() - 64) / 2);
+
+    static int PairBytes(this TileFormat format) => format == TileFormat.Int8 ? 1088 : 576;
 
     /// <summary>Bytes of a tile.</summary>
     /// <param name="format">The format.</param>
@@ -97,8 +107,8 @@ internal static class TileFormats
     {
         TileFormat.F32 => columns * 64L,
         TileFormat.BF16 => (columns + 1) / 2 * 64L,
-        TileFormat.Int8 => ScaleBytes(columns) + (columns / 32 * 512L),
-        TileFormat.Int4 => ScaleBytes(columns) + (columns / 32 * 256L),
+        TileFormat.Int8 => (columns / 32 * 512L) + ((columns + 32) / 64 * 64L),
+        TileFormat.Int4 => (columns / 32 * 256L) + ((columns + 32) / 64 * 64L),
         TileFormat.Int4K => columns / 256 * 2368L,
         TileFormat.Int6K => columns / 256 * 3392L,
         TileFormat.Int8Affine => columns / 32 * 640L,

@@ -67,12 +67,12 @@ internal static unsafe class TilePacking
             case DType.Q8_0 or DType.Q4_0:
                 int words = dtype == DType.Q8_0 ? 8 : 4;
                 uint flip = dtype == DType.Q8_0 ? 0x80808080 : 0; // signed → plus 128
-                uint* quants = (uint*)(tile + TileFormats.ScaleBytes(columns));
+                TileFormat format = TileFormats.Of(dtype);
                 for (int block = 0; block < columns / 32; block++)
                 {
                     int at = block * dtype.BlockBytes();
-                    Halves(row, at, (ushort*)tile + (block * Lanes));
-                    Transposition.Words(row, at + 2, words, flip, quants + (block * words * Lanes));
+                    Halves(row, at, (ushort*)(tile + format.ScalesAt(block)));
+                    Transposition.Words(row, at + 2, words, flip, (uint*)(tile + format.QuantsAt(block)));
                 }
 
                 break;
@@ -113,8 +113,10 @@ internal static unsafe class TilePacking
 
                     for (int half = 0; half < 2; half++)
                     {
-                        Transposition.Words(row, at + (half * 64), 16, 0, (uint*)(to + 320 + (half * 1536)));
-                        Transposition.Words(row, at + 128 + (half * 32), 8, 0, (uint*)(to + 320 + (half * 1536) + 1024));
+                        var triples = (uint*)(to + 320 + (half * 1536));
+                        Transposition.Words(row, at + (half * 64), 8, 0, triples, 3);
+                        Transposition.Words(row, at + (half * 64) + 32, 8, 0, triples + Lanes, 3);
+                        Transposition.Words(row, at + 128 + (half * 32), 8, 0, triples + (2 * Lanes), 3);
                     }
                 }
 

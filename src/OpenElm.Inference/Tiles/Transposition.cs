@@ -9,14 +9,15 @@ internal static unsafe class Transposition
 {
     const int Lanes = TileFormats.Rows;
 
-    /// <summary>to[w][lane] = the w-th word of the lane's row.</summary>
+    /// <summary>to[w · step][lane] = the w-th word of the lane's row.</summary>
     /// <param name="row">[16] rows.</param>
     /// <param name="at">Where the words begin, in bytes from the start of a row.</param>
     /// <param name="words">Words.</param>
     /// <param name="flip">Bits that change.</param>
-    /// <param name="to">[words, 16].</param>
+    /// <param name="to">[words · step, 16].</param>
+    /// <param name="step">Vectors from one word to the next.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a model is packed once: no time to find out that this is hot
-    public static void Words(byte** row, int at, int words, uint flip, uint* to)
+    public static void Words(byte** row, int at, int words, uint flip, uint* to, int step = 1)
     {
         var flips = Vector128.Create(flip);
         int whole = words / 4 * 4;
@@ -27,7 +28,7 @@ internal static unsafe class Transposition
                 uint* a = (uint*)(row[lane] + at) + w, b = (uint*)(row[lane + 1] + at) + w, c = (uint*)(row[lane + 2] + at) + w, d = (uint*)(row[lane + 3] + at) + w;
                 Turn(
                     Vector128.Load(a) ^ flips, Vector128.Load(b) ^ flips, Vector128.Load(c) ^ flips, Vector128.Load(d) ^ flips,
-                    to + (w * Lanes) + lane);
+                    to + (w * step * Lanes) + lane, step);
             }
         }
 
@@ -35,7 +36,7 @@ internal static unsafe class Transposition
         {
             for (int lane = 0; lane < Lanes; lane++)
             {
-                to[(w * Lanes) + lane] = ((uint*)(row[lane] + at))[w] ^ flip;
+                to[(w * step * Lanes) + lane] = ((uint*)(row[lane] + at))[w] ^ flip;
             }
         }
     }
@@ -52,7 +53,7 @@ internal static unsafe class Transposition
         {
             for (int lane = 0; lane < Lanes; lane += 4)
             {
-                Turn(Four(row[lane], c), Four(row[lane + 1], c), Four(row[lane + 2], c), Four(row[lane + 3], c), (uint*)to + (c * Lanes) + lane);
+                Turn(Four(row[lane], c), Four(row[lane + 1], c), Four(row[lane + 2], c), Four(row[lane + 3], c), (uint*)to + (c * Lanes) + lane, step: 1);
             }
         }
 
@@ -83,8 +84,8 @@ internal static unsafe class Transposition
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Turn(Vector128<uint> a, Vector128<uint> b, Vector128<uint> c, Vector128<uint> d, uint* to) =>
-        Turn(a, b, c, d, to, to + Lanes, to + (2 * Lanes), to + (3 * Lanes));
+    static void Turn(Vector128<uint> a, Vector128<uint> b, Vector128<uint> c, Vector128<uint> d, uint* to, int step) =>
+        Turn(a, b, c, d, to, to + (step * Lanes), to + (2 * step * Lanes), to + (3 * step * Lanes));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static void Turn(Vector128<uint> a, Vector128<uint> b, Vector128<uint> c, Vector128<uint> d, void* to0, void* to1, void* to2, void* to3)

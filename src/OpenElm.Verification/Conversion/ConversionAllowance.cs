@@ -13,14 +13,14 @@ public readonly record struct ConversionAllowance(string Name, double RelativeEr
     /// <summary>The allowance of a conversion.</summary>
     /// <param name="source">The source.</param>
     /// <param name="result">What was written.</param>
-    /// <returns>That of the coarsest type which a weight was changed to.</returns>
+    /// <returns>That of the coarsest type which a weight was changed to or from: the runtime rounds what it multiplies with a coarse type.</returns>
     public static ConversionAllowance Of(Checkpoint source, ModelContent result)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(result);
-        return result.Weights
-            .Where(weight => source.Weights[weight.Name].Parts.Any(part => part.DType != weight.DType))
-            .Select(weight => Of(weight.DType))
+        return result.Weights.SelectMany(weight => source.Weights[weight.Name].Parts
+                .Where(part => part.DType != weight.DType)
+                .SelectMany(part => new[] { Of(weight.DType), Running(part.DType) }))
             .Append(Unchanged)
             .MaxBy(allowance => allowance.RelativeError);
     }
@@ -31,11 +31,13 @@ public readonly record struct ConversionAllowance(string Name, double RelativeEr
     public static ConversionAllowance Of(DType dtype) => dtype switch
     {
         DType.F32 or DType.F64 => Unchanged,
-        DType.F16 => new(dtype.ToString(), 4e-3),
-        DType.BF16 => new(dtype.ToString(), 3e-2),
-        DType.Q8_0 or DType.Affine8x32 or DType.Affine8x64 => new(dtype.ToString(), 0.1),
+        DType.F16 or DType.BF16 => new(dtype.ToString(), 4e-2),
+        DType.Q8_0 or DType.Affine8x32 or DType.Affine8x64 => new(dtype.ToString(), 0.15),
         DType.Q6_K => new(dtype.ToString(), 0.3),
         DType.Q5_0 or DType.Q5_1 or DType.Q5_K => new(dtype.ToString(), 0.6),
         _ => new(dtype.ToString(), 1), // of two unrelated models: 1.4
     };
+
+    // Products with blocks take activations of 8 bits, those with bfloat16 activations of bfloat16.
+    static ConversionAllowance Running(DType dtype) => Of(dtype.IsBlocked() ? DType.Q8_0 : dtype) with { Name = $"run as {dtype}" };
 }

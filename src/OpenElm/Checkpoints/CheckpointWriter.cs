@@ -34,7 +34,8 @@ public static class CheckpointWriter
 
         if (!wanted.IsBlocked())
         {
-            return ModelConversion.Content(source, wanted);
+            // GGUF's norms are F32; they are taken from the source as they are, not rounded first.
+            return ModelConversion.Content(source, weight => format == CheckpointFormat.Gguf && weight.Shape.Length == 1 ? DType.F32 : wanted);
         }
 
         // Beside affine groups everything is of 16 bits, bfloat16 unless the model is float16 already: OpenELM-3B overflows in float16.

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Checkpoints.Gguf;
+using OpenElm.Checkpoints.Mlx;
 using OpenElm.Configuration;
 
 namespace OpenElm.Quantization;
@@ -90,16 +91,16 @@ public sealed class QuantizedModel
     /// <summary>Quantises and writes: a GGUF file, a folder for MLX, or, for plain types without the ending <c>.gguf</c>, Hugging Face's folder.</summary>
     /// <param name="path">The file or folder.</param>
     /// <param name="overwrite">Whether an existing one is replaced.</param>
+    /// <param name="layout">The layout of a folder for MLX.</param>
     /// <exception cref="OpenElmException">The format cannot express the model, a weight cannot be stored, or the path is wrong.</exception>
-    public void Write(string path, bool overwrite = false)
+    public void Write(string path, bool overwrite = false, MlxLayout layout = MlxLayout.MlxLm)
     {
         RequireWritable(path, overwrite);
         if (Recipe.IsMlx)
         {
-            throw new NotSupportedException("MLX");
+            MlxFolderWriter.Write(path, Content, layout, overwrite);
         }
-
-        if (path.EndsWith(GgufEnding, StringComparison.OrdinalIgnoreCase))
+        else if (path.EndsWith(GgufEnding, StringComparison.OrdinalIgnoreCase))
         {
             GgufWriter.Write(path, Content, overwrite);
         }

@@ -11,6 +11,9 @@ internal sealed class PieceDecoder(SentencePieceModel model, PieceVocabulary voc
     int _byteCount;
     bool _atStart = true;
 
+    /// <summary>Whether nothing was decoded yet; bytes that wait for more count as something.</summary>
+    public bool IsAtStart => _atStart && _byteCount == 0;
+
     public void Append(int id, StringBuilder text)
     {
         if (id == vocabulary.PadId && id == model.Pieces.Length)

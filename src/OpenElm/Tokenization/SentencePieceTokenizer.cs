@@ -89,6 +89,23 @@ public sealed class SentencePieceTokenizer
         return _model.Pieces[id].Text;
     }
 
+    /// <summary>The bytes that an id adds inside a text, UTF-8; byte pieces add one, control pieces and the unknown piece none.</summary>
+    /// <param name="id">The id.</param>
+    /// <returns>The bytes, with a blank for <c>▁</c>.</returns>
+    public byte[] SurfaceOf(int id)
+    {
+        string text = PieceOf(id);
+        return _model.Pieces[id].Type switch
+        {
+            PieceType.Byte => [SentencePieceModel.ByteOf(text)!.Value],
+            PieceType.Normal or PieceType.UserDefined or PieceType.Unused => Encoding.UTF8.GetBytes(text.Replace(SentencePieceModel.BlankSymbol, ' ')),
+            _ => [],
+        };
+    }
+
+    /// <summary>Whether a blank that begins the first piece of a text is not part of the text.</summary>
+    public bool DropsFirstBlank => _model.AddDummyPrefix || _model.RemoveExtraBlanks;
+
     /// <summary>The id of a piece.</summary>
     /// <param name="piece">Its text, with <c>▁</c> for a blank.</param>
     /// <returns>The id, or null if there is no such piece.</returns>

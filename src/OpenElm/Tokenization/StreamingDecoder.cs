@@ -13,6 +13,9 @@ public sealed class StreamingDecoder
 
     internal StreamingDecoder(PieceDecoder decoder) => _decoder = decoder;
 
+    /// <summary>Whether no character came yet, so that a blank that begins the next piece may be dropped.</summary>
+    public bool IsAtStart => _decoder.IsAtStart;
+
     /// <summary>Decodes the next id.</summary>
     /// <param name="id">The id.</param>
     /// <returns>The characters that are certain now; may be empty.</returns>

@@ -3,7 +3,6 @@ using System.Runtime.InteropServices;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Calibration;
-using OpenElm.Inference.Generation;
 using OpenElm.Inference.Scoring;
 
 namespace OpenElm.Inference.Tests.Calibration;
@@ -106,7 +105,7 @@ public sealed class ImportanceCollectorTests : IDisposable
         var e = Assert.Throws<OpenElmException>(() => ImportanceCollector.Collect(model.Model, [5, 6, 7]));
         Assert.StartsWith("The model gave activations that are no numbers at ", e.Message);
         Assert.EndsWith(cause, e.Message);
-        e = Assert.Throws<OpenElmException>(() => new Generator(model).Start(new int[] { 5, 6, 7 }, new GenerationOptions()).Tokens().ToArray());
+        e = Assert.Throws<OpenElmException>(() => model.Generate(new int[] { 5, 6, 7 }).ToArray());
         Assert.Equal("The model gave logits that are no numbers after 3 tokens; " + cause, e.Message);
         e = Assert.Throws<OpenElmException>(() => new Scorer(model.Model, null).ScoreTokens([5, 6, 7]));
         Assert.Equal("The model gave logits that are no numbers; " + cause, e.Message);

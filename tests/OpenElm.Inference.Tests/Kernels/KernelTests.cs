@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Kernels.Reference;
 
@@ -55,6 +56,21 @@ public sealed class KernelTests
             Assert.All(gate, value => Assert.True(float.IsFinite(value)));
             Assert.Equal(200, gate[1]);
         }
+    }
+
+    [Fact]
+    public void An_instruction_set_that_is_switched_off_is_not_used()
+    {
+        Assert.Equal(Avx512BW.IsSupported, CpuKernels.Available.Any(set => set.Name == "avx512"));
+        Assert.Equal(Avx2.IsSupported, CpuKernels.Available.Any(set => set.Name == "avx2"));
+        foreach (CpuKernels set in CpuKernels.Available)
+        {
+            Assert.False(Off("EnableAVX512") && set.Name.StartsWith("avx512", StringComparison.Ordinal), set.Name);
+            Assert.False(Off("EnableAVX2") && set.Name.StartsWith("avx", StringComparison.Ordinal), set.Name);
+            Assert.False(Off("EnableHWIntrinsic") && set.Name != "reference", set.Name);
+        }
+
+        static bool Off(string name) => Environment.GetEnvironmentVariable("DOTNET_" + name) == "0";
     }
 
     [Fact]

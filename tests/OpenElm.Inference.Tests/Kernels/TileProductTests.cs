@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Kernels.Reference;
+using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference.Tests.Kernels;
@@ -14,14 +15,17 @@ public sealed unsafe class TileProductTests
 
     static readonly ConcurrentDictionary<(DType, bool), Lazy<ImmutableArray<Case>>> Expected = [];
 
-    public static TheoryData<string, DType> Cases => [.. from set in CpuKernels.Available from dtype in RandomTiles.StoredTypes select (set.Name, dtype)];
+    public static TheoryData<string, DType> Cases => [.. from name in Names from dtype in RandomTiles.StoredTypes select (name, dtype)];
 
-    public static TheoryData<string> Sets => [.. CpuKernels.Available.Select(set => set.Name)];
+    public static TheoryData<string> Sets => [.. Names];
+
+    // Portable vectors also where the processor has none: then every step takes its way for unknown processors.
+    static IEnumerable<string> Names => CpuKernels.Available.Select(set => set.Name).Union(["vector128"]);
 
     [Theory, MemberData(nameof(Cases))]
     public void MatMul_agrees_with_the_reference(string name, DType dtype)
     {
-        TileProducts products = CpuKernels.Get(name).Products;
+        TileProducts products = Named(name);
         bool pairs = products.FormFor(TileFormats.Of(dtype)) == ActivationForm.BF16;
         foreach (Case sample in Expected.GetOrAdd((dtype, pairs), _ => new(() => [.. Samples(dtype, pairs)])).Value)
         {
@@ -44,7 +48,7 @@ public sealed unsafe class TileProductTests
     [Theory, MemberData(nameof(Cases))]
     public void A_token_gets_the_same_bits_alone_in_a_batch_and_in_a_part_of_the_tiles(string name, DType dtype)
     {
-        TileProducts products = CpuKernels.Get(name).Products;
+        TileProducts products = Named(name);
         const int Outputs = 100;
         int columns = dtype.IsBlocked() ? 3 * dtype.BlockElements() : 77;
         using var random = new RandomTiles(7);
@@ -72,7 +76,7 @@ public sealed unsafe class TileProductTests
     [Theory, MemberData(nameof(Sets))]
     public void Float_products_take_any_strides(string name)
     {
-        FloatProductKernel kernel = CpuKernels.Get(name).Products.Floats;
+        FloatProductKernel kernel = Named(name).Floats;
         foreach ((int length, int tiles, int rows) in new[] { (1, 1, 1), (7, 1, 3), (64, 4, 1), (64, 4, 9), (33, 5, 17), (128, 2, 30), (16, 7, 6) })
         {
             foreach ((long wStride, long tileStride) in new[] { (16L, 16L * length), (16L * tiles, 16L), ((16L * tiles) + 16, 16L) })
@@ -93,6 +97,8 @@ public sealed unsafe class TileProductTests
             }
         }
     }
+
+    static TileProducts Named(string name) => name == "vector128" ? VectorKernels.Vector128 : CpuKernels.Get(name).Products;
 
     // Products of the reference, computed once for all sets: odd numbers of rows and columns, and the largest numbers that a format holds.
     static IEnumerable<Case> Samples(DType dtype, bool pairs)

@@ -86,7 +86,7 @@ public sealed class ScorerTests(PaddedModel padded) : IClassFixture<PaddedModel>
     public void Greedy_tokens_are_recognised()
     {
         int[] prompt = [1, 5, 9];
-        int[] output = [.. new OpenElm.Inference.Generation.Generator(padded.Text).Start(prompt, new() { MaxTokens = 6, IgnoreEos = true }).Tokens()];
+        int[] output = [.. padded.Text.Generate(prompt, new() { MaxTokens = 6, IgnoreEos = true })];
         var scorer = new Scorer(padded.Text.Model, padded.Text.Tokenizer);
         Assert.True(scorer.ScoreFrom([.. prompt, .. output], 3).IsGreedy);
         output[3]++;

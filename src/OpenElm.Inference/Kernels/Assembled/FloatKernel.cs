@@ -11,6 +11,9 @@ namespace OpenElm.Inference.Kernels.Assembled;
 /// <param name="tiles">Tiles side by side; rows · tiles is at most 26.</param>
 internal sealed class FloatKernel(bool pairs, int rows, int tiles) : TileKernel(rows, tiles)
 {
+    /// <summary>With more rows than these, reading the weights from memory and multiplying do not overlap well.</summary>
+    public const int RowsFromMemory = 6;
+
     const int Unrolled = 4;
 
     static readonly AssemblerRegister64[] Weights = [rdx, rbx, rbp, r14];

@@ -16,19 +16,28 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     /// <summary>More rows than these do not fit beside the weights.</summary>
     public const int MostRows = 16;
 
+    /// <summary>With more rows than these, reading the weights from memory and multiplying do not overlap well.</summary>
+    /// <param name="format">The format.</param>
+    /// <returns>Rows.</returns>
+    public static int RowsFromMemory(TileFormat format) => format switch
+    {
+        TileFormat.Int8 or TileFormat.Int8Affine => 5,
+        TileFormat.Int6K => 2,
+        _ => 4,
+    };
+
     const int ScaleAt = 32, ScaledSumAt = 36, StartAt = 40, SecondStartAt = 44; // in ActivationBlock
     const int BlockBytes = 48;
 
-    // Few rows: the time goes to reading the weights from memory.
-    bool Streaming => Rows <= 8;
+    bool Streaming => Rows <= RowsFromMemory(format);
 
-    static readonly AssemblerRegisterZMM LowHalf = Z(20), SixBits = Z(21), Min = Z(22), Scale = Z(23);
+    static readonly AssemblerRegisterZMM LowHalf = Z(20), EvenPairs = Z(21), Min = Z(22), SecondScale = Z(22), Scale = Z(23);
 
     /// <inheritdoc/>
     protected override void Prepare()
     {
         Fill(LowHalf, 0x0F0F0F0F);
-        Fill(SixBits, 0x3F3F3F3F);
+        Fill(EvenPairs, 0x33333333);
 
         void Fill(AssemblerRegisterZMM register, int value)
         {
@@ -41,32 +50,20 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     protected override void Columns()
     {
         Code.mov(rdx, Field(KernelCall.WeightAt));
-        Code.mov(rbx, Field(KernelCall.ScalesAt));
         Code.mov(rcx, Field(KernelCall.StepsAt));
-        if (Streaming && format is TileFormat.Int8 or TileFormat.Int4)
+        if (format is TileFormat.Int8 or TileFormat.Int4)
         {
-            Code.mov(rbp, Field(KernelCall.ScratchAt));
-            Code.lea(r14, __[rcx + 1]);
-            Code.shr(r14, 1);
-            Label line = Here();
-            Code.vmovdqu32(Z(16), __zmmword_ptr[rbx]);
-            Code.vmovdqu32(__zmmword_ptr[rbp], Z(16));
-            Code.add(rbx, 64);
-            Code.add(rbp, 64);
-            Code.dec(r14);
-            Code.jnz(line);
-            Code.mov(rbx, Field(KernelCall.ScratchAt));
+            Pairs();
+            return;
         }
 
         Label loop = Here();
         switch (format)
         {
-            case TileFormat.Int8: Int8(); break;
-            case TileFormat.Int4: Int4(); break;
             case TileFormat.Int8Affine: Affine(); break;
             case TileFormat.Int4K when Streaming: Int4KStream(); break;
             case TileFormat.Int4K: Int4K(); break;
-            case TileFormat.Int6K when Rows == 1: Int6KStream(); break;
+            case TileFormat.Int6K when Streaming: Int6KStream(); break;
             default: Int6K(); break;
         }
 
@@ -74,32 +71,46 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Code.jnz(loop);
     }
 
-    void Int8()
+    // Two blocks that share a line of scales, and perhaps one more.
+    void Pairs()
     {
-        Code.vcvtph2ps(Scale, __ymmword_ptr[rbx]);
-        for (int j = 0; j < 8; j++)
+        Label rest = Code.CreateLabel(), done = Code.CreateLabel();
+        Code.sub(rcx, 2);
+        Code.jl(rest);
+        Label loop = Here();
+        Code.vcvtph2ps(Scale, __ymmword_ptr[rdx]);
+        Code.vcvtph2ps(SecondScale, __ymmword_ptr[rdx + 32]);
+        OfPair(0, Scale);
+        OfPair(1, SecondScale);
+        Code.add(rdx, format == TileFormat.Int8 ? 1088 : 576);
+        Code.sub(rcx, 2);
+        Code.jge(loop);
+        Code.Label(ref rest);
+        Code.add(rcx, 2);
+        Code.jz(done);
+        Code.vcvtph2ps(Scale, __ymmword_ptr[rdx]);
+        OfPair(0, Scale);
+        Code.Label(ref done);
+
+        void OfPair(int block, AssemblerRegisterZMM scale)
         {
-            Code.vmovdqu32(Weight(j), __zmmword_ptr[rdx + (j * 64)]);
+            for (int j = 0; j < 8; j++)
+            {
+                AssemblerMemoryOperand quants = __zmmword_ptr[rdx + format.QuantsAt(block) + (j * 64)];
+                if (format == TileFormat.Int8)
+                {
+                    Code.vmovdqu32(Weight(j), quants);
+                }
+                else if (j < 4)
+                {
+                    Code.vmovdqu32(Weight(j + 4), quants);
+                    Low(Weight(j), Weight(j + 4));
+                    High(Weight(j + 4));
+                }
+            }
+
+            Block(StartAt, scale);
         }
-
-        Block(StartAt);
-        Code.add(rdx, 512);
-        Code.add(rbx, 32);
-    }
-
-    void Int4()
-    {
-        Code.vcvtph2ps(Scale, __ymmword_ptr[rbx]);
-        for (int j = 0; j < 4; j++)
-        {
-            Code.vmovdqu32(Weight(j + 4), __zmmword_ptr[rdx + (j * 64)]);
-            Low(Weight(j), Weight(j + 4));
-            High(Weight(j + 4));
-        }
-
-        Block(StartAt);
-        Code.add(rdx, 256);
-        Code.add(rbx, 32);
     }
 
     void Affine()
@@ -111,7 +122,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
             Code.vmovdqu32(Weight(j), __zmmword_ptr[rdx + 128 + (j * 64)]);
         }
 
-        Block(start: null, min: true);
+        Block(start: null, Scale, min: true);
         Code.add(rdx, 640);
     }
 
@@ -145,7 +156,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
                 }
             }
 
-            Block(start: null, min: true);
+            Block(start: null, Scale, min: true);
         }
 
         Code.add(rbx, 32);
@@ -158,11 +169,19 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
     void Int4KStream()
     {
         Code.mov(rbp, Field(KernelCall.ScratchAt));
-        Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
-        Code.vcvtph2ps(Z(17), __ymmword_ptr[rdx + 32]);
+        Code.vmovdqu32(Z(17), __zmmword_ptr[rdx]);
+        Code.vcvtph2ps(Z(16), ymm17);
+        Code.vextracti64x4(ymm17, Z(17), 1);
+        Code.vcvtph2ps(Z(17), ymm17);
+        for (int line = 0; line < 4; line++)
+        {
+            Code.vmovdqu32(Z(8 + line), __zmmword_ptr[rdx + 64 + (line * 64)]);
+        }
+
         for (int i = 0; i < 16; i++)
         {
-            Code.vpmovzxbd(Z(18), __xmmword_ptr[rdx + 64 + (i * 16)]);
+            Code.vextracti32x4(xmm18, Z(8 + (i / 4)), (byte)(i % 4));
+            Code.vpmovzxbd(Z(18), xmm18);
             Code.vcvtdq2ps(Z(18), Z(18));
             Code.vmulps(Z(18), Z(18), Z(16 + (i / 8)));
             Code.vmovups(__zmmword_ptr[rbp + (i * 64)], Z(18));
@@ -179,7 +198,7 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
 
         Code.vmovups(Scale, __zmmword_ptr[rbp]);
         Code.vmovups(Min, __zmmword_ptr[rbp + 512]);
-        Block(start: null, min: true);
+        Block(start: null, Scale, min: true);
         for (int j = 0; j < 8; j++)
         {
             Code.vpsrld(Weight(j), Z(8 + j), 4);
@@ -188,85 +207,90 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
 
         Code.vmovups(Scale, __zmmword_ptr[rbp + 64]);
         Code.vmovups(Min, __zmmword_ptr[rbp + 576]);
-        Block(start: null, min: true);
+        Block(start: null, Scale, min: true);
         Code.add(rbp, 128);
         Code.add(rdx, 512);
         Code.dec(r15d);
         Code.jnz(pair);
     }
 
+    // One or two rows: all eight sums of 128 columns are open at once, so that every vector of weights is loaded once.
     void Int6KStream()
     {
-        // sum 0; dots 1..8; scratch 9..11; d 12; q 13; masks 20, 21; ql 14..19, 22..31
-        static AssemblerRegisterZMM Ql(int i) => Z(i < 6 ? 14 + i : 16 + i);
-        static AssemblerRegisterZMM Dots(int block, int half) => Z(1 + (2 * block) + half);
-        Code.mov(rbp, Field(KernelCall.ScratchAt));
-        Code.vcvtph2ps(Z(12), __ymmword_ptr[rdx]);
-        for (int i = 0; i < 16; i++)
+        // 0, 1: sums; 2-17: dots; the others have names
+        (AssemblerRegisterZMM w, AssemblerRegisterZMM low01, AssemblerRegisterZMM high23) = (Z(18), Z(23), Z(24));
+        (AssemblerRegisterZMM scale, AssemblerRegisterZMM scales, AssemblerRegisterZMM d) = (Z(30), Z(31), Z(29));
+        AssemblerRegisterZMM[] ql = [Z(19), Z(22)];
+        static AssemblerRegisterZMM Dots(int row, int group) => Z(2 + (8 * row) + group);
+        Code.vcvtph2ps(d, __ymmword_ptr[rdx]);
+        for (int i = 0; i < 4; i++)
         {
-            Code.vpmovsxbd(Z(9), __xmmword_ptr[rdx + 64 + (i * 16)]);
-            Code.vcvtdq2ps(Z(9), Z(9));
-            Code.vmulps(Z(9), Z(9), Z(12));
-            Code.vmovups(__zmmword_ptr[rbp + (i * 64)], Z(9));
+            Code.vmovdqu32(Z(25 + i), __zmmword_ptr[rdx + 64 + (i * 64)]);
         }
 
-        Code.add(rdx, 320);
-        Code.mov(r15d, 2);
-        Label again = Here();
-        for (int j = 0; j < 16; j++)
+        for (int half = 0; half < 2; half++)
         {
-            Code.vmovdqu32(Ql(j), __zmmword_ptr[rdx + (j * 64)]);
-        }
-
-        for (int j = 0; j < 8; j++)
-        {
-            Code.vmovdqu32(Z(13), __zmmword_ptr[rdx + 1024 + (j * 64)]);
-            for (int block = 0; block < 4; block++)
+            for (int j = 0; j < 8; j++)
             {
-                AssemblerRegisterZMM dot = Dots(block, j / 4), w = Z(9 + (block % 2)), high = Z(11 + (block % 2));
-                if (j % 4 == 0)
+                int at = 320 + (half * 1536) + (j * 192);
+                Code.vmovdqu32(ql[0], __zmmword_ptr[rdx + at]);
+                Code.vmovdqu32(ql[1], __zmmword_ptr[rdx + at + 64]);
+                Code.vmovdqu32(high23, __zmmword_ptr[rdx + at + 128]);
+                Code.vpandd(low01, high23, EvenPairs);
+                Code.vpandnd(high23, EvenPairs, high23);
+                for (int block = 0; block < 4; block++)
                 {
-                    Code.vpbroadcastd(dot, XWord(0, (block * BlockBytes) + (j == 0 ? StartAt : SecondStartAt)));
-                }
+                    switch (block)
+                    {
+                        case 0: Code.vpslld(w, low01, 4); break;
+                        case 1: Code.vpslld(w, high23, 2); break;
+                        case 3: Code.vpsrld(high23, high23, 2); break;
+                        default: break;
+                    }
 
-                switch (block)
-                {
-                    case 0: Code.vpslld(high, Z(13), 4); break;
-                    case 1: Code.vpslld(high, Z(13), 2); break;
-                    case 2: high = Z(13); break;
-                    default: Code.vpsrld(high, Z(13), 2); break;
-                }
+                    if (block < 2)
+                    {
+                        Code.vpternlogd(w, ql[block % 2], LowHalf, SecondByThird);
+                    }
+                    else
+                    {
+                        Code.vpsrld(w, ql[block % 2], 4);
+                        Code.vpternlogd(w, block == 2 ? low01 : high23, LowHalf, FirstByThird);
+                    }
 
-                AssemblerRegisterZMM low = Ql(j + (block % 2 * 8));
-                if (block >= 2)
-                {
-                    Code.vpsrld(w, low, 4);
-                }
-                else
-                {
-                    Code.vmovdqa32(w, low);
-                }
+                    for (int row = 0; row < Rows; row++)
+                    {
+                        AssemblerRegisterZMM dot = Dots(row, (2 * block) + (j / 4));
+                        if (j % 4 == 0)
+                        {
+                            Code.vpbroadcastd(dot, XWord(row, (block * BlockBytes) + (j == 0 ? StartAt : SecondStartAt)));
+                        }
 
-                Code.vpternlogd(w, high, LowHalf, SelectByThird);
-                Code.vpandd(w, w, SixBits);
-                Code.vpdpbusd(dot, w, X(0, (block * BlockBytes) + (j * 4)));
+                        Code.vpdpbusd(dot, w, X(row, (block * BlockBytes) + (j * 4)));
+                    }
+                }
             }
+
+            for (int group = 0; group < 8; group++)
+            {
+                AssemblerRegisterXMM bytes = new(Register.XMM0 + 30);
+                Code.vextracti32x4(bytes, Z(25 + (2 * half) + (group / 4)), (byte)(group % 4));
+                Code.vpmovsxbd(scale, bytes);
+                Code.vcvtdq2ps(scale, scale);
+                Code.vmulps(scale, scale, d);
+                for (int row = 0; row < Rows; row++)
+                {
+                    AssemblerRegisterZMM dot = Dots(row, group);
+                    Code.vcvtdq2ps(dot, dot);
+                    Code.vmulps(scales, scale, X(row, (group / 2 * BlockBytes) + ScaleAt));
+                    Code.vfmadd231ps(Sum(row, 0), dot, scales);
+                }
+            }
+
+            AdvanceX(4 * BlockBytes);
         }
 
-        for (int group = 0; group < 8; group++)
-        {
-            AssemblerRegisterZMM dot = Dots(group / 2, group % 2);
-            Code.vcvtdq2ps(dot, dot);
-            Code.vmovups(Z(9), __zmmword_ptr[rbp + (group * 64)]);
-            Code.vmulps(Z(9), Z(9), X(0, (group / 2 * BlockBytes) + ScaleAt));
-            Code.vfmadd231ps(Z(0), dot, Z(9));
-        }
-
-        AdvanceX(4 * BlockBytes);
-        Code.add(rbp, 512);
-        Code.add(rdx, 1536);
-        Code.dec(r15d);
-        Code.jnz(again);
+        Code.add(rdx, 3392);
     }
 
     // rdx: the block of 256 columns, rbx: scales, rbp: numbers of the present 128 columns.
@@ -278,36 +302,45 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Label half = Here();
         for (int block = 0; block < 4; block++)
         {
-            // Weight = low four bits of ql or its high half, over two bits of qh that are shifted to bits 4 and 5.
             for (int j = 0; j < 8; j++)
             {
-                AssemblerRegisterZMM w = Weight(j), high = Z(16 + (j % 4));
-                Code.vmovdqu32(w, __zmmword_ptr[rbp + (block % 2 * 512) + (j * 64)]);
-                AssemblerMemoryOperand bits = __zmmword_ptr[rbp + 1024 + (j * 64)];
+                (AssemblerRegisterZMM w, AssemblerRegisterZMM high) = (Weight(j), block < 2 ? Weight(j) : Z(16 + (j % 4)));
+                AssemblerMemoryOperand ql = __zmmword_ptr[rbp + (block % 2 * 64) + (j * 192)], qh = __zmmword_ptr[rbp + 128 + (j * 192)];
+                if (block % 2 == 0)
+                {
+                    Code.vpandd(high, EvenPairs, qh);
+                }
+                else
+                {
+                    Code.vpandnd(high, EvenPairs, qh);
+                }
+
                 switch (block)
                 {
-                    case 0: Code.vpslld(high, bits, 4); break;
-                    case 1: Code.vpslld(high, bits, 2); break;
-                    case 2: Code.vmovdqu32(high, bits); break;
-                    default: Code.vpsrld(high, bits, 2); break;
+                    case 0: Code.vpslld(high, high, 4); break;
+                    case 1: Code.vpslld(high, high, 2); break;
+                    case 3: Code.vpsrld(high, high, 2); break;
+                    default: break;
                 }
 
-                if (block >= 2)
+                if (block < 2)
                 {
-                    Code.vpsrld(w, w, 4);
+                    Code.vpternlogd(w, LowHalf, ql, ThirdBySecond);
                 }
-
-                Code.vpternlogd(w, high, LowHalf, SelectByThird);
-                Code.vpandd(w, w, SixBits);
+                else
+                {
+                    Code.vpsrld(w, ql, 4);
+                    Code.vpternlogd(w, high, LowHalf, FirstByThird);
+                }
             }
 
             Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
             GroupScale(Scale, 2 * block);
-            GroupScale(Min, (2 * block) + 1); // a second scale: this format has no minimum
+            GroupScale(SecondScale, (2 * block) + 1);
             for (int row = 0; row < Rows; row++)
             {
                 Dot(row, StartAt, 0, 4, Scale);
-                Dot(row, SecondStartAt, 4, 8, Min);
+                Dot(row, SecondStartAt, 4, 8, SecondScale);
             }
 
             AdvanceX(BlockBytes);
@@ -327,14 +360,14 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         }
     }
 
-    // first = third ? first : second, bit by bit.
-    const byte SelectByThird = 0xE4;
+    // Tables of vpternlogd, bit by bit: third ? first : second; third ? second : first; second ? third : first.
+    const byte FirstByThird = 0xE4, SecondByThird = 0xD8, ThirdBySecond = 0xB8;
 
-    void Block(int? start, bool min = false)
+    void Block(int? start, AssemblerRegisterZMM scale, bool min = false)
     {
         for (int row = 0; row < Rows; row++)
         {
-            Dot(row, start, 0, 8, Scale);
+            Dot(row, start, 0, 8, scale);
             if (!min)
             {
                 continue;

@@ -4,19 +4,16 @@ namespace OpenElm.Inference.Kernels.Assembled;
 
 /// <summary>
 /// What one call of an assembled kernel works on: a few rows of activations times some columns of a run of tiles. The kernel walks over the
-/// tiles and changes <see cref="Weight"/>, <see cref="Scales"/>, <see cref="Y"/> and <see cref="Groups"/> on its way.
+/// tiles and changes <see cref="Weight"/>, <see cref="Y"/> and <see cref="Groups"/> on its way.
 /// </summary>
 [StructLayout(LayoutKind.Explicit)]
 internal struct KernelCall
 {
-    public const int WeightAt = 0, ScalesAt = 8, TileStrideAt = 16, GroupStrideAt = 24, GroupsAt = 32, XAt = 40, XStrideAt = 48,
+    public const int WeightAt = 0, TileStrideAt = 16, GroupStrideAt = 24, GroupsAt = 32, XAt = 40, XStrideAt = 48,
         YAt = 56, YStrideAt = 64, StepsAt = 72, StepStrideAt = 80, AddAt = 88, ScratchAt = 96;
 
     /// <summary>The first tile's numbers, at the first column.</summary>
     [FieldOffset(WeightAt)] public nint Weight;
-
-    /// <summary>The first tile's scales, at the first column, where they lie apart.</summary>
-    [FieldOffset(ScalesAt)] public nint Scales;
 
     /// <summary>Bytes from a tile to the next.</summary>
     [FieldOffset(TileStrideAt)] public long TileStride;

@@ -56,7 +56,6 @@ internal abstract class TileKernel(int rows, int tiles)
         End();
         Code.mov(rax, Field(KernelCall.GroupStrideAt));
         Code.add(Field(KernelCall.WeightAt), rax);
-        Code.add(Field(KernelCall.ScalesAt), rax);
         Code.add(Field(KernelCall.YAt), tiles * 64);
         Code.dec(Field(KernelCall.GroupsAt));
         Code.jnz(group);

@@ -57,7 +57,7 @@ internal static unsafe class TileMatMul
             int dot = 0;
             for (int c = first; c < end; c++)
             {
-                dot += Q(format, tile, columns, lane, (block * 32) + c) * x->Q[c];
+                dot += Q(format, tile, lane, (block * 32) + c) * x->Q[c];
             }
 
             return dot;
@@ -65,26 +65,25 @@ internal static unsafe class TileMatMul
     }
 
     // The stored unsigned number of a column, see TileFormat.
-    static int Q(TileFormat format, byte* tile, int columns, int lane, int column)
+    static int Q(TileFormat format, byte* tile, int lane, int column)
     {
         (int block, int inBlock) = (column / 32, column % 32);
         int word = (lane * 4) + (column % 4); // in a group of 16 words of 4 bytes
         switch (format)
         {
             case TileFormat.Int8:
-                return tile[TileFormats.ScaleBytes(columns) + (block * 512) + (inBlock / 4 * 64) + word];
+                return tile[format.QuantsAt(block) + (inBlock / 4 * 64) + word];
             case TileFormat.Int8Affine:
                 return tile[(block * 640) + 128 + (inBlock / 4 * 64) + word];
             case TileFormat.Int4:
-                byte pair = tile[TileFormats.ScaleBytes(columns) + (block * 256) + (inBlock % 16 / 4 * 64) + word];
+                byte pair = tile[format.QuantsAt(block) + (inBlock % 16 / 4 * 64) + word];
                 return inBlock < 16 ? pair & 15 : pair >> 4;
             case TileFormat.Int4K:
                 byte two = tile[(column / 256 * 2368) + 320 + (column % 256 / 64 * 512) + (inBlock / 4 * 64) + word];
                 return block % 2 == 0 ? two & 15 : two >> 4;
             default:
-                byte* half = tile + (column / 256 * 3392) + 320 + (column % 256 / 128 * 1536);
-                int low = half[((block % 2 * 8) + (inBlock / 4)) * 64 + word];
-                int high = half[1024 + (inBlock / 4 * 64) + word] >> (block % 4 * 2);
+                byte* triple = tile + (column / 256 * 3392) + 320 + (column % 256 / 128 * 1536) + (inBlock / 4 * 192) + word;
+                int low = triple[block % 2 * 64], high = triple[128] >> (block % 4 * 2);
                 return (block % 4 < 2 ? low & 15 : low >> 4) | ((high & 3) << 4);
         }
     }
@@ -94,7 +93,7 @@ internal static unsafe class TileMatMul
         switch (format)
         {
             case TileFormat.Int8 or TileFormat.Int4:
-                return ((float)((Half*)tile)[(block * 16) + lane], null);
+                return ((float)((Half*)(tile + format.ScalesAt(block)))[lane], null);
             case TileFormat.Int8Affine:
                 float* floats = (float*)(tile + (block * 640));
                 return (floats[lane], floats[16 + lane]);

@@ -14,10 +14,10 @@ internal readonly unsafe struct Int8Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     public static bool HasMin => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns) => tile + TileFormats.ScaleBytes(columns);
+    public static byte* Quants(byte* tile) => tile;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Block(byte* quants, int block) => quants + (block * 512);
+    public static byte* Block(byte* quants, int block) => quants + TileFormat.Int8.QuantsAt(block);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
@@ -25,9 +25,13 @@ internal readonly unsafe struct Int8Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
     {
-        for (int i = 0; i < count * TileFormats.Rows; i += TLanes.Count)
+        for (int block = 0; block < count; block++)
         {
-            TLanes.Store(TLanes.LoadHalves(tile + (first * 32) + (i * 2)), scales + i);
+            byte* halves = tile + TileFormat.Int8.ScalesAt(first + block);
+            for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
+            {
+                TLanes.Store(TLanes.LoadHalves(halves + (lane * 2)), scales + (block * TileFormats.Rows) + lane);
+            }
         }
     }
 }
@@ -43,7 +47,7 @@ internal readonly unsafe struct Int8AffineBlocks<TLanes, TFloats, TInts> : IBloc
     public static bool HasMin => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns) => tile + 128;
+    public static byte* Quants(byte* tile) => tile + 128;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static byte* Block(byte* quants, int block) => quants + (block * 640);
@@ -77,10 +81,10 @@ internal readonly unsafe struct Int4Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     public static bool HasMin => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns) => tile + TileFormats.ScaleBytes(columns);
+    public static byte* Quants(byte* tile) => tile;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Block(byte* quants, int block) => quants + (block * 256);
+    public static byte* Block(byte* quants, int block) => quants + TileFormat.Int4.QuantsAt(block);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group)
@@ -92,9 +96,13 @@ internal readonly unsafe struct Int4Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
     {
-        for (int i = 0; i < count * TileFormats.Rows; i += TLanes.Count)
+        for (int block = 0; block < count; block++)
         {
-            TLanes.Store(TLanes.LoadHalves(tile + (first * 32) + (i * 2)), scales + i);
+            byte* halves = tile + TileFormat.Int4.ScalesAt(first + block);
+            for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
+            {
+                TLanes.Store(TLanes.LoadHalves(halves + (lane * 2)), scales + (block * TileFormats.Rows) + lane);
+            }
         }
     }
 }
@@ -110,7 +118,7 @@ internal readonly unsafe struct Int4KBlocks<TLanes, TFloats, TInts> : IBlocks<TF
     public static bool HasMin => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static byte* Quants(byte* tile, int columns) => tile + 320;
+    public static byte* Quants(byte* tile) => tile + 320;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static byte* Block(byte* quants, int block) => Super(quants, block) + (block % 8 / 2 * 512);

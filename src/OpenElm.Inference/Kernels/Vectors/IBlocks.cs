@@ -19,8 +19,7 @@ internal unsafe interface IBlocks<TFloats, TInts>
 
     /// <summary>The first quants of a tile.</summary>
     /// <param name="tile">The tile.</param>
-    /// <param name="columns">Columns of the tile.</param>
-    static abstract byte* Quants(byte* tile, int columns);
+    static abstract byte* Quants(byte* tile);
 
     /// <summary>The first quants of a block.</summary>
     /// <param name="quants">The first of the tile.</param>

@@ -10,21 +10,8 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
     where TInts : unmanaged
 {
     /// <inheritdoc cref="TileMatMulKernel"/>
-    public static void Run(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add)
-    {
-        TileSums sums = new(stackalloc float[TileSums.Length]);
-        for (int tile = firstTile; tile < endTile; tile++)
-        {
-            for (int first = 0; first < rows; first += TileSums.RowsTogether)
-            {
-                int count = Math.Min(TileSums.RowsTogether, rows - first);
-                float* result = y + (first * yStride) + (tile * TileFormats.Rows);
-                sums.Begin(result, yStride, count, add);
-                Add(weight.Tile(tile), weight.Columns, x.Row(first), x.Stride, count, sums.Start);
-                sums.Finish(result, yStride, count);
-            }
-        }
-    }
+    public static void Run(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add) =>
+        TileSums.Run(weight, firstTile, endTile, x, rows, y, yStride, add, &Add);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
@@ -39,7 +26,7 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
 
             byte* super = tile + (block / 8 * 3392);
             byte* half = super + 320 + (block % 8 / 4 * 1536);
-            byte* lower = half + (block % 2 * 512);
+            byte* lower = half + (block % 2 * 64);
             int lowerShift = block % 4 / 2 * 4, upperShift = block % 4 * 2;
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
@@ -60,8 +47,8 @@ internal static unsafe class Int6KProduct<TLanes, TFloats, TInts>
                 [MethodImpl(MethodImplOptions.AggressiveInlining)]
                 TInts Group(int group)
                 {
-                    TInts low = TLanes.And(TLanes.ShiftRight(TLanes.Load(lower + (group * 64) + (lane * 4)), lowerShift), TLanes.Broadcast(0x0F0F0F0F));
-                    TInts high = TLanes.And(TLanes.ShiftRight(TLanes.Load(half + 1024 + (group * 64) + (lane * 4)), upperShift), TLanes.Broadcast(0x03030303));
+                    TInts low = TLanes.And(TLanes.ShiftRight(TLanes.Load(lower + (group * 192) + (lane * 4)), lowerShift), TLanes.Broadcast(0x0F0F0F0F));
+                    TInts high = TLanes.And(TLanes.ShiftRight(TLanes.Load(half + 128 + (group * 192) + (lane * 4)), upperShift), TLanes.Broadcast(0x03030303));
                     return TLanes.Or(low, TLanes.ShiftLeft(high, 4));
                 }
             }

@@ -14,35 +14,14 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     where TBlocks : IBlocks<TFloats, TInts>
 {
     /// <inheritdoc cref="TileMatMulKernel"/>
-    public static void Run(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add)
-    {
-        TileSums sums = new(stackalloc float[TileSums.Length]);
-        for (int tile = firstTile; tile < endTile; tile++)
-        {
-            for (int first = 0; first < rows; first += TileSums.RowsTogether)
-            {
-                int count = Math.Min(TileSums.RowsTogether, rows - first);
-                float* result = y + (first * yStride) + (tile * TileFormats.Rows);
-                sums.Begin(result, yStride, count, add);
-                if (TBlocks.WholeBytes && !TLanes.AddsWholeBytes)
-                {
-                    AddHalves(weight.Tile(tile), weight.Columns, x.Row(first), x.Stride, count, sums.Start);
-                }
-                else
-                {
-                    Add(weight.Tile(tile), weight.Columns, x.Row(first), x.Stride, count, sums.Start);
-                }
-
-                sums.Finish(result, yStride, count);
-            }
-        }
-    }
+    public static void Run(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add) =>
+        TileSums.Run(weight, firstTile, endTile, x, rows, y, yStride, add, TBlocks.WholeBytes && !TLanes.AddsWholeBytes ? &AddHalves : &Add);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
         float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
-        byte* first = TBlocks.Quants(tile, columns);
+        byte* first = TBlocks.Quants(tile);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
             int inEight = block % 8;
@@ -79,7 +58,7 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     static void AddHalves(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
         float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
-        byte* first = TBlocks.Quants(tile, columns);
+        byte* first = TBlocks.Quants(tile);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
             int inEight = block % 8;

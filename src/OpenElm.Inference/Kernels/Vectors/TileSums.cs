@@ -3,57 +3,48 @@ using OpenElm.Inference.Tiles;
 namespace OpenElm.Inference.Kernels.Vectors;
 
 /// <summary>
-/// The sums of one tile and some rows of activations, row by row without a gap: in y itself they could lie 4096 bytes
-/// apart and compete for one set of the cache.
+/// The way through tiles and rows that all integer formats share: some rows of activations at a time meet a tile. Their sums
+/// lie on the stack, row by row without a gap: in y itself they could lie 4096 bytes apart and compete for one set of the cache.
 /// </summary>
-internal readonly unsafe ref struct TileSums
+internal static unsafe class TileSums
 {
     /// <summary>Rows of activations that meet a block while it is unpacked.</summary>
     public const int RowsTogether = 16;
 
     const int Alignment = 64;
 
-    /// <summary>Makes room on the caller's stack.</summary>
-    /// <param name="room">[<see cref="Length"/>], on the stack.</param>
-    public TileSums(Span<float> room)
+    /// <summary>A <see cref="TileMatMulKernel"/>, whose last argument adds the products of a tile: (tile, columns, x, bytes from one row of x to the next, rows, sums [rows, 16]).</summary>
+    public static void Run(
+        in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add,
+        delegate*<byte*, int, byte*, long, int, float*, void> addTile)
     {
-        fixed (float* start = room) // on the stack: it does not move
+        byte* room = stackalloc byte[(RowsTogether * TileFormats.Rows * sizeof(float)) + Alignment];
+        var sums = (float*)(((nint)room + Alignment - 1) & ~(nint)(Alignment - 1));
+        for (int tile = firstTile; tile < endTile; tile++)
         {
-            Start = (float*)(((nint)start + Alignment - 1) & ~(Alignment - 1));
-        }
-    }
-
-    /// <summary>Floats that the caller allocates.</summary>
-    public static int Length => (RowsTogether * TileFormats.Rows) + (Alignment / sizeof(float));
-
-    /// <summary>[<see cref="RowsTogether"/>, 16].</summary>
-    public float* Start { get; }
-
-    /// <summary>Sets the first rows to 0, or to y.</summary>
-    public void Begin(float* y, long yStride, int rows, bool add)
-    {
-        for (int t = 0; t < rows; t++)
-        {
-            Span<float> sums = Row(t);
-            if (add)
+            for (int first = 0; first < rows; first += RowsTogether)
             {
-                new Span<float>(y + (t * yStride), TileFormats.Rows).CopyTo(sums);
-            }
-            else
-            {
-                sums.Clear();
+                int count = Math.Min(RowsTogether, rows - first);
+                float* result = y + (first * yStride) + (tile * TileFormats.Rows);
+                for (int t = 0; t < count; t++)
+                {
+                    Span<float> begin = new(sums + (t * TileFormats.Rows), TileFormats.Rows);
+                    if (add)
+                    {
+                        new Span<float>(result + (t * yStride), TileFormats.Rows).CopyTo(begin);
+                    }
+                    else
+                    {
+                        begin.Clear();
+                    }
+                }
+
+                addTile(weight.Tile(tile), weight.Columns, x.Row(first), x.Stride, count, sums);
+                for (int t = 0; t < count; t++)
+                {
+                    new Span<float>(sums + (t * TileFormats.Rows), TileFormats.Rows).CopyTo(new Span<float>(result + (t * yStride), TileFormats.Rows));
+                }
             }
         }
     }
-
-    /// <summary>Writes the first rows to y.</summary>
-    public void Finish(float* y, long yStride, int rows)
-    {
-        for (int t = 0; t < rows; t++)
-        {
-            Row(t).CopyTo(new Span<float>(y + (t * yStride), TileFormats.Rows));
-        }
-    }
-
-    Span<float> Row(int t) => new(Start + (t * TileFormats.Rows), TileFormats.Rows);
 }

@@ -3,7 +3,7 @@ using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference.Tests.Generation;
 
-public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedModel>
+public sealed class GenerationRunTests(PaddedModel padded) : IClassFixture<PaddedModel>
 {
     static readonly GenerationOptions Sampled = new() { MaxTokens = 40, IgnoreEos = true, Sampling = new SamplingOptions { Temperature = 1, Seed = 5 } };
 
@@ -15,18 +15,18 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
         using SequenceState state = padded.Text.Model.CreateState(10);
         padded.Text.Model.Prefill(prompt, state, logits);
         Assert.InRange(Array.IndexOf(logits, logits.Max()), PaddedModel.Pieces, PaddedModel.Rows); // else the test proves nothing
-        Assert.All(new Generator(padded.Text).Start("Hello", Sampled).Tokens(), id => Assert.InRange(id, 0, PaddedModel.Pieces - 1));
-        Assert.Equal(Array.IndexOf(logits, logits.AsSpan(0, PaddedModel.Pieces).ToArray().Max()), new Generator(padded.Text).Start("Hello", new GenerationOptions { MaxTokens = 1 }).Tokens().Single());
+        Assert.All(padded.Text.Generate(padded.Text.EncodePrompt("Hello"), Sampled), id => Assert.InRange(id, 0, PaddedModel.Pieces - 1));
+        Assert.Equal(Array.IndexOf(logits, logits.AsSpan(0, PaddedModel.Pieces).ToArray().Max()), padded.Text.Generate(prompt, new GenerationOptions { MaxTokens = 1 }).Single());
     }
 
     [Fact]
     public void Text_is_what_the_tokens_say()
     {
-        GenerationRun ids = new Generator(padded.Text).Start("Hello", Sampled);
+        GenerationRun ids = padded.Text.CreateSession().Start("Hello", Sampled);
         int[] output = [.. ids.Tokens()];
         Assert.Equal(FinishReason.MaxTokens, ids.FinishReason);
         Assert.Equal(output, ids.Output.ToArray());
-        GenerationRun text = new Generator(padded.Text).Start("Hello", Sampled);
+        GenerationRun text = padded.Text.CreateSession().Start("Hello", Sampled);
         string parts = string.Concat(text.Text());
         Assert.Equal(padded.Text.Tokenizer!.Decode([.. ids.Prompt.Span, .. output]), "Hello" + parts);
         Assert.Equal(output, text.Output.ToArray()); // the same seed
@@ -35,9 +35,9 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
     [Fact]
     public void A_stop_text_ends_the_output_before_it()
     {
-        string whole = string.Concat(new Generator(padded.Text).Start("Hello", Sampled).Text());
+        string whole = string.Concat(padded.Text.GenerateText("Hello", Sampled));
         string stop = whole.Substring(whole.Length / 2, 5);
-        GenerationRun run = new Generator(padded.Text).Start("Hello", Sampled with { Stop = ["never written", stop] });
+        GenerationRun run = padded.Text.CreateSession().Start("Hello", Sampled with { Stop = ["never written", stop] });
         string text = string.Concat(run.Text());
         Assert.Equal(whole[..whole.IndexOf(stop, StringComparison.Ordinal)], text);
         Assert.Equal(FinishReason.StopText, run.FinishReason);
@@ -75,17 +75,17 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
         using var folder = new TemporaryFolder();
         OpenElm.Checkpoints.ModelFolderWriter.Write(folder["m"], OpenElm.Checkpoints.RandomModel.Create(TestModels.Layerwise with { EosTokenId = first }, 1));
         using TextModel text = TextModel.Load(folder["m"]);
-        GenerationRun run = new Generator(text).Start(new[] { 1, 2, 3 }, new GenerationOptions());
+        GenerationRun run = text.CreateSession().Start(new[] { 1, 2, 3 }, new GenerationOptions());
         Assert.Empty(run.Tokens());
         Assert.Equal(FinishReason.EndOfSequence, run.FinishReason);
-        Assert.Equal(first, new Generator(text).Start(new[] { 1, 2, 3 }, new GenerationOptions { IgnoreEos = true, MaxTokens = 1 }).Tokens().Single());
-        Assert.Contains("tokenizer", Assert.Throws<OpenElmException>(() => new Generator(text).Start("text", new GenerationOptions())).Message);
+        Assert.Equal(first, text.Generate(new[] { 1, 2, 3 }, new GenerationOptions { IgnoreEos = true, MaxTokens = 1 }).Single());
+        Assert.Contains("tokenizer", Assert.Throws<OpenElmException>(() => text.GenerateText("text")).Message);
     }
 
     [Fact]
     public void The_limit_of_the_length_ends_the_output()
     {
-        GenerationRun run = new Generator(padded.Text).Start("Hello", Sampled with { MaxTokens = 1000 });
+        GenerationRun run = padded.Text.CreateSession().Start("Hello", Sampled with { MaxTokens = 1000 });
         int generated = run.Tokens().Count();
         Assert.Equal(FinishReason.LengthLimit, run.FinishReason);
         Assert.Equal(96 + 1, run.Prompt.Length + generated); // the last token is predicted by a full sequence and not fed
@@ -94,7 +94,7 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
     [Fact]
     public void Rates_follow_from_the_clock()
     {
-        GenerationRun run = new Generator(padded.Text, new TickingTime()).Start("Hello", Sampled with { MaxTokens = 5 });
+        GenerationRun run = padded.Text.CreateSession(time: new TickingTime()).Start("Hello", Sampled with { MaxTokens = 5 });
         Assert.Equal(5, run.Tokens().Count());
         // One second passes whenever the clock is read: at the start, then after each token.
         Assert.Equal(new GenerationRates(2, 5, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5)), run.Rates);
@@ -105,7 +105,7 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
     public void It_can_be_cancelled_and_is_enumerated_once()
     {
         using var source = new CancellationTokenSource();
-        GenerationRun run = new Generator(padded.Text).Start("Hello", Sampled);
+        GenerationRun run = padded.Text.CreateSession().Start("Hello", Sampled);
         Assert.Throws<OperationCanceledException>(() =>
         {
             foreach (int _ in run.Tokens(source.Token))
@@ -120,7 +120,7 @@ public sealed class GeneratorTests(PaddedModel padded) : IClassFixture<PaddedMod
     [Fact]
     public void Wrong_requests_are_named()
     {
-        var generator = new Generator(padded.Text);
+        using GenerationSession generator = padded.Text.CreateSession();
         string message = Assert.Throws<OpenElmException>(() => generator.Start("x", new GenerationOptions { MaxTokens = 0, Stop = [""], Sampling = new SamplingOptions { TopP = 0 } })).Message;
         Assert.Contains("max_tokens is 0", message);
         Assert.Contains("stop text is empty", message);

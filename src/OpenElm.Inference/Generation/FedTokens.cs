@@ -1,0 +1,54 @@
+namespace OpenElm.Inference.Generation;
+
+/// <summary>A sequence state that knows the tokens it holds, so that a sequence that begins alike need not be fed again.</summary>
+/// <param name="model">The model.</param>
+internal sealed class FedTokens(OpenElmModel model) : IDisposable
+{
+    SequenceState? _state;
+    int[] _tokens = [];
+
+    /// <summary>Makes room for a sequence; what the state holds stays.</summary>
+    /// <param name="capacity">Tokens that will be fed in all.</param>
+    public void Reserve(int capacity)
+    {
+        if (_state?.Capacity >= capacity)
+        {
+            return;
+        }
+
+        // A conversation grows bit by bit: doubling copies each token a few times only.
+        SequenceState larger = model.CreateState(Math.Max(capacity, Math.Min(model.MaxLength, 2 * _tokens.Length)));
+        if (_state is not null)
+        {
+            larger.CopyFrom(_state);
+            _state.Dispose();
+        }
+
+        _state = larger;
+        Array.Resize(ref _tokens, larger.Capacity);
+    }
+
+    /// <summary>Forgets all but the beginning that a sequence shares; its last token is always forgotten, for it predicts the next.</summary>
+    /// <param name="sequence">[seq], at least one token.</param>
+    /// <returns>How many tokens stay.</returns>
+    public int KeepPrefixOf(ReadOnlySpan<int> sequence)
+    {
+        int kept = _tokens.AsSpan(0, _state!.Length).CommonPrefixLength(sequence[..^1]);
+        _state.Truncate(kept);
+        return kept;
+    }
+
+    /// <summary>Feeds tokens, on top of those that stay.</summary>
+    /// <param name="tokens">[seq].</param>
+    /// <param name="rows">How many of the last tokens' logits are wanted.</param>
+    /// <param name="logits">[rows, vocab].</param>
+    public void Feed(ReadOnlySpan<int> tokens, int rows, Span<float> logits)
+    {
+        int before = _state!.Length;
+        model.Forward(tokens, _state, rows, logits);
+        tokens.CopyTo(_tokens.AsSpan(before));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _state?.Dispose();
+}
