@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Numerics;
 
 namespace OpenElm.Tokenization;
@@ -15,17 +16,17 @@ internal sealed class PieceIndex
     // Odd, and other in each process, as the runtime's own hashes are: no file can be made whose pieces all collide.
     static readonly ulong Base = ((ulong)(uint)HashCode.Combine(1) << 32) | (uint)HashCode.Combine(2) | 1;
 
-    readonly Piece[] _pieces;
+    readonly ImmutableArray<Piece> _pieces;
     readonly Dictionary<string, int> _reserved = [];
     readonly (uint Check, int IdPlusOne)[] _slots; // at most half full; 0 is empty
     readonly int _shift;
 
     /// <summary>Makes an empty index.</summary>
-    /// <param name="capacity">The most pieces.</param>
-    public PieceIndex(int capacity)
+    /// <param name="pieces">All pieces, by id.</param>
+    public PieceIndex(ImmutableArray<Piece> pieces)
     {
-        _pieces = new Piece[capacity];
-        _slots = new (uint, int)[BitOperations.RoundUpToPowerOf2((uint)Math.Max(16, 2 * capacity))];
+        _pieces = pieces;
+        _slots = new (uint, int)[BitOperations.RoundUpToPowerOf2((uint)Math.Max(16, 2 * pieces.Length))];
         _shift = 64 - BitOperations.Log2((uint)_slots.Length);
     }
 
@@ -36,11 +37,11 @@ internal sealed class PieceIndex
     public static bool IsOrdinary(Piece piece) => piece.Type is PieceType.Normal or PieceType.UserDefined or PieceType.Unused;
 
     /// <summary>Adds a piece.</summary>
-    /// <param name="piece">The piece.</param>
-    /// <param name="id">Its id, below the capacity.</param>
+    /// <param name="id">Its id.</param>
     /// <returns>False if one of the same text and kind is there.</returns>
-    public bool TryAdd(Piece piece, int id)
+    public bool TryAdd(int id)
     {
+        Piece piece = _pieces[id];
         if (!IsOrdinary(piece))
         {
             return _reserved.TryAdd(piece.Text, id);
@@ -52,7 +53,6 @@ internal sealed class PieceIndex
             return false;
         }
 
-        _pieces[id] = piece;
         _slots[slot] = ((uint)Mixed(hash), id + 1);
         return true;
     }

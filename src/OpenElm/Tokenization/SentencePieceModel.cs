@@ -199,7 +199,7 @@ internal sealed record SentencePieceModel
     PieceIndex ValidatePieces(List<string> problems)
     {
         const int Shown = 8;
-        var index = new PieceIndex(Pieces.Length);
+        var index = new PieceIndex(Pieces);
         var bytes = new HashSet<byte>();
         int unknown = 0;
         var bad = new List<string>();
@@ -214,7 +214,7 @@ internal sealed record SentencePieceModel
             {
                 bad.Add($"piece {id} is empty");
             }
-            else if (!index.TryAdd(piece, id))
+            else if (!index.TryAdd(id))
             {
                 bad.Add($"piece {id} '{piece.Text}' is there twice");
             }
