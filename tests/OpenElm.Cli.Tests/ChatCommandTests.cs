@@ -87,7 +87,7 @@ public sealed class ChatCommandTests
     {
         using var program = new CancellationTokenSource();
         using StringWriter output = new(), error = new();
-        var context = new CommandContext(output, error, TimeProvider.System, program.Token) { Input = new SilentReader(), IsInputTerminal = true };
+        var context = new ConsoleContext(output, error, TimeProvider.System, program.Token) { Input = new SilentReader(), IsInputTerminal = true };
         program.CancelAfter(300);
         Assert.Equal(130, Program.Run(["chat", Stories], context));
         Assert.EndsWith("openelm: stopped." + Environment.NewLine, error.ToString());
@@ -116,7 +116,7 @@ public sealed class ChatCommandTests
         File.WriteAllText(folder["tokenizer_config.json"], """{"chat_template": "{{ messages[-1].content }}"}""");
         string prompt = "Once upon a time";
         using StringWriter output = new(), error = new();
-        Assert.Equal(0, Program.Run(["chat", folder.Path, "-n", "10"], new CommandContext(output, error, TimeProvider.System, default) { Input = new StringReader(prompt) }));
+        Assert.Equal(0, Program.Run(["chat", folder.Path, "-n", "10"], new ConsoleContext(output, error, TimeProvider.System, default) { Input = new StringReader(prompt) }));
         Assert.Equal(Openelm.Run("generate", Stories, "--prompt", prompt, "-n", "10", "--no-echo").Output, output.ToString());
         Assert.Contains("tokenizer_config.json", error.ToString());
     }
@@ -131,7 +131,7 @@ public sealed class ChatCommandTests
     static (int Code, string Error) Run(TextWriter output, Interrupts interrupts, string input, CancellationToken cancellation, params string[] arguments)
     {
         using var error = new StringWriter();
-        var context = new CommandContext(output, error, TimeProvider.System, cancellation) { Input = new StringReader(input), Interrupts = interrupts };
+        var context = new ConsoleContext(output, error, TimeProvider.System, cancellation) { Input = new StringReader(input), Interrupts = interrupts };
         int code = Program.Run(["chat", Stories, .. arguments], context);
         return (code, error.ToString());
     }

@@ -1,55 +1,29 @@
 using System.CommandLine;
-using System.Text.Encodings.Web;
 using System.Text.Json;
-using System.Text.Json.Serialization;
-using Spectre.Console;
+using System.Text.Json.Serialization.Metadata;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>What a verb may touch of the outside world: where it writes, its clock, and the wish to stop.</summary>
-internal sealed class CommandContext
+/// <param name="output">Standard output.</param>
+/// <param name="error">Standard error.</param>
+/// <param name="isTerminal">Whether a person watches standard error.</param>
+/// <param name="time">The clock.</param>
+/// <param name="cancellation">Cancelled by Ctrl-C or SIGTERM.</param>
+internal class CommandContext(TextWriter output, TextWriter error, bool isTerminal, TimeProvider time, CancellationToken cancellation)
 {
-    static readonly JsonSerializerOptions JsonFormat = new()
-    {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        WriteIndented = true,
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, // no HTML here: text stays readable
-        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
-    };
-
     readonly Lock _logging = new();
 
-    public CommandContext(TextWriter output, TextWriter error, TimeProvider time, CancellationToken cancellation)
-    {
-        Output = output;
-        Error = error;
-        Time = time;
-        Cancellation = cancellation;
-        var destination = new AnsiConsoleOutput(error);
-        IsTerminal = destination.IsTerminal;
-        Console = AnsiConsole.Create(new AnsiConsoleSettings
-        {
-            Out = destination,
-            Ansi = IsTerminal ? AnsiSupport.Detect : AnsiSupport.No,
-            ColorSystem = IsTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
-            Interactive = IsTerminal ? InteractionSupport.Detect : InteractionSupport.No,
-        });
-    }
-
     /// <summary>Standard output: results, and only results.</summary>
-    public TextWriter Output { get; }
+    public TextWriter Output => output;
 
-    /// <summary>Standard error as plain text.</summary>
-    public TextWriter Error { get; }
-
-    /// <summary>Standard error for tables, colours and live progress; use <see cref="Log"/> for lines.</summary>
-    public IAnsiConsole Console { get; }
+    /// <summary>Standard error as plain text; use <see cref="Log"/> for lines.</summary>
+    public TextWriter Error => error;
 
     /// <summary>Whether a person watches standard error; when not, progress becomes a readable log.</summary>
-    public bool IsTerminal { get; }
+    public bool IsTerminal => isTerminal;
 
-    public TimeProvider Time { get; }
+    public TimeProvider Time => time;
 
     /// <summary>Standard input.</summary>
     public TextReader Input { get; init; } = TextReader.Null;
@@ -61,7 +35,7 @@ internal sealed class CommandContext
     public Interrupts Interrupts { get; init; } = new();
 
     /// <summary>Cancelled by Ctrl-C or SIGTERM: pass it on, and let <see cref="OperationCanceledException"/> rise.</summary>
-    public CancellationToken Cancellation { get; }
+    public CancellationToken Cancellation => cancellation;
 
     /// <summary>The option every verb inherits.</summary>
     public Option<bool> JsonOption { get; } =
@@ -77,7 +51,8 @@ internal sealed class CommandContext
     /// <summary>Writes the verb's one machine-readable document; keys are snake_case.</summary>
     /// <typeparam name="T">A record of results.</typeparam>
     /// <param name="document">The results.</param>
-    public void WriteJson<T>(T document) => Output.WriteLine(JsonSerializer.Serialize(document, JsonFormat));
+    /// <param name="type">How it is written, from <see cref="CommandJson.Documents"/>.</param>
+    public void WriteJson<T>(T document, JsonTypeInfo<T> type) => Output.WriteLine(JsonSerializer.Serialize(document, type));
 
     /// <summary>Reads a text file that the user named.</summary>
     /// <param name="file">The file.</param>
@@ -97,19 +72,24 @@ internal sealed class CommandContext
 
     /// <summary>Says what is going on, on standard error; with the time of day when nobody watches.</summary>
     /// <param name="message">One line of plain text.</param>
-    public void Log(string message) => WriteLine(message, Color.Default);
+    public void Log(string message) => WriteLine(message, isWarning: false);
 
     /// <summary>Says what the user should know but need not act on.</summary>
     /// <param name="message">One line of plain text.</param>
-    public void Warn(string message) => WriteLine("warning: " + message, Color.Yellow);
+    public void Warn(string message) => WriteLine("warning: " + message, isWarning: true);
 
-    void WriteLine(string message, Color colour)
+    /// <summary>Writes a line for the person who watches.</summary>
+    /// <param name="message">One line of plain text.</param>
+    /// <param name="isWarning">Whether it should stand out.</param>
+    protected virtual void WriteToTerminal(string message, bool isWarning) => Error.WriteLine(message);
+
+    void WriteLine(string message, bool isWarning)
     {
         lock (_logging)
         {
             if (IsTerminal)
             {
-                Console.Write(new Text(message + Environment.NewLine, new Style(colour)));
+                WriteToTerminal(message, isWarning);
             }
             else
             {

@@ -1,4 +1,4 @@
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>What the process says to the shell that started it.</summary>
 internal static class ExitCodes

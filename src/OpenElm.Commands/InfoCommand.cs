@@ -1,13 +1,19 @@
 using System.CommandLine;
 using OpenElm.Configuration;
-using OpenElm.Training.Torch;
 
-namespace OpenElm.Cli.Commands;
+namespace OpenElm.Commands;
 
 /// <summary>Prints what a model costs, what its files hold, or what this machine offers.</summary>
 internal static class InfoCommand
 {
-    public static Command Create(CommandContext context)
+    public static Command Create(CommandContext context) => Create(context, [], _ => MachineReport.Current().Write(context));
+
+    /// <summary>Makes the verb of a program that knows more of the machine.</summary>
+    /// <param name="context">Where to write.</param>
+    /// <param name="options">More options.</param>
+    /// <param name="describeMachine">What happens without a model.</param>
+    /// <returns>The verb.</returns>
+    public static Command Create(CommandContext context, IEnumerable<Option> options, Action<ParseResult> describeMachine)
     {
         var model = new Argument<string?>("model")
         {
@@ -18,16 +24,20 @@ internal static class InfoCommand
         var vocabSize = new Option<int?>("--vocab-size") { Description = "Rows of the embedding instead of the model's own" };
         var batchSize = new Option<int>("--batch-size") { Description = "Sequences of a training micro-batch", DefaultValueFactory = _ => 1 };
         var sequenceLength = new Option<int?>("--sequence-length") { Description = "Tokens of a sequence instead of the model's context length" };
-        Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("info", "Describe a model (widths, parameters, memory, files) or this machine")
         {
-            model, environment, vocabSize, batchSize, sequenceLength, torchFolder,
+            model, environment, vocabSize, batchSize, sequenceLength,
         };
+        foreach (Option option in options)
+        {
+            command.Options.Add(option);
+        }
+
         command.SetAction(parsed =>
         {
             if (parsed.GetValue(model) is not { } name || parsed.GetValue(environment))
             {
-                EnvironmentReport.Current(new TorchOptions { Folder = parsed.GetValue(torchFolder) }).Write(context);
+                describeMachine(parsed);
                 return;
             }
 
@@ -44,7 +54,7 @@ internal static class InfoCommand
             var report = new ModelReport(source.Name, batch, length, ModelInfo.Of(config, batch, length), source.Checkpoint);
             if (context.IsJson)
             {
-                context.WriteJson(report.ToJson());
+                context.WriteJson(report.ToDocument(), CommandJson.Documents.ModelDocument);
             }
             else
             {

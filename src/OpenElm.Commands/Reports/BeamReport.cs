@@ -1,7 +1,9 @@
+using System.Collections.Immutable;
 using OpenElm.Inference;
+using OpenElm.Inference.Generation;
 using OpenElm.Inference.Generation.Beams;
 
-namespace OpenElm.Cli.Reports;
+namespace OpenElm.Commands;
 
 /// <summary>Runs a beam search and prints the best output, or all of them as JSON.</summary>
 internal static class BeamReport
@@ -13,15 +15,12 @@ internal static class BeamReport
         double seconds = context.Time.GetElapsedTime(start).TotalSeconds;
         if (context.IsJson)
         {
-            context.WriteJson(new
-            {
-                Prompt = promptText,
-                PromptTokens = prompt,
-                Outputs = outputs.Select(output => new { Text = model.Tokenizer is null ? null : Text(model, prompt, output), output.Score, Tokens = output.Tokens.ToArray(), output.FinishReason }),
-                Kernels = model.Model.KernelName,
-                model.Model.Threads,
-                TotalSeconds = seconds,
-            });
+            context.WriteJson(
+                new BeamDocument(
+                    promptText, [.. prompt],
+                    [.. outputs.Select(output => new BeamDocument.Output(model.Tokenizer is null ? null : Text(model, prompt, output), output.Score, [.. output.Tokens.Span], output.FinishReason))],
+                    model.Model.KernelName, model.Model.Threads, seconds),
+                CommandJson.Documents.BeamDocument);
             return;
         }
 
@@ -36,4 +35,12 @@ internal static class BeamReport
 
     static string Text(TextModel model, int[] prompt, BeamOutput output) =>
         model.Tokenizer is null ? string.Join(' ', output.Tokens.ToArray()) : model.DecodeOutput(prompt, output.Tokens.Span);
+}
+
+/// <summary>The output of <c>generate --beams N --json</c>.</summary>
+internal sealed record BeamDocument(
+    string Prompt, ImmutableArray<int> PromptTokens, ImmutableArray<BeamDocument.Output> Outputs, string Kernels, int Threads, double TotalSeconds)
+{
+    /// <summary>One output; its text is null without a tokenizer.</summary>
+    public sealed record Output(string? Text, double Score, ImmutableArray<int> Tokens, FinishReason FinishReason);
 }

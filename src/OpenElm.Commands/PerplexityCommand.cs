@@ -2,7 +2,7 @@ using System.CommandLine;
 using OpenElm.Inference;
 using OpenElm.Inference.Scoring;
 
-namespace OpenElm.Cli.Commands;
+namespace OpenElm.Commands;
 
 /// <summary>Perplexity of a file per token, word and byte.</summary>
 internal static class PerplexityCommand
@@ -26,21 +26,11 @@ internal static class PerplexityCommand
             (Perplexity total, int texts) = PerplexityLines.Measure(source, meter, Progress, context.Cancellation);
             if (context.IsJson)
             {
-                context.WriteJson(new
-                {
-                    Input = source,
-                    Texts = texts,
-                    total.Tokens,
-                    total.Words,
-                    total.Bytes,
-                    total.LogProbability,
-                    total.PerToken,
-                    total.PerWord,
-                    total.PerByte,
-                    total.BitsPerByte,
-                    meter.Window,
-                    meter.Stride,
-                });
+                context.WriteJson(
+                    new PerplexityDocument(
+                        source, texts, total.Tokens, total.Words, total.Bytes, total.LogProbability, total.PerToken, total.PerWord, total.PerByte, total.BitsPerByte,
+                        meter.Window, meter.Stride),
+                    CommandJson.Documents.PerplexityDocument);
                 return;
             }
 
@@ -73,3 +63,8 @@ internal static class PerplexityCommand
             "openelm perplexity MODEL --input held-out.jsonl --window 2048 --stride 512 --json");
     }
 }
+
+/// <summary>The output of <c>perplexity --json</c>.</summary>
+internal sealed record PerplexityDocument(
+    string Input, int Texts, long Tokens, long? Words, long? Bytes, double LogProbability, double PerToken, double? PerWord, double? PerByte, double? BitsPerByte,
+    int Window, int Stride);

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>Numbers as a person reads them.</summary>
 internal static class Quantity

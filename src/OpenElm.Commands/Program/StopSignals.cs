@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>
 /// Turns the first Ctrl-C or SIGTERM into a cancelled token, so that work ends cleanly; the second one is left to the

@@ -1,4 +1,4 @@
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>
 /// Lets a verb take a Ctrl-C for the piece of work at hand, such as one answer, instead of for the whole program. Only the

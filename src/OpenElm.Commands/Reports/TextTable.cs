@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>A plain table for standard output: columns as wide as their longest cell, numbers to the right.</summary>
 internal sealed class TextTable(params string[] headings)

@@ -3,10 +3,11 @@ using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.Runtime.CompilerServices;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>The usual help text, then the verb's examples.</summary>
-internal sealed class HelpWithExamples : SynchronousCommandLineAction
+/// <param name="program">What the user types.</param>
+internal sealed class HelpWithExamples(string program) : SynchronousCommandLineAction
 {
     readonly HelpAction _help = new();
 
@@ -22,7 +23,7 @@ internal sealed class HelpWithExamples : SynchronousCommandLineAction
             output.WriteLine("Examples:");
             foreach (string example in examples)
             {
-                output.WriteLine("  " + example);
+                output.WriteLine($"  {program}{example[CommandExamples.Program.Length..]}");
             }
 
             output.WriteLine();
@@ -35,6 +36,9 @@ internal sealed class HelpWithExamples : SynchronousCommandLineAction
 /// <summary>Examples beside commands, which System.CommandLine has no place for.</summary>
 internal static class CommandExamples
 {
+    /// <summary>What every example begins with; another program puts its own name there.</summary>
+    public const string Program = "openelm";
+
     static readonly ConditionalWeakTable<Command, string[]> Examples = [];
 
     /// <summary>Gives the command whole command lines to show in its help.</summary>

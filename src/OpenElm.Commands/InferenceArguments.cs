@@ -1,7 +1,7 @@
 using System.CommandLine;
 using OpenElm.Inference;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>The model and the options that every verb of inference shares.</summary>
 internal sealed class InferenceArguments

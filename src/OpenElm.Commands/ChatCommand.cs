@@ -3,7 +3,7 @@ using OpenElm.Inference;
 using OpenElm.Inference.Chat;
 using OpenElm.Inference.Generation;
 
-namespace OpenElm.Cli.Commands;
+namespace OpenElm.Commands;
 
 /// <summary>Talks with a model: lines from standard input, answers to standard output as they come.</summary>
 internal static class ChatCommand

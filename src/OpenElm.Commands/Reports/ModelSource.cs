@@ -1,7 +1,7 @@
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>A model as the user names it: a checkpoint of any format, a <c>config.json</c>, or a shipped name. What exists wins over a name.</summary>
 /// <param name="Name">What the user wrote.</param>

@@ -6,7 +6,7 @@ using OpenElm.Inference.Constraints;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Sampling;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>What is generated and how its tokens are chosen: the options that <c>generate</c> and <c>chat</c> share.</summary>
 internal sealed class GenerationArguments

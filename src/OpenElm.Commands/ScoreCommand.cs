@@ -5,7 +5,7 @@ using OpenElm.Inference;
 using OpenElm.Inference.Scoring;
 using OpenElm.IO;
 
-namespace OpenElm.Cli.Commands;
+namespace OpenElm.Commands;
 
 /// <summary>Log-probabilities of given tokens, texts or continuations.</summary>
 internal static class ScoreCommand
@@ -32,12 +32,12 @@ internal static class ScoreCommand
                 int count = WriteFile(destination, lines);
                 if (context.IsJson)
                 {
-                    context.WriteJson(new { Input = source, Output = destination, Lines = count });
+                    context.WriteJson(new ScoreDocument(source, destination, count), CommandJson.Documents.ScoreDocument);
                 }
             }
             else if (context.IsJson)
             {
-                context.WriteJson(lines.ToArray());
+                context.WriteJson([.. lines], CommandJson.Documents.JsonObjectArray);
             }
             else
             {
@@ -92,3 +92,6 @@ internal static class ScoreCommand
         return count;
     }
 }
+
+/// <summary>The output of <c>score --output FILE --json</c>.</summary>
+internal sealed record ScoreDocument(string Input, string Output, int Lines);

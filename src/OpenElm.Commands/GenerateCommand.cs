@@ -1,10 +1,10 @@
+using System.Collections.Immutable;
 using System.CommandLine;
-using OpenElm.Cli.Reports;
 using OpenElm.Inference;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Generation.Beams;
 
-namespace OpenElm.Cli.Commands;
+namespace OpenElm.Commands;
 
 /// <summary>Continues a prompt: text to standard output as it comes, speed to standard error.</summary>
 internal static class GenerateCommand
@@ -99,23 +99,25 @@ internal static class GenerateCommand
         GenerationRates rates = run.Rates;
         if (context.IsJson)
         {
-            context.WriteJson(new
-            {
-                Prompt = prompt,
-                Text = model.Tokenizer is null ? null : output,
-                PromptTokens = run.Prompt.ToArray(),
-                Tokens = run.Output.ToArray(),
-                run.FinishReason,
-                Kernels = model.Model.KernelName,
-                model.Model.Threads,
-                TimeToFirstTokenSeconds = rates.TimeToFirstToken.TotalSeconds,
-                TotalSeconds = rates.TotalTime.TotalSeconds,
-                PromptTokensPerSecond = Finite(rates.PromptTokensPerSecond),
-                GenerationTokensPerSecond = Finite(rates.GenerationTokensPerSecond),
-                TotalTokensPerSecond = Finite(rates.TotalTokensPerSecond),
-                Proposed = run.Speculation.Proposed,
-                Accepted = run.Speculation.Accepted,
-            });
+            context.WriteJson(
+                new GenerateDocument
+                {
+                    Prompt = prompt,
+                    Text = model.Tokenizer is null ? null : output,
+                    PromptTokens = [.. run.Prompt.Span],
+                    Tokens = [.. run.Output.Span],
+                    FinishReason = run.FinishReason,
+                    Kernels = model.Model.KernelName,
+                    Threads = model.Model.Threads,
+                    TimeToFirstTokenSeconds = rates.TimeToFirstToken.TotalSeconds,
+                    TotalSeconds = rates.TotalTime.TotalSeconds,
+                    PromptTokensPerSecond = Finite(rates.PromptTokensPerSecond),
+                    GenerationTokensPerSecond = Finite(rates.GenerationTokensPerSecond),
+                    TotalTokensPerSecond = Finite(rates.TotalTokensPerSecond),
+                    Proposed = run.Speculation.Proposed,
+                    Accepted = run.Speculation.Accepted,
+                },
+                CommandJson.Documents.GenerateDocument);
             return;
         }
 
@@ -138,4 +140,39 @@ internal static class GenerateCommand
     }
 
     static double? Finite(double rate) => double.IsFinite(rate) ? rate : null;
+}
+
+/// <summary>The output of <c>generate --json</c>; rates that could not be measured are null.</summary>
+internal sealed record GenerateDocument
+{
+    public required string Prompt { get; init; }
+
+    /// <summary>Null without a tokenizer.</summary>
+    public required string? Text { get; init; }
+
+    public required ImmutableArray<int> PromptTokens { get; init; }
+
+    public required ImmutableArray<int> Tokens { get; init; }
+
+    public required FinishReason FinishReason { get; init; }
+
+    public required string Kernels { get; init; }
+
+    public required int Threads { get; init; }
+
+    public required double TimeToFirstTokenSeconds { get; init; }
+
+    public required double TotalSeconds { get; init; }
+
+    public required double? PromptTokensPerSecond { get; init; }
+
+    public required double? GenerationTokensPerSecond { get; init; }
+
+    public required double? TotalTokensPerSecond { get; init; }
+
+    /// <summary>Tokens that speculation proposed.</summary>
+    public required int Proposed { get; init; }
+
+    /// <summary>Those of them that the model would have chosen.</summary>
+    public required int Accepted { get; init; }
 }

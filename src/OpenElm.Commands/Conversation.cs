@@ -1,7 +1,6 @@
 using OpenElm.Inference.Chat;
-using OpenElm.Inference.Generation;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>The loop of <c>openelm chat</c>: messages and commands in, answers out, until the input ends.</summary>
 /// <param name="context">Where it reads and writes.</param>
@@ -41,7 +40,7 @@ internal sealed class Conversation(CommandContext context, ChatSession chat)
 
         if (context.IsJson)
         {
-            context.WriteJson(new { Template = chat.Template.Name, chat.Context, chat.Messages, Turns = _turns });
+            context.WriteJson(new ChatDocument(chat.Template.Name, chat.Context, chat.Messages, _turns), CommandJson.Documents.ChatDocument);
         }
     }
 
@@ -146,17 +145,6 @@ internal sealed class Conversation(CommandContext context, ChatSession chat)
         if (_turns.Sum(turn => turn.Proposed) is > 0 and int proposed)
         {
             context.Log($"speculation: {_turns.Sum(turn => turn.Accepted)} of {proposed} proposed tokens accepted");
-        }
-    }
-
-    sealed record TurnStatistics(int PromptTokens, int ReusedTokens, int GeneratedTokens, double SecondsToFirstToken, double? TokensPerSecond, int Proposed, int Accepted, FinishReason FinishReason)
-    {
-        public TurnStatistics(GenerationRun run)
-            : this(
-                run.Prompt.Length, run.ReusedTokens, run.Output.Length, run.Rates.TimeToFirstToken.TotalSeconds,
-                double.IsFinite(run.Rates.GenerationTokensPerSecond) ? run.Rates.GenerationTokensPerSecond : null,
-                run.Speculation.Proposed, run.Speculation.Accepted, run.FinishReason)
-        {
         }
     }
 }

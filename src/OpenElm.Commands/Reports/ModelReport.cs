@@ -2,7 +2,7 @@ using System.Globalization;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 
-namespace OpenElm.Cli;
+namespace OpenElm.Commands;
 
 /// <summary>The output of <c>openelm info MODEL</c>, as text and as a JSON document.</summary>
 /// <param name="Name">What the user called the model.</param>
@@ -52,25 +52,25 @@ internal sealed record ModelReport(string Name, int BatchSize, int SequenceLengt
     }
 
     /// <summary>The machine-readable document.</summary>
-    public object ToJson() => new
+    public ModelDocument ToDocument() => new()
     {
         Model = Name,
-        Info.Config.VocabSize,
-        Info.Config.ModelDim,
-        Info.Config.HeadDim,
-        Info.Config.MaxContextLength,
-        Info.Config.RopeMaxLength,
-        Info.Config.FfnWithGlu,
-        Info.Config.NormalizeQkProjections,
-        Info.Config.ShareInputOutputLayers,
-        Info.Config.RopeFreqConstant,
-        Info.Config.RmsNormEps,
-        Layers = Info.Config.Layers.Select((layer, i) => new { layer.QueryHeads, layer.KvHeads, layer.FfnDim, Parameters = Info.LayerParameters[i] }),
-        Info.Parameters,
-        KvCacheBytesPerToken = new { Fp32 = 4 * Info.KvCacheElementsPerToken, Bf16 = 2 * Info.KvCacheElementsPerToken },
-        TrainingMemory = new { BatchSize, SequenceLength, Info.Training.Weights, Info.Training.Gradients, Info.Training.OptimizerState, Info.Training.Activations, Info.Training.Total },
-        InferenceMemory = new { SequenceLength, Fp32 = Info.InferenceFp32, Bf16 = Info.InferenceBf16 },
-        Checkpoint,
+        VocabSize = Info.Config.VocabSize,
+        ModelDim = Info.Config.ModelDim,
+        HeadDim = Info.Config.HeadDim,
+        MaxContextLength = Info.Config.MaxContextLength,
+        RopeMaxLength = Info.Config.RopeMaxLength,
+        FfnWithGlu = Info.Config.FfnWithGlu,
+        NormalizeQkProjections = Info.Config.NormalizeQkProjections,
+        ShareInputOutputLayers = Info.Config.ShareInputOutputLayers,
+        RopeFreqConstant = Info.Config.RopeFreqConstant,
+        RmsNormEps = Info.Config.RmsNormEps,
+        Layers = [.. Info.Config.Layers.Select((layer, i) => new ModelDocument.Layer(layer.QueryHeads, layer.KvHeads, layer.FfnDim, Info.LayerParameters[i]))],
+        Parameters = Info.Parameters,
+        KvCacheBytesPerToken = new(4 * Info.KvCacheElementsPerToken, 2 * Info.KvCacheElementsPerToken),
+        TrainingMemory = new(BatchSize, SequenceLength, Info.Training.Weights, Info.Training.Gradients, Info.Training.OptimizerState, Info.Training.Activations, Info.Training.Total),
+        InferenceMemory = new(SequenceLength, Info.InferenceFp32, Info.InferenceBf16),
+        Checkpoint = Checkpoint,
     };
 
     void WriteMemory(TextWriter output)

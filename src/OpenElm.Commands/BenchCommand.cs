@@ -1,8 +1,9 @@
+using System.Collections.Immutable;
 using System.CommandLine;
 using OpenElm.Inference;
 using OpenElm.Inference.Benchmarking;
 
-namespace OpenElm.Cli.Commands;
+namespace OpenElm.Commands;
 
 /// <summary>Measures a model as llama-bench does: prompt processing and generation, in tokens a second.</summary>
 internal static class BenchCommand
@@ -37,18 +38,12 @@ internal static class BenchCommand
             SystemTimes.Disturbance? disturbance = SystemTimes.Since(before);
             if (context.IsJson)
             {
-                context.WriteJson(new
-                {
-                    Kernels = model.KernelName,
-                    model.Threads,
-                    KvCache = model.KvCacheType,
-                    model.WeightBytes,
-                    LoadSeconds = load.TotalSeconds,
-                    FirstTokenSeconds = first.TotalSeconds,
-                    ReadBytesPerSecond = bandwidth,
-                    Disturbance = disturbance,
-                    Tests = results.Select(result => new { result.Test, result.Median, result.TokensPerSecond, result.BytesPerSecond, ShareOfReadBandwidth = result.BytesPerSecond / bandwidth, result.AllocatedBytesPerToken }),
-                });
+                context.WriteJson(
+                    new BenchDocument(
+                        model.KernelName, model.Threads, model.KvCacheType, model.WeightBytes, load.TotalSeconds, first.TotalSeconds, bandwidth, disturbance,
+                        [.. results.Select(result => new BenchTest(
+                            result.Test, result.Median, result.TokensPerSecond, result.BytesPerSecond, result.BytesPerSecond / bandwidth, result.AllocatedBytesPerToken))]),
+                    CommandJson.Documents.BenchDocument);
                 return;
             }
 
@@ -88,3 +83,12 @@ internal static class BenchCommand
         return time.GetElapsedTime(start);
     }
 }
+
+/// <summary>The output of <c>bench --json</c>.</summary>
+internal sealed record BenchDocument(
+    string Kernels, int Threads, KvCacheType KvCache, long WeightBytes, double LoadSeconds, double FirstTokenSeconds, double ReadBytesPerSecond,
+    SystemTimes.Disturbance? Disturbance, ImmutableArray<BenchTest> Tests);
+
+/// <summary>One test of it.</summary>
+internal sealed record BenchTest(
+    string Test, double Median, ImmutableArray<double> TokensPerSecond, double? BytesPerSecond, double? ShareOfReadBandwidth, double AllocatedBytesPerToken);
