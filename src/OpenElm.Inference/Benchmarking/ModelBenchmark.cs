@@ -62,7 +62,10 @@ public sealed record BenchmarkResult(string Test, ImmutableArray<double> TokensP
     /// <summary>The median rate.</summary>
     public double Median => MedianOf(TokensPerSecond);
 
-    internal static double MedianOf(ImmutableArray<double> values)
+    /// <summary>The middle of some values; of an even number, the mean of the two in the middle.</summary>
+    /// <param name="values">At least one.</param>
+    /// <returns>The median.</returns>
+    public static double MedianOf(ImmutableArray<double> values)
     {
         ImmutableArray<double> sorted = values.Sort();
         return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
