@@ -1,13 +1,27 @@
+using System.CommandLine;
+using OpenElm.Cli.Commands;
+
 namespace OpenElm.Cli;
 
-/// <summary>The program <c>openelm</c>: owns the process's console, signals and exit code, and nothing else.</summary>
+/// <summary>The program <c>openelm</c>: owns the process's console, signals and exit code, and lists its verbs.</summary>
 internal static class Program
 {
+    /// <summary>The rules of the program.</summary>
+    public static CommandLine CommandLine { get; } =
+        new("openelm", "OpenELM for .NET: train, evaluate and run open language models with layer-wise scaling.");
+
     static int Main(string[] args)
     {
         Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
-        using var signals = new StopSignals();
-        int exitCode = Run(args, Console.Out, Console.Error, TimeProvider.System, signals.Token);
+        var interrupts = new Interrupts();
+        using var signals = new StopSignals(interrupts);
+        var context = new ConsoleContext(Console.Out, Console.Error, TimeProvider.System, signals.Token)
+        {
+            Input = Console.In,
+            IsInputTerminal = !Console.IsInputRedirected,
+            Interrupts = interrupts,
+        };
+        int exitCode = Run(args, context);
         return exitCode == ExitCodes.Stopped ? signals.ExitCode : exitCode;
     }
 
@@ -21,7 +35,33 @@ internal static class Program
     public static int Run(
         string[] args, TextWriter stdout, TextWriter stderr, TimeProvider? time = null, CancellationToken cancellation = default)
     {
-        var context = new CommandContext(stdout, stderr, time ?? TimeProvider.System, cancellation);
-        return CommandLine.Invoke(args, context, CommandLine.CreateRoot(context));
+        var context = new ConsoleContext(stdout, stderr, time ?? TimeProvider.System, cancellation);
+        return Run(args, context);
     }
+
+    /// <summary>Runs one command line inside this process.</summary>
+    /// <param name="args">The arguments, without the program's name.</param>
+    /// <param name="context">The outside world.</param>
+    /// <returns>The exit code, see <see cref="ExitCodes"/>.</returns>
+    public static int Run(string[] args, ConsoleContext context) => CommandLine.Invoke(args, context, CreateRoot(context));
+
+    /// <summary>All verbs, in the order in which help lists them.</summary>
+    /// <param name="context">Where they write.</param>
+    /// <returns>The root of all commands.</returns>
+    public static RootCommand CreateRoot(ConsoleContext context) => CommandLine.CreateRoot(
+        context,
+        PretrainCommand.Create(context),
+        TokenizerCommand.Create(context),
+        DataCommand.Create(context),
+        AverageCommand.Create(context),
+        GenerateCommand.Create(context),
+        ChatCommand.Create(context),
+        ScoreCommand.Create(context),
+        PerplexityCommand.Create(context),
+        BenchCommand.Create(context),
+        EnvironmentReport.CreateInfoCommand(context),
+        VerifyCommand.Create(context),
+        ConvertCommand.Create(context),
+        QuantizeCommand.Create(context),
+        CompletionCommand.Create(context));
 }

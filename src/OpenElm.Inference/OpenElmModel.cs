@@ -56,6 +56,9 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <summary>The name of the kernel set in use.</summary>
     public string KernelName { get; }
 
+    /// <summary>The kernel sets that this machine runs, fastest first; <see cref="InferenceOptions.Kernels"/> takes one by name.</summary>
+    public static ImmutableArray<string> KernelSets => [.. CpuKernels.Available.Select(set => set.Name)];
+
     /// <summary>Threads that share a product.</summary>
     public int Threads => _team.Parts;
 

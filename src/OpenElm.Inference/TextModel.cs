@@ -50,11 +50,15 @@ public sealed class TextModel : IDisposable
     {
         options = (options ?? new InferenceOptions()).Validated();
         var checkpoint = Checkpoint.Open(path);
-        ReadOnlyMemory<byte>? own = checkpoint.Tokenizer;
+        // Beside the packing of the weights, which waits for memory most of the time.
+        Task<SentencePieceTokenizer?> reading = Task.Run(() =>
+            tokenizer is not null ? SentencePieceTokenizer.Load(tokenizer)
+            : checkpoint.Tokenizer is { } bytes ? SentencePieceTokenizer.Parse(bytes.Span)
+            : null);
         var model = OpenElmModel.Create(checkpoint, options);
         try
         {
-            return new TextModel(model, tokenizer is not null ? SentencePieceTokenizer.Load(tokenizer) : own is { } bytes ? SentencePieceTokenizer.Parse(bytes.Span) : null);
+            return new TextModel(model, reading.GetAwaiter().GetResult());
         }
         catch
         {

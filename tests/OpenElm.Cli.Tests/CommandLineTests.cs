@@ -43,8 +43,8 @@ public sealed class CommandLineTests
     [Fact]
     public void Help_of_every_verb_ends_with_examples()
     {
-        var context = new CommandContext(TextWriter.Null, TextWriter.Null, TimeProvider.System, default);
-        foreach (string[] path in CommandLine.CreateRoot(context).Subcommands.SelectMany(verb => Paths(verb, [])))
+        var context = new ConsoleContext(TextWriter.Null, TextWriter.Null, TimeProvider.System, default);
+        foreach (string[] path in Program.CreateRoot(context).Subcommands.SelectMany(verb => Paths(verb, [])))
         {
             (int code, string output, _) = Openelm.Run([.. path, "--help"]);
             Assert.Equal(0, code);
@@ -134,8 +134,8 @@ public sealed class CommandLineTests
         Func<CommandContext, ParseResult, int> action, CancellationToken cancellation, Option? option = null, params string[] args)
     {
         using StringWriter output = new(), error = new();
-        var context = new CommandContext(output, error, TimeProvider.System, cancellation);
-        RootCommand root = CommandLine.CreateRoot(context);
+        var context = new ConsoleContext(output, error, TimeProvider.System, cancellation);
+        RootCommand root = Program.CreateRoot(context);
         var probe = new Command("probe");
         if (option is not null)
         {
@@ -144,6 +144,6 @@ public sealed class CommandLineTests
 
         probe.SetAction(parsed => action(context, parsed));
         root.Subcommands.Add(probe);
-        return (CommandLine.Invoke(["probe", "--json", .. args], context, root), output.ToString(), error.ToString());
+        return (Program.CommandLine.Invoke(["probe", "--json", .. args], context, root), output.ToString(), error.ToString());
     }
 }

@@ -73,7 +73,7 @@ public sealed class ProgressReporterTests
     static string[] Log(long logInterval, Action<ProgressReporter> report)
     {
         using StringWriter output = new(), error = new();
-        report(new ProgressReporter(new CommandContext(output, error, TimeProvider.System, default), logInterval));
+        report(new ProgressReporter(new ConsoleContext(output, error, TimeProvider.System, default), logInterval));
         Assert.Equal("", output.ToString());
         return error.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }

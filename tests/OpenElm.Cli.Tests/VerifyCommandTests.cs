@@ -1,4 +1,5 @@
 using System.Text.Json;
+using OpenElm.Inference;
 
 namespace OpenElm.Cli.Tests;
 
@@ -9,7 +10,7 @@ public sealed class VerifyCommandTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void Every_file_of_both_runtimes_passes_or_does_not_apply()
+    public void Every_file_passes_or_does_not_apply_on_both_runtimes_and_every_kernel_set()
     {
         (int code, string output, string error) = Openelm.Run("verify", RepositoryFiles.Golden, "--json");
         Assert.True(code == 0, output + error);
@@ -22,7 +23,7 @@ public sealed class VerifyCommandTests : IDisposable
                 || row.File.StartsWith(row.Runtime == "training (cpu)" ? "train-" : "sampling-", StringComparison.Ordinal);
             Assert.Equal(applies ? "passed" : "not_applicable", row.Status);
         });
-        Assert.Equal(rows.Length, 2 * Directory.GetFiles(RepositoryFiles.Golden, "*.safetensors").Length);
+        Assert.Equal((1 + OpenElmModel.AvailableKernels.Length) * Directory.GetFiles(RepositoryFiles.Golden, "*.safetensors").Length, rows.Length);
         Assert.Equal(0, document.GetProperty("failed").GetInt32());
     }
 
@@ -36,17 +37,17 @@ public sealed class VerifyCommandTests : IDisposable
         (int code, string output, _) = Openelm.Run("verify", _folder.Path, "--runtime", "inference");
         Assert.Equal(1, code);
         Assert.Contains("FAILED", output);
-        Assert.Contains("model-no-glu on inference (cpu): logits is off by", output);
-        Assert.EndsWith("0 passed, 1 failed, 0 not applicable" + Environment.NewLine, output);
+        Assert.All(OpenElmModel.AvailableKernels, kernels => Assert.Contains($"model-no-glu on inference (cpu, {kernels}): logits is off by", output));
+        Assert.EndsWith($"0 passed, {OpenElmModel.AvailableKernels.Length} failed, 0 not applicable" + Environment.NewLine, output);
     }
 
     [Fact]
-    public void The_table_has_a_row_a_file()
+    public void The_table_has_a_row_a_file_and_kernel_set()
     {
         (int code, string output, _) = Openelm.Run("verify", RepositoryFiles.Golden, "--runtime", "inference");
         Assert.Equal(0, code);
         Assert.All(Directory.GetFiles(RepositoryFiles.Golden, "*.safetensors"), file =>
-            Assert.Single(output.Split(Environment.NewLine), line => line.Contains(' ' + Path.GetFileNameWithoutExtension(file) + ' ')));
+            Assert.Equal(OpenElmModel.AvailableKernels.Length, output.Split(Environment.NewLine).Count(line => line.Contains(' ' + Path.GetFileNameWithoutExtension(file) + ' '))));
         Assert.Contains("2.0e-05", output);
     }
 

@@ -12,7 +12,9 @@ public sealed class ArchitectureTests
         ["OpenElm.Inference"] = ["OpenElm"],
         ["OpenElm.Training"] = ["OpenElm", "OpenElm.Data"],
         ["OpenElm.Verification"] = ["OpenElm", "OpenElm.Training", "OpenElm.Inference"],
-        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Verification"],
+        ["OpenElm.Commands"] = ["OpenElm", "OpenElm.Inference"],
+        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Verification", "OpenElm.Commands"],
+        ["OpenElm.Run"] = ["OpenElm.Commands"],
     };
 
     // Packages that must not spread: the reason for the project border.
@@ -23,7 +25,7 @@ public sealed class ArchitectureTests
         ["ZstdSharp.Port"] = ["OpenElm.Data"],
         ["YamlDotNet"] = ["OpenElm.Training"],
         ["OxyPlot.Core"] = ["OpenElm.Training"],
-        ["System.CommandLine"] = ["OpenElm.Cli"],
+        ["System.CommandLine"] = ["OpenElm.Commands"],
         ["Spectre.Console"] = ["OpenElm.Cli"],
     };
 
@@ -46,6 +48,26 @@ public sealed class ArchitectureTests
         Directory.GetFiles(Path.Combine(RepositoryFiles.Root, "src"), "*.csproj", SearchOption.AllDirectories)
             .Where(path => File.ReadAllText(path).Contains("LibTorch.props", StringComparison.Ordinal)),
         path => Assert.Equal("OpenElm.Cli", Path.GetFileNameWithoutExtension(path)));
+
+    [Fact]
+    public void What_the_native_program_is_made_of_is_checked_for_trimming_with_every_build()
+    {
+        string[] parts = [.. Reached("OpenElm.Run").Distinct()];
+        Assert.Contains("OpenElm.Inference", parts);
+        Assert.All(parts, project =>
+        {
+            XDocument file = XDocument.Load(ProjectFile(project));
+            string property = project == "OpenElm.Run" ? "PublishAot" : "IsAotCompatible"; // each turns the analyzers on
+            Assert.Equal("true", file.Descendants(property).SingleOrDefault()?.Value);
+            Assert.DoesNotContain(file.Descendants(), element =>
+                element.Name.LocalName is "NoWarn" or "SuppressTrimAnalysisWarnings" or "EnableTrimAnalyzer" or "EnableAotAnalyzer" or "EnableSingleFileAnalyzer");
+        });
+
+        static IEnumerable<string> Reached(string project) => Includes(XDocument.Load(ProjectFile(project)), "ProjectReference")
+            .SelectMany(reference => Reached(Path.GetFileNameWithoutExtension(reference))).Prepend(project);
+
+        static string ProjectFile(string project) => Path.Combine(RepositoryFiles.Root, "src", project, project + ".csproj");
+    }
 
     static IEnumerable<string> Includes(XDocument file, string element) => file.Descendants(element).Select(e => e.Attribute("Include")!.Value.Replace('\\', '/'));
 }

@@ -10,7 +10,7 @@ namespace OpenElm.Cli.Commands;
 /// <summary>Trains a model from a run configuration.</summary>
 internal static class PretrainCommand
 {
-    public static Command Create(CommandContext context)
+    public static Command Create(ConsoleContext context)
     {
         var arguments = new RunArguments();
         var device = SharedOptions.Device();

@@ -1,29 +1,40 @@
+using System.CommandLine;
 using OpenElm.Diagnostics;
 using OpenElm.Training.Torch;
 
 namespace OpenElm.Cli;
 
-/// <summary>The output of <c>openelm info</c> without a model: what results on this machine depend on.</summary>
+/// <summary>The output of <c>openelm info</c> without a model: what results on this machine depend on, training included.</summary>
 /// <param name="Machine">Runtime and processor.</param>
+/// <param name="Kernels">The kernel sets of inference that run here, fastest first.</param>
 /// <param name="Torch">The libtorch that training uses; null where none loads.</param>
 /// <param name="TorchProblem">Why none loads.</param>
-internal sealed record EnvironmentReport(Machine Machine, TorchDescription? Torch, string? TorchProblem)
+internal sealed record EnvironmentReport(Machine Machine, IReadOnlyList<string> Kernels, TorchDescription? Torch, string? TorchProblem)
 {
-    public static EnvironmentReport Current(TorchOptions options)
+    /// <summary>Makes the verb <c>info</c> of a program that can train.</summary>
+    /// <param name="context">Where to write.</param>
+    /// <returns>The verb.</returns>
+    public static Command CreateInfoCommand(CommandContext context)
     {
-        Machine machine = Machine.Current();
+        Option<string?> torchFolder = SharedOptions.TorchFolder();
+        return InfoCommand.Create(context, [torchFolder], parsed => Current(new TorchOptions { Folder = parsed.GetValue(torchFolder) }).Write(context));
+    }
+
+    static EnvironmentReport Current(TorchOptions options)
+    {
+        MachineReport machine = MachineReport.Current();
         try
         {
             TorchLibrary.EnsureLoaded(options);
-            return new EnvironmentReport(machine, TorchLibrary.Describe(), null);
+            return new EnvironmentReport(machine.Machine, machine.Kernels, TorchLibrary.Describe(), null);
         }
         catch (OpenElmException problem)
         {
-            return new EnvironmentReport(machine, null, problem.Message); // inference works without it
+            return new EnvironmentReport(machine.Machine, machine.Kernels, null, problem.Message); // inference works without it
         }
     }
 
-    public void Write(CommandContext context)
+    void Write(CommandContext context)
     {
         if (context.IsJson)
         {
@@ -31,15 +42,7 @@ internal sealed record EnvironmentReport(Machine Machine, TorchDescription? Torc
             return;
         }
 
-        var table = new TextTable("what", "value");
-        table.Add("openelm", Machine.Version);
-        table.Add("runtime", Machine.Runtime);
-        table.Add("system", $"{Machine.OperatingSystem} ({Machine.Architecture})");
-        table.Add("processor", Machine.Cpu);
-        table.Add("cores", $"{Machine.Cores}");
-        table.Add("memory", Quantity.Bytes(Machine.MemoryBytes));
-        table.Add("vectors", $"{Machine.VectorBits} bits: {string.Join(' ', Machine.CpuFeatures)}");
-        table.Add("garbage collector", Machine.GarbageCollector);
+        TextTable table = new MachineReport(Machine, Kernels).ToTable();
         if (Torch is not null)
         {
             table.Add("libtorch", $"{Torch.Version} in {Torch.Folder}");

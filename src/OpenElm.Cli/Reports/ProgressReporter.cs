@@ -10,7 +10,7 @@ namespace OpenElm.Cli;
 /// </summary>
 /// <param name="context">Where to write.</param>
 /// <param name="logInterval">Steps between two lines when nobody watches.</param>
-internal sealed class ProgressReporter(CommandContext context, long logInterval) : IRunObserver
+internal sealed class ProgressReporter(ConsoleContext context, long logInterval) : IRunObserver
 {
     const string ClearLine = "\r\u001b[2K";
     static readonly TimeSpan Redraw = TimeSpan.FromMilliseconds(100);

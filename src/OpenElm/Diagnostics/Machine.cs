@@ -10,14 +10,14 @@ namespace OpenElm.Diagnostics;
 
 /// <summary>The machine and the runtime that a result was made on: part of every report of measured numbers.</summary>
 /// <param name="Version">This project's version and commit.</param>
-/// <param name="Runtime">.NET's version.</param>
+/// <param name="Runtime">.NET's version, and whether the program is native code.</param>
 /// <param name="OperatingSystem">Name and version.</param>
 /// <param name="Architecture">For example <c>x64</c>.</param>
 /// <param name="Cpu">The processor's own name, or the architecture where the system does not tell.</param>
 /// <param name="Cores">Cores that this process may use.</param>
 /// <param name="MemoryBytes">Memory that this process may use.</param>
 /// <param name="VectorBits">Width of <see cref="Vector{T}"/>.</param>
-/// <param name="CpuFeatures">Instruction sets that the runtime found and kernels may use.</param>
+/// <param name="CpuFeatures">Instruction sets that .NET's intrinsics use here; a program compiled ahead of time knows only those it was compiled for.</param>
 /// <param name="GarbageCollector"><c>server</c> or <c>workstation</c>.</param>
 public sealed record Machine(
     string Version,
@@ -31,11 +31,15 @@ public sealed record Machine(
     ImmutableArray<string> CpuFeatures,
     string GarbageCollector)
 {
+    /// <summary>This project's version and commit.</summary>
+    public static string ProgramVersion { get; } =
+        typeof(Machine).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
+
     /// <summary>Describes this process.</summary>
     /// <returns>The facts, read now.</returns>
     public static Machine Current() => new(
-        typeof(Machine).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion,
-        RuntimeInformation.FrameworkDescription,
+        ProgramVersion,
+        RuntimeInformation.FrameworkDescription + (IsNative ? ", compiled ahead of time" : ""),
         RuntimeInformation.OSDescription,
         RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant(),
         CpuName(),
@@ -44,6 +48,9 @@ public sealed record Machine(
         Vector<byte>.Count * 8,
         Features(),
         GCSettings.IsServerGC ? "server" : "workstation");
+
+    // The host of a program that is compiled as it runs says where the runtime's assemblies are.
+    static bool IsNative => AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is null;
 
     static ImmutableArray<string> Features() =>
     [

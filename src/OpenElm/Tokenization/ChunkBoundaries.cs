@@ -24,7 +24,7 @@ internal sealed class ChunkBoundaries
         _escapeBlanks = model.EscapeBlanks;
         foreach (Piece piece in model.Pieces)
         {
-            if (!MergeTable.IsMergeable(piece))
+            if (!PieceIndex.IsOrdinary(piece))
             {
                 continue;
             }

@@ -24,44 +24,53 @@ internal sealed class MergeTable
     readonly int[] _lengths;
     readonly bool[] _unused;
 
-    public MergeTable(SentencePieceModel model)
+    public MergeTable(SentencePieceModel model, PieceIndex index)
     {
         Array.Fill(_characters, NoSymbol);
-        var symbols = new Dictionary<string, int>();
+        int symbols = AddCharacters(model, index);
+        _ranks = new int[symbols];
+        _lengths = new int[symbols];
+        _unused = new bool[symbols];
+        Rank(model);
+        Array.Fill(_lengths, 1, model.Pieces.Length, symbols - model.Pieces.Length);
+        foreach (int symbol in _supplementaryCharacters.Values)
+        {
+            _lengths[symbol] = 2;
+        }
+
+        var merges = new List<(ulong Pair, int Merged)>(2 * symbols);
+        int longest = model.Pieces.Max(piece => piece.Text.Length);
+        ulong[] hashes = new ulong[longest + 1], powers = new ulong[longest + 1];
         for (int id = 0; id < model.Pieces.Length; id++)
         {
-            if (IsMergeable(model.Pieces[id]))
+            Piece piece = model.Pieces[id];
+            if (!PieceIndex.IsOrdinary(piece))
             {
-                symbols.Add(model.Pieces[id].Text, id);
+                continue;
             }
-        }
-        AddCharacters(model, symbols);
 
-        _ranks = new int[symbols.Count == 0 ? 0 : symbols.Values.Max() + 1];
-        _lengths = new int[_ranks.Length];
-        _unused = new bool[_ranks.Length];
-        foreach ((string text, int symbol) in symbols)
-        {
-            _lengths[symbol] = text.Length;
-            _unused[symbol] = symbol < model.Pieces.Length && model.Pieces[symbol].Type == PieceType.Unused;
-        }
-        HasUnused = _unused.Contains(true);
-        Rank(model);
-
-        var merges = new List<(ulong Pair, int Merged)>();
-        Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> find = symbols.GetAlternateLookup<ReadOnlySpan<char>>();
-        foreach ((string text, int symbol) in symbols)
-        {
+            _lengths[id] = piece.Text.Length;
+            _unused[id] = piece.Type == PieceType.Unused;
+            HasUnused |= _unused[id];
+            string text = piece.Text;
+            PieceIndex.HashParts(text, hashes, powers);
             for (int at = 1; at < text.Length; at++)
             {
                 if (!char.IsLowSurrogate(text[at])
-                    && find.TryGetValue(text.AsSpan(0, at), out int left)
-                    && find.TryGetValue(text.AsSpan(at), out int right))
+                    && (Character(text.AsSpan(0, at)) ?? index.Beginning(text, at, hashes)) is var left and >= 0
+                    && (Character(text.AsSpan(at)) ?? index.End(text, at, hashes, powers)) is var right and >= 0)
                 {
-                    merges.Add((Key(left, right), symbol));
+                    merges.Add((Key(left, right), id));
                 }
             }
         }
+
+        // A part that is one character need not be a piece.
+        int? Character(ReadOnlySpan<char> part) =>
+            part.Length == 1 ? SymbolOf(part[0])
+            : part.Length == 2 && char.IsSurrogatePair(part[0], part[1]) ? SymbolOf(new Rune(part[0], part[1]))
+            : null;
+
         // Open addressing, at most half full; the key 0 (symbol 0 twice) never occurs in a slot because keys are stored plus one.
         int slots = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(16, merges.Count * 2));
         _shift = 64 - BitOperations.Log2((uint)slots);
@@ -81,9 +90,6 @@ internal sealed class MergeTable
 
     /// <summary>Whether some pieces may be merged and are then taken apart again.</summary>
     public bool HasUnused { get; }
-
-    public static bool IsMergeable(Piece piece) =>
-        piece.Type is PieceType.Normal or PieceType.UserDefined or PieceType.Unused;
 
     /// <summary>Symbol of one character, or <see cref="NoSymbol"/>.</summary>
     public int SymbolOf(char character) => _characters[character];
@@ -127,27 +133,26 @@ internal sealed class MergeTable
 
     int Slot(ulong key) => (int)((key * 0x9E3779B97F4A7C15) >> _shift);
 
-    void AddCharacters(SentencePieceModel model, Dictionary<string, int> symbols)
+    // Every character of every piece is a symbol; the first numbers are the pieces' own. Returns how many symbols there are.
+    int AddCharacters(SentencePieceModel model, PieceIndex index)
     {
         int next = model.Pieces.Length;
+        Span<char> characters = stackalloc char[2];
         foreach (Piece piece in model.Pieces)
         {
-            if (!IsMergeable(piece))
+            if (!PieceIndex.IsOrdinary(piece))
             {
                 continue;
             }
+
             foreach (Rune rune in piece.Text.EnumerateRunes())
             {
                 if (SymbolOf(rune) != NoSymbol)
                 {
                     continue;
                 }
-                string text = rune.ToString();
-                if (!symbols.TryGetValue(text, out int symbol))
-                {
-                    symbol = next++;
-                    symbols.Add(text, symbol);
-                }
+
+                int symbol = index.Ordinary(characters[..rune.EncodeToUtf16(characters)]) is var id and >= 0 ? id : next++;
                 if (rune.IsBmp)
                 {
                     _characters[rune.Value] = symbol;
@@ -158,22 +163,19 @@ internal sealed class MergeTable
                 }
             }
         }
+
+        return next;
     }
 
     void Rank(SentencePieceModel model)
     {
-        float[] scores = [.. model.Pieces.Where(IsMergeable).Select(piece => piece.Score).Distinct().OrderDescending()];
-        var rankOfScore = new Dictionary<float, int>();
-        foreach (float score in scores)
+        int[] ids = [.. Enumerable.Range(0, model.Pieces.Length).Where(id => PieceIndex.IsOrdinary(model.Pieces[id]))];
+        float[] scores = [.. ids.Select(id => -model.Pieces[id].Score)]; // the highest first
+        Array.Sort(scores, ids);
+        for (int i = 0, rank = 0; i < ids.Length; i++)
         {
-            rankOfScore.Add(score, rankOfScore.Count);
-        }
-        for (int id = 0; id < model.Pieces.Length; id++)
-        {
-            if (IsMergeable(model.Pieces[id]))
-            {
-                _ranks[id] = rankOfScore[model.Pieces[id].Score];
-            }
+            rank += i > 0 && scores[i] != scores[i - 1] ? 1 : 0;
+            _ranks[ids[i]] = rank;
         }
     }
 }

@@ -1,4 +1,3 @@
-using System.Collections.Frozen;
 using System.Text;
 
 namespace OpenElm.Tokenization;
@@ -7,35 +6,29 @@ namespace OpenElm.Tokenization;
 internal sealed class PieceVocabulary
 {
     readonly SentencePieceModel _model;
-    readonly FrozenDictionary<string, int> _ids;
+    readonly PieceIndex _index;
     readonly int[] _idOfSymbol;
     readonly int[] _idOfByte = new int[256];
 
-    public PieceVocabulary(SentencePieceModel model)
+    public PieceVocabulary(SentencePieceModel model, PieceIndex index)
     {
-        _model = model;
-        // Control, unknown and byte pieces win over ordinary pieces of the same text, as in SentencePiece.
-        var ids = new Dictionary<string, int>();
-        for (int id = 0; id < model.Pieces.Length; id++)
+        (_model, _index) = (model, index);
+        _idOfSymbol = [.. Enumerable.Range(0, model.Pieces.Length)];
+        foreach ((string text, int id) in index.Reserved)
         {
-            Piece piece = model.Pieces[id];
-            if (MergeTable.IsMergeable(piece))
+            if (index.Ordinary(text) is var ordinary and >= 0)
             {
-                ids.TryAdd(piece.Text, id);
+                _idOfSymbol[ordinary] = id;
             }
-            else
-            {
-                ids[piece.Text] = id;
-            }
-            switch (piece.Type)
+
+            switch (model.Pieces[id].Type)
             {
                 case PieceType.Unknown: UnknownId = id; break;
-                case PieceType.Byte: _idOfByte[SentencePieceModel.ByteOf(piece.Text)!.Value] = id; break;
+                case PieceType.Byte: _idOfByte[SentencePieceModel.ByteOf(text)!.Value] = id; break;
                 default: break;
             }
         }
-        _ids = ids.ToFrozenDictionary();
-        _idOfSymbol = [.. model.Pieces.Select(piece => ids[piece.Text])];
+
         BosId = ControlId(model.BosPiece) ?? -1;
         EosId = ControlId(model.EosPiece) ?? -1;
         PadId = ControlId(model.PadPiece) ?? model.Pieces.Length;
@@ -49,7 +42,7 @@ internal sealed class PieceVocabulary
 
     public int PadId { get; }
 
-    public int? IdOf(string text) => _ids.TryGetValue(text, out int id) ? id : null;
+    public int? IdOf(string text) => _index.IdOf(text);
 
     /// <summary>Writes the ids of one symbol of a text.</summary>
     /// <param name="symbol">The symbol, or <see cref="MergeTable.NoSymbol"/>.</param>

@@ -9,6 +9,9 @@ internal sealed class ProtobufWriter
 {
     readonly ArrayBufferWriter<byte> _buffer = new();
 
+    /// <summary>Forgets the fields, to write another message.</summary>
+    public void Clear() => _buffer.ResetWrittenCount();
+
     public byte[] ToArray() => _buffer.WrittenSpan.ToArray();
 
     public void Bytes(int field, ReadOnlySpan<byte> value)
@@ -18,9 +21,15 @@ internal sealed class ProtobufWriter
         _buffer.Write(value);
     }
 
-    public void String(int field, string value) => Bytes(field, Encoding.UTF8.GetBytes(value));
+    public void String(int field, string value)
+    {
+        Tag(field, 2);
+        int length = Encoding.UTF8.GetByteCount(value);
+        Varint((ulong)length);
+        _buffer.Advance(Encoding.UTF8.GetBytes(value, _buffer.GetSpan(length)));
+    }
 
-    public void Message(int field, ProtobufWriter value) => Bytes(field, value.ToArray());
+    public void Message(int field, ProtobufWriter value) => Bytes(field, value._buffer.WrittenSpan);
 
     public void Integer(int field, long value)
     {
@@ -33,9 +42,8 @@ internal sealed class ProtobufWriter
     public void Single(int field, float value)
     {
         Tag(field, 5);
-        Span<byte> bytes = stackalloc byte[4];
-        BinaryPrimitives.WriteSingleLittleEndian(bytes, value);
-        _buffer.Write(bytes);
+        BinaryPrimitives.WriteSingleLittleEndian(_buffer.GetSpan(sizeof(float)), value);
+        _buffer.Advance(sizeof(float));
     }
 
     void Tag(int field, int wireType) => Varint(((ulong)field << 3) | (uint)wireType);

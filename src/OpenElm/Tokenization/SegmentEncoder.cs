@@ -16,11 +16,11 @@ internal sealed class SegmentEncoder
     readonly ChunkCache _cache = new();
     readonly UserDefinedPieces? _userDefined;
 
-    public SegmentEncoder(SentencePieceModel model, PieceVocabulary vocabulary)
+    public SegmentEncoder(SentencePieceModel model, PieceIndex index, PieceVocabulary vocabulary)
     {
         _model = model;
         _vocabulary = vocabulary;
-        _table = new MergeTable(model);
+        _table = new MergeTable(model, index);
         _merger = new PieceMerger(_table, model.EscapeBlanks);
         _boundaries = new ChunkBoundaries(model);
         _userDefined = UserDefinedPieces.Of(model);

@@ -94,7 +94,7 @@ internal sealed record SentencePieceModel
                 default: reader.Skip(); break;
             }
         }
-        return model with { Pieces = pieces.ToImmutable() };
+        return model with { Pieces = pieces.DrainToImmutable() };
     }
 
     static Piece ParsePiece(ReadOnlySpan<byte> message, int id)
@@ -174,7 +174,9 @@ internal sealed record SentencePieceModel
     }
 
     /// <summary>Reports everything that keeps this program from encoding as SentencePiece would.</summary>
-    public void Validate()
+    /// <returns>The pieces by their text.</returns>
+    /// <exception cref="OpenElmException">Something does; all of it is listed.</exception>
+    public PieceIndex Validated()
     {
         var problems = new List<string>();
         if (ModelType != BpeModelType)
@@ -190,25 +192,21 @@ internal sealed record SentencePieceModel
         {
             problems.Add("it marks the end of words (treat_whitespace_as_suffix); only the mark at the start is supported");
         }
-        ValidatePieces(problems);
-        if (problems.Count > 0)
-        {
-            throw OpenElmException.Of("unusable SentencePiece model", problems);
-        }
+        PieceIndex index = ValidatePieces(problems);
+        return problems is [] ? index : throw OpenElmException.Of("unusable SentencePiece model", problems);
     }
 
-    void ValidatePieces(List<string> problems)
+    PieceIndex ValidatePieces(List<string> problems)
     {
         const int Shown = 8;
-        var seen = new HashSet<(bool Reserved, string Text)>();
+        var index = new PieceIndex(Pieces);
         var bytes = new HashSet<byte>();
         int unknown = 0;
         var bad = new List<string>();
         for (int id = 0; id < Pieces.Length; id++)
         {
             Piece piece = Pieces[id];
-            bool reserved = piece.Type is PieceType.Unknown or PieceType.Control or PieceType.Byte;
-            if (!Enum.IsDefined(piece.Type))
+            if (piece.Type is < PieceType.Normal or > PieceType.Byte)
             {
                 bad.Add($"piece {id} has the type {(int)piece.Type}, which does not exist");
             }
@@ -216,7 +214,7 @@ internal sealed record SentencePieceModel
             {
                 bad.Add($"piece {id} is empty");
             }
-            else if (!seen.Add((reserved, piece.Text)))
+            else if (!index.TryAdd(id))
             {
                 bad.Add($"piece {id} '{piece.Text}' is there twice");
             }
@@ -257,5 +255,7 @@ internal sealed record SentencePieceModel
         {
             problems.Add("it has byte pieces and does not say byte fallback");
         }
+
+        return index;
     }
 }

@@ -5,10 +5,10 @@ internal static class SentencePieceModelWriter
 {
     public static byte[] Write(SentencePieceModel model)
     {
-        var file = new ProtobufWriter();
+        ProtobufWriter file = new(), message = new();
         foreach (Piece piece in model.Pieces)
         {
-            var message = new ProtobufWriter();
+            message.Clear();
             message.String(1, piece.Text);
             message.Single(2, piece.Score);
             if (piece.Type != PieceType.Normal)

@@ -18,9 +18,9 @@ public sealed class SentencePieceTokenizer
     {
         _file = file;
         _model = SentencePieceModel.Parse(file);
-        _model.Validate();
-        _vocabulary = new PieceVocabulary(_model);
-        _encoder = new SegmentEncoder(_model, _vocabulary);
+        PieceIndex index = _model.Validated();
+        _vocabulary = new PieceVocabulary(_model, index);
+        _encoder = new SegmentEncoder(_model, index, _vocabulary);
         _special = UserDefinedPieces.Special(_model);
     }
 

@@ -33,7 +33,7 @@ public sealed class ModelFileTests
         SentencePieceModel model = Small(Unknown, Normal("a", float.NaN), Normal("b", 0), Normal("b", 0), new("<0x4>", 0, PieceType.Byte), new("<0x41>", 0, PieceType.Byte))
             with
         { ModelType = 1, BlankAsSuffix = true };
-        string message = Assert.Throws<OpenElmException>(model.Validate).Message;
+        string message = Assert.Throws<OpenElmException>(model.Validated).Message;
         foreach (string problem in new[] { "type unigram", "treat_whitespace_as_suffix", "score NaN", "'b' is there twice", "<0x4>", "2 pieces of type unknown", "byte fallback" })
         {
             Assert.Contains(problem, message, StringComparison.Ordinal);

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference.Kernels.Assembled;
@@ -11,9 +12,9 @@ internal static unsafe class AssembledKernels
     const int MostFloatRows = 24;
 
     // The activations of a row block for a range of columns lie in the first-level cache together with a stretch of weights.
-    const int RowBlockBytes = 16 << 10;
+    const int RowBlockBytes = 24 << 10;
 
-    // The weights of a group of tiles for a range of columns stay in the second-level cache while the row blocks pass.
+    // The weights of a group of tiles, for a range of columns, stay in the second-level cache while the row blocks pass.
     const int TileGroupBytes = 384 << 10;
 
     static readonly Lock Building = new();
@@ -24,135 +25,188 @@ internal static unsafe class AssembledKernels
     public static bool IsSupported { get; } = ProcessorFeatures.OfThisMachine().Suffice;
 
     /// <summary>The products.</summary>
-    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct);
+    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct) { Prepare = Prepare };
+
+    // The kernels for one row and for many; those for other numbers of rows take a millisecond when they are first needed. Under the JIT the
+    // very first kernel takes some 30 ms, most of it to compile Iced; compiled ahead of time, 1 ms.
+    static void Prepare(TileFormat format)
+    {
+        RowBlocks blocks = Blocks(format, 512);
+        foreach (int rows in new[] { 1, blocks.First(1), blocks.Largest, blocks.Largest - 1 })
+        {
+            for (int tiles = SideBySide(format, rows); tiles > 0; tiles--)
+            {
+                _ = Kernel(format, rows, tiles);
+            }
+        }
+    }
 
     /// <inheritdoc cref="TileMatMulKernel"/>
     static void MatMul(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add)
     {
         TileFormat format = weight.Format;
-        if (!format.IsInteger())
+        var product = format switch
         {
-            bool pairs = format == TileFormat.BF16;
-            FloatRows(
-                pairs, weight.Tile(firstTile), 64, weight.TileBytes, endTile - firstTile, (byte*)x.Address, x.Stride, rows,
-                pairs ? (weight.Columns + 1) / 2 : weight.Columns, y + (firstTile * 16L), yStride * 4, add);
-            return;
-        }
-
-        (int stepColumns, int stepBytes) = format switch
+            TileFormat.F32 => new Shape { Steps = weight.Columns, StepBytes = 64, StepX = 4 },
+            TileFormat.BF16 => new Shape { Steps = (weight.Columns + 1) / 2, StepBytes = 64, StepX = 4 },
+            TileFormat.Int8 => new Shape { Steps = weight.Columns / 32, StepBytes = 544, StepX = sizeof(ActivationBlock) },
+            TileFormat.Int4 => new Shape { Steps = weight.Columns / 32, StepBytes = 288, StepX = sizeof(ActivationBlock) },
+            TileFormat.Int8Affine => new Shape { Steps = weight.Columns / 32, StepBytes = 640, StepX = sizeof(ActivationBlock) },
+            TileFormat.Int4K => new Shape { Steps = weight.Columns / 256, StepBytes = 2368, StepX = 8 * sizeof(ActivationBlock) },
+            _ => new Shape { Steps = weight.Columns / 256, StepBytes = 3392, StepX = 8 * sizeof(ActivationBlock) },
+        } with
         {
-            TileFormat.Int8 => (32, 544),
-            TileFormat.Int4 => (32, 288),
-            TileFormat.Int8Affine => (32, 640),
-            TileFormat.Int4K => (256, 2368),
-            _ => (256, 3392),
+            Format = format,
+            Weight = weight.Tile(firstTile),
+            TileBytes = weight.TileBytes,
+            Tiles = endTile - firstTile,
+            X = (byte*)x.Address,
+            XStride = x.Stride,
+            Rows = rows,
+            Y = (byte*)(y + (firstTile * 16L)),
+            YStride = yStride * 4,
+            Add = add,
         };
-        int steps = weight.Columns / stepColumns, stepX = stepColumns / 32 * sizeof(ActivationBlock);
-        var blocks = new RowBlocks(rows, IntegerKernel.MostRows);
-        int stepsTogether = rows <= 8 ? steps : StepsTogether(steps, stepX * blocks.Largest);
-        int tilesTogether = TilesTogether(rows, blocks, (long)stepsTogether * stepBytes);
-        byte* scratch = stackalloc byte[1088 + 64];
-        scratch = (byte*)(((nint)scratch + 63) & ~63);
-        for (int tile = firstTile; tile < endTile; tile += tilesTogether)
-        {
-            for (int step = 0; step < steps; step += stepsTogether)
-            {
-                for (int block = 0; block < blocks.Count; block++)
-                {
-                    int first = blocks.First(block), count = blocks.First(block + 1) - first;
-                    byte* at = weight.Tile(tile);
-                    var call = new KernelCall
-                    {
-                        Weight = (nint)(at + ((long)step * stepBytes)),
-                        GroupStride = weight.TileBytes,
-                        Groups = Math.Min(tilesTogether, endTile - tile),
-                        X = (nint)(x.Row(first) + ((long)step * stepX)),
-                        XStride = x.Stride,
-                        Y = (nint)(y + (first * yStride) + (tile * 16L)),
-                        YStride = yStride * 4,
-                        Steps = Math.Min(stepsTogether, steps - step),
-                        Add = add || step > 0 ? 1 : 0,
-                        Scratch = (nint)scratch,
-                    };
-                    Integer(format, count)(&call);
-                }
-            }
-        }
+        Multiply(product);
     }
 
     /// <inheritdoc cref="FloatProductKernel"/>
     static void FloatProduct(float* w, long wStride, long tileStride, int tiles, float* x, long xStride, int rows, int length, float* y, long yStride, bool add) =>
-        FloatRows(pairs: false, (byte*)w, wStride * 4, tileStride * 4, tiles, (byte*)x, xStride * 4, rows, length, y, yStride * 4, add);
-
-    // Strides in bytes; length in steps.
-    static void FloatRows(
-        bool pairs, byte* w, long wStride, long tileStride, int tiles, byte* x, long xStride, int rows, int length, float* y, long yStride, bool add)
-    {
-        var blocks = new RowBlocks(rows, MostFloatRows);
-        int stepsTogether = StepsTogether(length, 4 * blocks.Largest);
-        int sideBySide = blocks.Largest <= 6 ? 4 : blocks.Largest <= 12 ? 2 : 1;
-        int tilesTogether = TilesTogether(rows, blocks, stepsTogether * 64L) / 4 * 4;
-        for (int tile = 0; tile < tiles; tile += tilesTogether)
+        Multiply(new Shape
         {
-            for (int step = 0; step < length; step += stepsTogether)
+            Format = TileFormat.F32,
+            Weight = (byte*)w,
+            StepBytes = wStride * 4,
+            TileBytes = tileStride * 4,
+            Tiles = tiles,
+            X = (byte*)x,
+            StepX = 4,
+            XStride = xStride * 4,
+            Rows = rows,
+            Steps = length,
+            Y = (byte*)y,
+            YStride = yStride * 4,
+            Add = add,
+        });
+
+    // All strides in bytes. A step is a column, a pair of columns, or a block, see KernelCall.
+    readonly struct Shape
+    {
+        public TileFormat Format { get; init; }
+
+        public byte* Weight { get; init; }
+
+        public long StepBytes { get; init; }
+
+        public long TileBytes { get; init; }
+
+        public int Tiles { get; init; }
+
+        public byte* X { get; init; }
+
+        public int StepX { get; init; }
+
+        public long XStride { get; init; }
+
+        public int Rows { get; init; }
+
+        public int Steps { get; init; }
+
+        public byte* Y { get; init; }
+
+        public long YStride { get; init; }
+
+        public bool Add { get; init; }
+    }
+
+    static void Multiply(in Shape p)
+    {
+        RowBlocks blocks = Blocks(p.Format, p.Rows);
+        if (blocks.Count == 1)
+        {
+            Block(p, 0, p.Tiles, 0, p.Steps, 0, p.Rows);
+            return;
+        }
+
+        // In parts of the columns, at least four tiles stay in the cache together; in shorter ones, the activations of a block of rows.
+        long stepBytes = p.Format.IsInteger() ? p.StepBytes : 64;
+        int inCache = StepsTogether(p.Steps, 4 * stepBytes, TileGroupBytes), stepsTogether = StepsTogether(inCache, p.StepX * blocks.Largest, RowBlockBytes);
+        int tilesTogether = (int)Math.Max(4, TileGroupBytes / (inCache * stepBytes) / 4 * 4);
+        for (int part = 0; part < p.Steps; part += inCache)
+        {
+            int endPart = Math.Min(p.Steps, part + inCache);
+            for (int tile = 0; tile < p.Tiles; tile += tilesTogether)
             {
-                for (int block = 0; block < blocks.Count; block++)
+                int endTile = Math.Min(p.Tiles, tile + tilesTogether);
+                Block(p, tile, endTile, part, endPart, 0, blocks.First(1));
+                for (int step = part; step < endPart; step += stepsTogether)
                 {
-                    int first = blocks.First(block), count = blocks.First(block + 1) - first;
-                    int left = Math.Min(tilesTogether, tiles - tile);
-                    for (int at = tile; left > 0;)
+                    for (int block = 1; block < blocks.Count; block++)
                     {
-                        int beside = Math.Min(sideBySide, left), groups = left / beside;
-                        var call = new KernelCall
-                        {
-                            Weight = (nint)(w + (at * tileStride) + (step * wStride)),
-                            TileStride = tileStride,
-                            GroupStride = tileStride * beside,
-                            Groups = groups,
-                            X = (nint)(x + (first * xStride) + (step * 4L)),
-                            XStride = xStride,
-                            Y = (nint)((byte*)(y + (at * 16L)) + (first * yStride)),
-                            YStride = yStride,
-                            Steps = Math.Min(stepsTogether, length - step),
-                            StepStride = wStride,
-                            Add = add || step > 0 ? 1 : 0,
-                        };
-                        Float(pairs, count, beside)(&call);
-                        left -= groups * beside;
-                        at += groups * beside;
+                        Block(p, tile, endTile, step, Math.Min(endPart, step + stepsTogether), blocks.First(block), blocks.First(block + 1));
                     }
                 }
             }
         }
     }
 
-    static int StepsTogether(int steps, int bytesOfAStep)
+    [SkipLocalsInit]
+    static void Block(in Shape p, int tile, int endTile, int step, int endStep, int row, int endRow)
     {
-        int parts = (int)(((long)steps * bytesOfAStep + RowBlockBytes - 1) / RowBlockBytes);
-        return parts <= 1 ? steps : ((steps + parts - 1) / parts + 3) / 4 * 4;
+        const int ScratchBytes = 1024;
+        byte* scratch = stackalloc byte[ScratchBytes + 63];
+        int rows = endRow - row;
+        while (tile < endTile)
+        {
+            int beside = Math.Min(SideBySide(p.Format, rows), endTile - tile);
+            int groups = (endTile - tile) / beside;
+            var call = new KernelCall
+            {
+                Weight = (nint)(p.Weight + (tile * p.TileBytes) + (step * p.StepBytes)),
+                TileStride = p.TileBytes,
+                GroupStride = p.TileBytes * beside,
+                Groups = groups,
+                X = (nint)(p.X + (row * p.XStride) + ((long)step * p.StepX)),
+                XStride = p.XStride,
+                Y = (nint)(p.Y + (tile * 64L) + (row * p.YStride)),
+                YStride = p.YStride,
+                Steps = endStep - step,
+                StepStride = p.StepBytes,
+                Add = p.Add || step > 0 ? 1 : 0,
+                Scratch = ((nint)scratch + 63) & ~63,
+            };
+            Kernel(p.Format, rows, beside)(&call);
+            tile += groups * beside;
+        }
     }
 
-    static int TilesTogether(int rows, RowBlocks blocks, long bytesOfATile) =>
-        blocks.Count == 1 ? int.MaxValue / 2 : (int)Math.Max(4, TileGroupBytes / bytesOfATile);
+    static RowBlocks Blocks(TileFormat format, int rows) => format.IsInteger()
+        ? new(rows, IntegerKernel.RowsFromMemory(format), IntegerKernel.MostRows)
+        : new(rows, FloatKernel.RowsFromMemory, MostFloatRows);
 
-    static delegate* unmanaged<KernelCall*, void> Integer(TileFormat format, int rows)
+    static int SideBySide(TileFormat format, int rows) => format.IsInteger() ? 1 : rows <= 6 ? 4 : rows <= 12 ? 2 : 1;
+
+    // Whole steps in equal parts of no more bytes than these, and of an even number: Int8 and Int4 keep the scales of two blocks together.
+    static int StepsTogether(int steps, long bytesOfAStep, long most)
     {
-        ref nint kernel = ref Integers[(int)format, rows];
-        return (delegate* unmanaged<KernelCall*, void>)(Volatile.Read(ref kernel) is not 0 and var built ? built : Build(ref kernel, new IntegerKernel(format, rows)));
+        int parts = (int)(((steps * bytesOfAStep) + most - 1) / most);
+        return parts <= 1 ? steps : (((steps + parts - 1) / parts) + 3) / 4 * 4;
     }
 
-    static delegate* unmanaged<KernelCall*, void> Float(bool pairs, int rows, int tiles)
+    static delegate* unmanaged<KernelCall*, void> Kernel(TileFormat format, int rows, int tiles)
     {
-        ref nint kernel = ref Floats[pairs ? 1 : 0, rows, tiles];
-        return (delegate* unmanaged<KernelCall*, void>)(Volatile.Read(ref kernel) is not 0 and var built ? built : Build(ref kernel, new FloatKernel(pairs, rows, tiles)));
+        ref nint kernel = ref format.IsInteger() ? ref Integers[(int)format, rows] : ref Floats[(int)format, rows, tiles];
+        nint built = Volatile.Read(ref kernel);
+        return (delegate* unmanaged<KernelCall*, void>)(built != 0 ? built : Build(ref kernel, format, rows, tiles));
     }
 
-    static nint Build(ref nint kernel, TileKernel writer)
+    static nint Build(ref nint kernel, TileFormat format, int rows, int tiles)
     {
         lock (Building)
         {
             if (kernel == 0)
             {
+                TileKernel writer = format.IsInteger() ? new IntegerKernel(format, rows) : new FloatKernel(format == TileFormat.BF16, rows, tiles);
                 Volatile.Write(ref kernel, writer.Build());
             }
 
