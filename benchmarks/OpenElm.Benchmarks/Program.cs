@@ -2,6 +2,7 @@ using BenchmarkDotNet.Running;
 using OpenElm.Benchmarks.Data;
 using OpenElm.Benchmarks.Formats;
 using OpenElm.Benchmarks.Kernels;
+using OpenElm.Benchmarks.Quantization;
 using OpenElm.Benchmarks.Tokenization;
 using OpenElm.Benchmarks.Training;
 
@@ -25,6 +26,10 @@ if (args is ["formats", ..])
 if (args is ["kernels", ..])
 {
     return KernelRuns.Run(args[1..]);
+}
+if (args is ["quantization", ..])
+{
+    return QuantizationComparison.Run(args[1..]);
 }
 BenchmarkSwitcher.FromAssembly(typeof(TokenizerRuns).Assembly).Run(args);
 return 0;

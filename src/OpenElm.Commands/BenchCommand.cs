@@ -16,7 +16,9 @@ internal static class BenchCommand
         var generate = new Option<int>("--generate", "-n") { Description = "Tokens of the generation test; 0 leaves it out", DefaultValueFactory = _ => defaults.GeneratedTokens };
         var sequences = new Option<int>("--sequences") { Description = "Sequences that generate side by side", DefaultValueFactory = _ => defaults.Sequences };
         var repetitions = new Option<int>("--repetitions", "-r") { Description = "Repetitions of each test, after one that does not count", DefaultValueFactory = _ => defaults.Repetitions };
-        var command = new Command("bench", "Measure prompt processing and generation, as llama-bench does") { prompt, generate, sequences, repetitions };
+        var lookup = new Option<int>("--prompt-lookup") { Description = "Also measure what this many looked-up proposals gain, on a repetitive and a free text" };
+        var draft = new Option<string?>("--draft") { Description = "Also measure what proposals of this smaller model gain" };
+        var command = new Command("bench", "Measure prompt processing and generation, as llama-bench does") { prompt, generate, sequences, repetitions, lookup, draft };
         inference.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -34,6 +36,9 @@ internal static class BenchCommand
             };
             var before = SystemTimes.Read();
             BenchmarkResult[] results = [.. ModelBenchmark.Run(model, options, context.Cancellation).Select(result => Show(context, result))];
+            using TextModel? drafting = parsed.GetValue(draft) is { } path ? inference.Open(path, parsed, context) : null;
+            SpeculationResult[] gains = drafting is null && parsed.GetValue(lookup) == 0 ? []
+                : [.. SpeculationBenchmark.Run(text, drafting, parsed.GetValue(lookup), options, context.Cancellation).Select(result => Show(context, result))];
             double bandwidth = model.MeasureReadBandwidth();
             SystemTimes.Disturbance? disturbance = SystemTimes.Since(before);
             if (context.IsJson)
@@ -42,7 +47,8 @@ internal static class BenchCommand
                     new BenchDocument(
                         model.KernelName, model.Threads, model.KvCacheType, model.WeightBytes, load.TotalSeconds, first.TotalSeconds, bandwidth, disturbance,
                         [.. results.Select(result => new BenchTest(
-                            result.Test, result.Median, result.TokensPerSecond, result.BytesPerSecond, result.BytesPerSecond / bandwidth, result.AllocatedBytesPerToken))]),
+                            result.Test, result.Median, result.TokensPerSecond, result.BytesPerSecond, result.BytesPerSecond / bandwidth, result.AllocatedBytesPerToken))],
+                        [.. gains]),
                     CommandJson.Documents.BenchDocument);
                 return;
             }
@@ -62,7 +68,9 @@ internal static class BenchCommand
         return command.WithExamples(
             "openelm bench MODEL",
             "openelm bench MODEL --threads 1 --kv BF16 --repetitions 7 --json",
-            "openelm bench MODEL --prompt 0 --sequences 8");
+            "openelm bench MODEL --prompt 0 --sequences 8",
+            "openelm bench MODEL --prompt-lookup 10",
+            "openelm bench LARGE --draft SMALL");
     }
 
     static BenchmarkResult Show(CommandContext context, BenchmarkResult result)
@@ -70,6 +78,17 @@ internal static class BenchCommand
         if (!context.IsJson)
         {
             context.Output.WriteLine($"{result.Test,-8} {result.Median,10:0.00} tokens/s  ({string.Join(" ", result.TokensPerSecond.Select(rate => $"{rate:0.00}"))})  {result.AllocatedBytesPerToken:0} bytes allocated a token");
+        }
+
+        return result;
+    }
+
+    static SpeculationResult Show(CommandContext context, SpeculationResult result)
+    {
+        if (!context.IsJson)
+        {
+            context.Output.WriteLine($"{result.Text,-10} {result.Gain:0.00}x with proposals: {BenchmarkResult.MedianOf(result.TokensPerSecond):0.00} against {BenchmarkResult.MedianOf(result.PlainTokensPerSecond):0.00} tokens/s; "
+                + $"{result.Accepted} of {result.Proposed} proposals accepted, the same tokens");
         }
 
         return result;
@@ -87,7 +106,7 @@ internal static class BenchCommand
 /// <summary>The output of <c>bench --json</c>.</summary>
 internal sealed record BenchDocument(
     string Kernels, int Threads, KvCacheType KvCache, long WeightBytes, double LoadSeconds, double FirstTokenSeconds, double ReadBytesPerSecond,
-    SystemTimes.Disturbance? Disturbance, ImmutableArray<BenchTest> Tests);
+    SystemTimes.Disturbance? Disturbance, ImmutableArray<BenchTest> Tests, ImmutableArray<SpeculationResult> Speculation);
 
 /// <summary>One test of it.</summary>
 internal sealed record BenchTest(

@@ -20,6 +20,8 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 512;
 
+    const int FewestRows = 64;
+
     readonly long _weightBytes = weights.Bytes;
     Workspace? _work;
     Row[] _rows = [];
@@ -49,7 +51,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         _count = 0;
         if (_rows.Length < most)
         {
-            _rows = new Row[Math.Min(MostRows, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)most))];
+            _rows = new Row[Math.Clamp((int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)most), FewestRows, MostRows)]; // room for proposals and small batches from the start
         }
     }
 

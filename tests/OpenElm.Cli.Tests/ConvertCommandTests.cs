@@ -41,6 +41,50 @@ public sealed class ConvertCommandTests : IDisposable
         Assert.NotNull(folder.TokenizerPath);
     }
 
+    [Fact]
+    public void Every_format_is_written_checked_and_described()
+    {
+        Assert.Equal(0, Openelm.Run("convert", "--random", "gpt-test", _folder["model.gguf"]).Code); // the name says the format
+        (string Destination, string Format, string[] Options)[] chain =
+        [
+            ("hf", "hugging_face", []),
+            ("mlx", "mlx", ["--to", "mlx", "--dtype", "affine4x64"]),
+            ("mlx-lm", "mlx_lm", ["--to", "mlx-lm", "--dtype", "affine8x32"]),
+            ("q8.gguf", "gguf", ["--dtype", "q8_0"]),
+        ];
+        foreach ((string destination, string format, string[] options) in chain)
+        {
+            (int code, string output, string error) = Openelm.Run(["convert", _folder["model.gguf"], _folder[destination], "--json", .. options]);
+            Assert.True(code == 0, error);
+            JsonElement verification = JsonDocument.Parse(output).RootElement.GetProperty("verification");
+            Assert.True(verification.GetProperty("passed").GetBoolean());
+            Assert.Equal(96, verification.GetProperty("logits").GetProperty("positions").GetInt32());
+            (code, output, error) = Openelm.Run("info", _folder[destination], "--json");
+            Assert.True(code == 0, error);
+            Assert.Equal(format, JsonDocument.Parse(output).RootElement.GetProperty("checkpoint").GetProperty("format").GetString());
+        }
+
+        (int exit, _, string log) = Openelm.Run("convert", _folder["hf"], _folder["bf16.gguf"], "--dtype", "bf16");
+        Assert.Equal(0, exit);
+        Assert.Contains("Checked: weights differ by at most", log);
+        Assert.Contains("same likeliest token", log);
+        (exit, _, log) = Openelm.Run("convert", _folder["hf"], _folder["again.gguf"], "--no-verify");
+        Assert.Equal(0, exit);
+        Assert.Contains("only their architectures and weights are compared", log);
+        Assert.Contains("all weights are unchanged; models were not run", log);
+    }
+
+    [Fact]
+    public void A_training_checkpoint_of_CoreNet_says_what_was_derived()
+    {
+        string training = Path.Combine(RepositoryFiles.Root, "tests", "OpenElm.Tests", "Data", "torch", "training.pt");
+        (int code, _, string error) = Openelm.Run("convert", training, _folder["out"]);
+        Assert.True(code == 0, error);
+        Assert.Contains("optimizer's state is left out", error);
+        Assert.Contains("which are assumed", error);
+        Assert.Contains("a CoreNet checkpoint", Openelm.Run("info", training).Output);
+    }
+
     [Theory]
     [InlineData("a source and a destination")]
     [InlineData("a source and a destination", "MODEL", "--random", "gpt-test")]

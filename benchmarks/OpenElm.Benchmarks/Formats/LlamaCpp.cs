@@ -18,7 +18,8 @@ internal sealed class LlamaCpp(string folder)
     }
 
     /// <summary>Quantises, or takes a quantised file back to floats.</summary>
-    public void Quantize(string source, string destination, string type) => Run("llama-quantize", "--allow-requantize", source, destination, type);
+    public void Quantize(string source, string destination, string type, params string[] options) =>
+        Run("llama-quantize", ["--allow-requantize", .. options, source, destination, type]);
 
     void Run(string program, params string[] arguments)
     {

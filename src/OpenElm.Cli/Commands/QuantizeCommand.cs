@@ -1,6 +1,5 @@
 using System.CommandLine;
 using OpenElm.Checkpoints;
-using OpenElm.Checkpoints.Mlx;
 using OpenElm.Cli.Reports;
 using OpenElm.Inference;
 using OpenElm.Inference.Calibration;
@@ -20,14 +19,14 @@ internal static class QuantizeCommand
         return command.WithExamples(
             "openelm quantize checkpoint --format Q4_K_M --text held-out.txt",
             "openelm quantize checkpoint --format Q4_0 --calibrate train.txt --text held-out.txt --output small.gguf",
-            "openelm quantize checkpoint --format MLX4 --group 32 --embeddings F16 --json");
+            "openelm quantize checkpoint --format MLX4 --group 32 --embeddings F16 --to mlx --json");
     }
 
     static void Run(Request request, CommandContext context)
     {
         using var source = Checkpoint.Open(request.Model);
         var plan = QuantizedModel.Create(source, request.Recipe); // refuses what does not fit before hours of calibration
-        plan.RequireWritable(request.Output, request.Overwrite);
+        plan.RequireWritable(request.Output, request.Overwrite, request.To);
         if (plan.Tensors.FirstOrDefault(tensor => tensor.Source.IsBlocked()) is { } blocked)
         {
             context.Warn($"{request.Model} is quantised already ({blocked.Weight.Name} is {blocked.Source}); errors add up: quantise the original if there is one.");
@@ -44,7 +43,7 @@ internal static class QuantizeCommand
 
         long start = context.Time.GetTimestamp();
         QuantizedModel quantized = calibration is null ? plan : QuantizedModel.Create(source, request.Recipe, calibration.Importance, context.Cancellation);
-        quantized.Write(request.Output, request.Overwrite, request.Layout);
+        quantized.Write(request.Output, request.Overwrite, request.To);
         TimeSpan took = context.Time.GetElapsedTime(start);
         var report = new QuantizationReport(quantized, request.Output, took, calibration, before)
         {
@@ -60,7 +59,7 @@ internal static class QuantizeCommand
         string path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(request.Output))!, $".{Guid.NewGuid():N}-without-calibration{Path.GetExtension(request.Output)}");
         try
         {
-            plan.Write(path, layout: request.Layout);
+            plan.Write(path, format: request.To);
             return Predict(path, request, context);
         }
         finally
@@ -115,17 +114,23 @@ internal static class QuantizeCommand
         TextModel.Load(path, new InferenceOptions { Threads = request.Threads, Warn = context.Warn }, request.Tokenizer);
 
     /// <summary>What the user asked for.</summary>
-    sealed record Request(string Model, QuantizationRecipe Recipe, string Output, bool Overwrite, MlxLayout Layout, string? Calibrate, string? Text, int? Tokens, string? Tokenizer, int? Threads);
+    sealed record Request(string Model, QuantizationRecipe Recipe, string Output, bool Overwrite, CheckpointFormat? To, string? Calibrate, string? Text, int? Tokens, string? Tokenizer, int? Threads);
 
     /// <summary>The arguments and how they become a request.</summary>
     sealed class Arguments
     {
-        const string MlxLm = "mlx-lm", Apple = "apple";
+        static readonly Dictionary<string, CheckpointFormat> Formats = new()
+        {
+            ["gguf"] = CheckpointFormat.Gguf,
+            ["hf"] = CheckpointFormat.HuggingFace,
+            ["mlx"] = CheckpointFormat.Mlx,
+            ["mlx-lm"] = CheckpointFormat.MlxLm,
+        };
 
         readonly Argument<string> _model = new("model") { Description = "A model of any format" };
         readonly Option<string> _format = new("--format", "-f") { Description = $"One of {string.Join(", ", QuantizationRecipe.Names)}", Required = true };
         readonly Option<int?> _group = new("--group") { Description = "Weights that share a scale, for MLX4 and MLX8: 32 or 64 (default)" };
-        readonly Option<string> _layout = new("--layout") { Description = "Layout of the folder for MLX: mlx-lm, or apple, the example's in CoreNet", DefaultValueFactory = _ => MlxLm };
+        readonly Option<string?> _to = new("--to") { Description = "Format to write instead of gguf, or mlx-lm for MLX4 and MLX8: mlx is Apple's example; hf goes with plain types" };
         readonly Option<string?> _output = new("--output", "-o") { Description = "The file or folder to write (default: MODEL-FORMAT.gguf, or the folder MODEL-FORMAT, here)" };
         readonly Option<string?> _embeddings = new("--embeddings") { Description = $"Type of the embedding, and of the head tied to it, instead of the format's own: {string.Join(", ", QuantizationRecipe.TypeNames)}" };
         readonly Option<string?> _head = new("--head") { Description = "Type of the head; of a tied one, the same as --embeddings" };
@@ -140,12 +145,12 @@ internal static class QuantizeCommand
         {
             var command = new Command("quantize", "Store a model in fewer bits, as GGUF or for MLX, and say what that costs")
             {
-                _model, _format, _group, _layout, _output, _embeddings, _head, _calibrate, _text, _tokens, _tokenizer, _threads, _overwrite,
+                _model, _format, _group, _to, _output, _embeddings, _head, _calibrate, _text, _tokens, _tokenizer, _threads, _overwrite,
             };
             _format.CompletionSources.Add([.. QuantizationRecipe.Names]);
             _embeddings.CompletionSources.Add([.. QuantizationRecipe.TypeNames]);
             _head.CompletionSources.Add([.. QuantizationRecipe.TypeNames]);
-            _layout.AcceptOnlyFromAmong(MlxLm, Apple);
+            _to.AcceptOnlyFromAmong([.. Formats.Keys]);
             _tokens.Validators.Add(result =>
             {
                 if (result.GetValueOrDefault<int?>() is < 1)
@@ -164,12 +169,13 @@ internal static class QuantizeCommand
                 Embeddings = parsed.GetValue(_embeddings) is { } embeddings ? QuantizationRecipe.ParseType(embeddings) : null,
                 Head = parsed.GetValue(_head) is { } head ? QuantizationRecipe.ParseType(head) : null,
             };
+            CheckpointFormat? to = parsed.GetValue(_to) is { } name ? Formats[name] : null;
             return new Request(
                 model,
                 recipe,
-                parsed.GetValue(_output) ?? DefaultOutput(model, recipe),
+                parsed.GetValue(_output) ?? DefaultOutput(model, recipe, to),
                 parsed.GetValue(_overwrite),
-                parsed.GetValue(_layout) == Apple ? MlxLayout.Apple : MlxLayout.MlxLm,
+                to,
                 parsed.GetValue(_calibrate),
                 parsed.GetValue(_text),
                 parsed.GetValue(_tokens),
@@ -177,10 +183,10 @@ internal static class QuantizeCommand
                 parsed.GetValue(_threads));
         }
 
-        static string DefaultOutput(string model, QuantizationRecipe recipe)
+        static string DefaultOutput(string model, QuantizationRecipe recipe, CheckpointFormat? to)
         {
             string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model)));
-            return $"{(File.Exists(model) ? Path.GetFileNameWithoutExtension(name) : name)}-{recipe.Name}{(recipe.IsMlx ? "" : ".gguf")}";
+            return $"{(File.Exists(model) ? Path.GetFileNameWithoutExtension(name) : name)}-{recipe.Name}{(to is CheckpointFormat.Gguf || (to is null && !recipe.IsMlx) ? ".gguf" : "")}";
         }
     }
 }

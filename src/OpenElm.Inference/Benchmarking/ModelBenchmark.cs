@@ -60,9 +60,16 @@ public sealed record BenchmarkOptions
 public sealed record BenchmarkResult(string Test, ImmutableArray<double> TokensPerSecond, double? BytesPerSecond, double AllocatedBytesPerToken)
 {
     /// <summary>The median rate.</summary>
-    public double Median => TokensPerSecond.Order().ElementAt(TokensPerSecond.Length / 2) is var upper && TokensPerSecond.Length % 2 == 1
-        ? upper
-        : (upper + TokensPerSecond.Order().ElementAt((TokensPerSecond.Length / 2) - 1)) / 2;
+    public double Median => MedianOf(TokensPerSecond);
+
+    /// <summary>The middle of some values; of an even number, the mean of the two in the middle.</summary>
+    /// <param name="values">At least one.</param>
+    /// <returns>The median.</returns>
+    public static double MedianOf(ImmutableArray<double> values)
+    {
+        ImmutableArray<double> sorted = values.Sort();
+        return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
+    }
 }
 
 /// <summary>Measures a loaded model as llama-bench does: a prompt of random tokens with the logits of the last, then tokens one by one from an empty sequence.</summary>

@@ -9,6 +9,7 @@ internal sealed class NfaBuilder
 
     readonly List<List<NfaEdge>> _edges = [];
     readonly List<List<int>> _silent = [];
+    readonly Dictionary<CodePoints, ByteRange[][]> _sequences = []; // a repetition asks for the same set again and again
 
     NfaBuilder()
     {
@@ -78,7 +79,12 @@ internal sealed class NfaBuilder
     {
         // Most sequences end with any continuation bytes; they share the states of these.
         int[] tails = [to, -1, -1, -1];
-        foreach (ByteRange[] bytes in set.Ranges.SelectMany(range => Utf8Ranges.Of(range.First, range.Last)))
+        if (!_sequences.TryGetValue(set, out ByteRange[][]? sequences))
+        {
+            _sequences.Add(set, sequences = [.. set.Ranges.SelectMany(range => Utf8Ranges.Of(range.First, range.Last))]);
+        }
+
+        foreach (ByteRange[] bytes in sequences)
         {
             int state = from;
             for (int i = 0; i < bytes.Length; i++)

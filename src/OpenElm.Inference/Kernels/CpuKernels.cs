@@ -67,6 +67,9 @@ internal delegate void SwiGluKernel(Span<float> gate, ReadOnlySpan<float> up);
 /// <param name="Floats">Products of floats with any strides.</param>
 internal sealed record TileProducts(ActivationForm BFloat16Form, TileMatMulKernel MatMul, FloatProductKernel Floats)
 {
+    /// <summary>Makes ready what products with a format need, so that the first does not wait for it; may run beside the loading of the weights.</summary>
+    public Action<TileFormat> Prepare { get; init; } = static _ => { };
+
     /// <summary>The form of the activations that this set multiplies with a matrix.</summary>
     /// <param name="format">The matrix' format.</param>
     /// <returns>The form.</returns>

@@ -38,7 +38,7 @@ internal unsafe struct ActivationBlock
 /// <summary>Rows of activations in the form a kernel wants.</summary>
 /// <param name="Form">The form.</param>
 /// <param name="Address">The first row, aligned to 64 bytes.</param>
-/// <param name="Stride">Bytes from one row to the next, a multiple of 16; never a multiple of 4096, so that rows do not compete for the same cache sets.</param>
+/// <param name="Stride">Bytes from one row to the next, an odd multiple of 64, so that many rows do not compete for the same few sets of the cache.</param>
 internal readonly unsafe record struct ActivationRows(ActivationForm Form, nint Address, long Stride)
 {
     /// <summary>The first byte of a row.</summary>
@@ -58,7 +58,6 @@ internal readonly unsafe record struct ActivationRows(ActivationForm Form, nint 
             ActivationForm.BF16 => (columns + 1) / 2 * 4L,
             _ => (columns + 31) / 32 * (long)sizeof(ActivationBlock),
         };
-        bytes = (bytes + 63) & ~63L;
-        return bytes % 4096 == 0 ? bytes + 64 : bytes;
+        return ((bytes + 63) / 64 * 64) | 64;
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpenElm.Checkpoints;
 
 namespace OpenElm.Inference.Tiles;
@@ -89,14 +90,17 @@ internal static class TileFormats
     /// <param name="format">The format.</param>
     /// <param name="block">The block of 32 columns.</param>
     /// <returns>Bytes from the tile's first.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int ScalesAt(this TileFormat format, int block) => (block / 2 * format.PairBytes()) + (block % 2 * 32);
 
     /// <summary>Where the quants of a block lie in a tile of <see cref="TileFormat.Int8"/> or <see cref="TileFormat.Int4"/>.</summary>
     /// <param name="format">The format.</param>
     /// <param name="block">The block of 32 columns.</param>
     /// <returns>Bytes from the tile's first.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int QuantsAt(this TileFormat format, int block) => (block / 2 * format.PairBytes()) + 64 + (block % 2 * (format.PairBytes() - 64) / 2);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static int PairBytes(this TileFormat format) => format == TileFormat.Int8 ? 1088 : 576;
 
     /// <summary>Bytes of a tile.</summary>

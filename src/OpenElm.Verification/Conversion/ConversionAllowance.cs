@@ -31,7 +31,7 @@ public readonly record struct ConversionAllowance(string Name, double RelativeEr
     public static ConversionAllowance Of(DType dtype) => dtype switch
     {
         DType.F32 or DType.F64 => Unchanged,
-        DType.F16 or DType.BF16 => new(dtype.ToString(), 4e-2),
+        DType.F16 or DType.BF16 => new(dtype.ToString(), 6e-2),
         DType.Q8_0 or DType.Affine8x32 or DType.Affine8x64 => new(dtype.ToString(), 0.15),
         DType.Q6_K => new(dtype.ToString(), 0.3),
         DType.Q5_0 or DType.Q5_1 or DType.Q5_K => new(dtype.ToString(), 0.6),

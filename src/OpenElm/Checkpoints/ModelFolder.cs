@@ -112,13 +112,19 @@ public sealed class ModelFolder : IDisposable
         {
             using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(index));
             return [.. document.RootElement.GetProperty("weight_map").EnumerateObject()
-                .Select(entry => System.IO.Path.Combine(folder, entry.Value.GetString()!)).Distinct().Order(StringComparer.Ordinal)];
+                .Select(entry => Shard(folder, index, entry.Value.GetString())).Distinct().Order(StringComparer.Ordinal)];
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {
             throw new OpenElmException($"{index} is damaged: {e.Message}", e);
         }
     }
+
+    // A name with a path could point at any file of the machine.
+    static string Shard(string folder, string index, string? name) =>
+        name is { Length: > 0 } && name.IndexOfAny(['/', '\\', '\0', ':']) < 0
+            ? System.IO.Path.Combine(folder, name)
+            : throw new OpenElmException($"{index} is damaged: it names the shard {(name is null ? "null" : $"'{name}'")}, which is no file name.");
 
     static ImmutableDictionary<string, TensorView> Collect(string path, OpenElmConfig config, IEnumerable<SafetensorsFile> files) =>
         WeightMatching.Match(path, ConfigFile, config, files.SelectMany(file => file.Tensors.Values).Select(tensor => StoredWeight.Of(HuggingFaceNames.ToCoreNet(tensor.Name), tensor)))

@@ -37,9 +37,18 @@ internal static class ConfigFromWidths
 
     static OpenElmConfig Explicit(OpenElmConfig basis, ImmutableArray<LayerShape> layers)
     {
-        if (layers is [] || layers.Any(layer => layer.QueryHeads < 1 || layer.KvHeads < 1 || layer.FfnDim < 1 || layer.QueryHeads % layer.KvHeads != 0))
+        if (layers is [])
         {
-            throw new OpenElmException($"Layers of the widths {string.Join(", ", layers)} are impossible: every width must be 1 or more, and query heads a multiple of KV heads.");
+            throw new OpenElmException("The model has no layers.");
+        }
+
+        for (int i = 0; i < layers.Length; i++)
+        {
+            (int queryHeads, int kvHeads, int ffnDim) = layers[i];
+            if (queryHeads < 1 || kvHeads < 1 || ffnDim < 1 || queryHeads % kvHeads != 0)
+            {
+                throw new OpenElmException($"Layer {i} has {queryHeads} query heads, {kvHeads} KV heads and a feed-forward width of {ffnDim}; each must be 1 or more, and query heads a multiple of KV heads.");
+            }
         }
 
         ImmutableArray<double> alpha = [.. layers.Select(layer => (double)layer.QueryHeads * basis.HeadDim / basis.ModelDim)];
@@ -56,6 +65,6 @@ internal static class ConfigFromWidths
             NumKvHeads = isUniform ? null : [.. layers.Select(layer => layer.KvHeads)],
         }).Validated();
         // Two multipliers are a pair that is rounded to two decimals, which not every width survives.
-        return config.Layers.SequenceEqual(layers) ? config : throw new OpenElmException($"Layers of the widths {string.Join(", ", layers)} cannot be expressed by multipliers.");
+        return config.Layers.SequenceEqual(layers) ? config : throw new OpenElmException($"Feed-forward widths of {layers[0].FfnDim} and {layers[^1].FfnDim} cannot be expressed by multipliers of {basis.ModelDim}.");
     }
 }

@@ -21,7 +21,7 @@ internal sealed class JsonKeys(JsonElement root, List<string> problems)
 
     public ImmutableArray<int>? Ints(string key) =>
         Find(key, out JsonElement value)
-            ? Expect<ImmutableArray<int>>(key, Numbers(value) is { } numbers && numbers.All(double.IsInteger) ? numbers.Select(n => checked((int)n)).ToImmutableArray() : null, "a list of whole numbers", [])
+            ? Expect<ImmutableArray<int>>(key, Numbers(value) is { } numbers && numbers.All(n => double.IsInteger(n) && Math.Abs(n) <= int.MaxValue) ? numbers.Select(n => (int)n).ToImmutableArray() : null, "a list of whole numbers", [])
             : null;
 
     public Multipliers Multipliers(string key, Multipliers fallback)

@@ -8,6 +8,9 @@ namespace OpenElm.Configuration;
 /// </summary>
 public sealed record OpenElmConfig
 {
+    /// <summary>More layers than any such model has: a number beyond it is an error of the file, and would fill the memory.</summary>
+    const int MostLayers = 10_000;
+
     ImmutableArray<LayerShape> _layers;
 
     /// <summary>Rows of the embedding, padding rows included.</summary>
@@ -119,6 +122,11 @@ public sealed record OpenElmConfig
         AtLeastOne("head_dim", HeadDim);
         AtLeastOne("num_gqa_groups", QueryHeadsPerKvHead);
         AtLeastOne("ffn_dim_divisor", FfnDimDivisor);
+        if (NumTransformerLayers > MostLayers)
+        {
+            problems.Add($"num_transformer_layers is {NumTransformerLayers}; it must be {MostLayers} or less");
+        }
+
         if (HeadDim % 2 != 0)
         {
             problems.Add($"head_dim is {HeadDim}; RoPE rotates pairs, so it must be even");

@@ -35,13 +35,50 @@ public static class OpenElmConfigJson
             throw new OpenElmException($"There is no file {path}; a model folder holds a config.json.");
         }
 
+        return Parse(File.ReadAllText(path), path);
+    }
+
+    static JsonDocument Parse(string json, string source)
+    {
+        JsonDocument? document = null;
         try
         {
-            return JsonDocument.Parse(File.ReadAllText(path));
+            document = JsonDocument.Parse(json);
+            RequireText(document.RootElement);
+            return document;
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            throw new OpenElmException($"{path} is not valid JSON: {e.Message}", e);
+            document?.Dispose();
+            throw new OpenElmException($"{source} is not valid JSON: {e.Message}", e);
+        }
+    }
+
+    // The parser leaves strings alone until somebody reads them: half a surrogate pair would throw there. Depth is limited to 64.
+    static void RequireText(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                foreach (JsonProperty property in element.EnumerateObject())
+                {
+                    _ = property.Name;
+                    RequireText(property.Value);
+                }
+
+                break;
+            case JsonValueKind.Array:
+                foreach (JsonElement item in element.EnumerateArray())
+                {
+                    RequireText(item);
+                }
+
+                break;
+            case JsonValueKind.String:
+                _ = element.GetString();
+                break;
+            default:
+                break;
         }
     }
 
@@ -53,15 +90,8 @@ public static class OpenElmConfigJson
     /// <exception cref="OpenElmException">It is no JSON or no possible OpenELM; all problems are listed.</exception>
     public static OpenElmConfig Read(string json, string source, bool strict = false)
     {
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(json);
-            return Read(document.RootElement, source, strict);
-        }
-        catch (JsonException e)
-        {
-            throw new OpenElmException($"{source} is not valid JSON: {e.Message}", e);
-        }
+        using JsonDocument document = Parse(json, source);
+        return Read(document.RootElement, source, strict);
     }
 
     /// <summary>Reads a configuration from a parsed JSON object.</summary>

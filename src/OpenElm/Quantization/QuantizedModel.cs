@@ -1,8 +1,6 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
-using OpenElm.Checkpoints.Gguf;
-using OpenElm.Checkpoints.Mlx;
 using OpenElm.Configuration;
 
 namespace OpenElm.Quantization;
@@ -13,8 +11,6 @@ namespace OpenElm.Quantization;
 /// </summary>
 public sealed class QuantizedModel
 {
-    const string GgufEnding = ".gguf";
-
     readonly ConcurrentDictionary<string, TensorError> _errors = new();
 
     QuantizedModel(Checkpoint source, QuantizationRecipe recipe, ImportanceWeights? importance, CancellationToken cancellation)
@@ -69,17 +65,29 @@ public sealed class QuantizedModel
         return new QuantizedModel(source, recipe, importance, cancellation);
     }
 
-    /// <summary>Checks that the result can be written to a path.</summary>
+    /// <summary>The format that the recipe is made for: GGUF, mlx-lm's folder, or for plain types what the path's name says.</summary>
+    /// <param name="path">The file or folder.</param>
+    /// <returns>The format.</returns>
+    public CheckpointFormat FormatFor(string path) =>
+        Recipe.IsMlx ? CheckpointFormat.MlxLm : Recipe.IsBlocked ? CheckpointFormat.Gguf : CheckpointWriter.FormatOf(path);
+
+    /// <summary>Checks that the result can be written to a path, before time is spent on it.</summary>
     /// <param name="path">The file or folder.</param>
     /// <param name="overwrite">Whether an existing one is replaced.</param>
-    /// <exception cref="OpenElmException">It exists, or its name is none for the format.</exception>
-    public void RequireWritable(string path, bool overwrite)
+    /// <param name="format">The format; null takes <see cref="FormatFor"/>.</param>
+    /// <exception cref="OpenElmException">It exists, or format and name do not go with the recipe.</exception>
+    public void RequireWritable(string path, bool overwrite, CheckpointFormat? format = null)
     {
-        ArgumentNullException.ThrowIfNull(path);
-        bool isGguf = path.EndsWith(GgufEnding, StringComparison.OrdinalIgnoreCase);
-        if (Recipe.IsMlx ? isGguf : Recipe.IsBlocked && !isGguf)
+        CheckpointFormat chosen = format ?? FormatFor(path);
+        bool isMlx = chosen is CheckpointFormat.Mlx or CheckpointFormat.MlxLm;
+        if (Recipe.IsMlx ? !isMlx : Recipe.IsBlocked && chosen != CheckpointFormat.Gguf)
         {
-            throw new OpenElmException($"{path} cannot hold {Recipe.Name}: that is {(Recipe.IsMlx ? "a folder for MLX" : $"a GGUF file; name one that ends in {GgufEnding}")}.");
+            throw new OpenElmException($"{Recipe.Name} is a recipe {(Recipe.IsMlx ? "for MLX; choose mlx or mlx-lm" : "of GGUF; choose gguf")} as the format.");
+        }
+
+        if ((chosen == CheckpointFormat.Gguf) != (CheckpointWriter.FormatOf(path) == CheckpointFormat.Gguf))
+        {
+            throw new OpenElmException($"{path} {(chosen == CheckpointFormat.Gguf ? "will be a GGUF file; name one that ends in .gguf" : "will be a folder; do not name it as a GGUF file")}.");
         }
 
         if (!overwrite && (File.Exists(path) || Directory.Exists(path)))
@@ -88,25 +96,14 @@ public sealed class QuantizedModel
         }
     }
 
-    /// <summary>Quantises and writes: a GGUF file, a folder for MLX, or, for plain types without the ending <c>.gguf</c>, Hugging Face's folder.</summary>
+    /// <summary>Quantises and writes, atomically.</summary>
     /// <param name="path">The file or folder.</param>
     /// <param name="overwrite">Whether an existing one is replaced.</param>
-    /// <param name="layout">The layout of a folder for MLX.</param>
+    /// <param name="format">The format; null takes <see cref="FormatFor"/>.</param>
     /// <exception cref="OpenElmException">The format cannot express the model, a weight cannot be stored, or the path is wrong.</exception>
-    public void Write(string path, bool overwrite = false, MlxLayout layout = MlxLayout.MlxLm)
+    public void Write(string path, bool overwrite = false, CheckpointFormat? format = null)
     {
-        RequireWritable(path, overwrite);
-        if (Recipe.IsMlx)
-        {
-            MlxFolderWriter.Write(path, Content, layout, overwrite);
-        }
-        else if (path.EndsWith(GgufEnding, StringComparison.OrdinalIgnoreCase))
-        {
-            GgufWriter.Write(path, Content, overwrite);
-        }
-        else
-        {
-            ModelFolderWriter.Write(path, Content, overwrite);
-        }
+        RequireWritable(path, overwrite, format);
+        CheckpointWriter.Write(path, Content, format ?? FormatFor(path), overwrite);
     }
 }

@@ -1,4 +1,5 @@
 using OpenElm.Checkpoints;
+using OpenElm.Checkpoints.Mlx;
 using OpenElm.Configuration;
 
 namespace OpenElm.Quantization;
@@ -11,7 +12,5 @@ namespace OpenElm.Quantization;
 public sealed record QuantizedTensor(TensorShape Weight, DType Source, TensorFormat Format, bool HasImportance)
 {
     /// <summary>Bytes in the file. MLX stores scale and bias of a group in 16 bits each; the content carries them as floats.</summary>
-    public long StoredBytes => Format.DType.ByteCount(Weight.Shape) - (IsAffine ? Weight.Elements / Format.DType.BlockElements() * 4 : 0);
-
-    bool IsAffine => Format.DType is DType.Affine4x32 or DType.Affine4x64 or DType.Affine8x32 or DType.Affine8x64;
+    public long StoredBytes => Format.DType.ByteCount(Weight.Shape) - (Format.DType.IsAffine() ? Weight.Elements / Format.DType.BlockElements() * 4 : 0);
 }

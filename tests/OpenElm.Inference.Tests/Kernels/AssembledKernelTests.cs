@@ -91,6 +91,26 @@ public sealed unsafe class AssembledKernelTests
         Assert.All(sizes, size => Assert.InRange(size, 1, Math.Max(first, most)));
     }
 
+    [Fact]
+    public void What_was_prepared_needs_no_more_memory()
+    {
+        Assert.SkipUnless(AssembledKernels.IsSupported, "This machine has no AVX-512 with VNNI and BF16.");
+        foreach (TileFormat format in Enum.GetValues<TileFormat>())
+        {
+            AssembledKernels.Products.Prepare(format);
+            var weight = new TileMatrix(format, 7 * 16, 256, 0);
+            ActivationForm form = AssembledKernels.Products.FormFor(format);
+            using var random = new RandomTiles(1);
+            weight = weight with { Address = random.Allocate(weight.Bytes) };
+            var x = new ActivationRows(form, random.Allocate(512 * ActivationRows.StrideOf(form, 256)), ActivationRows.StrideOf(form, 256));
+            var y = (float*)random.Allocate(512 * 7 * 64);
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            AssembledKernels.Products.MatMul(weight, 0, 7, x, 1, y, 7 * 16, add: false);
+            AssembledKernels.Products.MatMul(weight, 0, 7, x, 512, y, 7 * 16, add: false);
+            Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+    }
+
     [Theory]
     [InlineData(DType.F32)]
     [InlineData(DType.BF16)]

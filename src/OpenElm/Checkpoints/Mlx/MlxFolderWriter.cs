@@ -34,6 +34,11 @@ public static class MlxFolderWriter
     public static void Write(string path, ModelContent model, MlxLayout layout = MlxLayout.Apple, bool overwrite = false, Action<string>? check = null)
     {
         ArgumentNullException.ThrowIfNull(model);
+        if (!model.Config.FfnWithGlu)
+        {
+            throw new OpenElmException("MLX folders cannot hold this model: MLX's OpenELM always has a gated feed-forward network; write a Hugging Face folder instead.");
+        }
+
         DType? quantised = Quantised(model);
         DType scaleType = model.Weights.First(weight => weight.Shape.Length == 1).DType;
         string config = layout == MlxLayout.Apple ? MlxConfig.Write(model.Config, quantised) : OpenElmConfigJson.Write(model.Config, scaleType.TorchName(), quantised);
