@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
@@ -69,6 +70,7 @@ internal sealed unsafe class KvCache : IDisposable
     /// <param name="position">The position.</param>
     /// <param name="key">[headDim].</param>
     /// <param name="value">[headDim].</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Store(int layer, int head, int position, ReadOnlySpan<float> key, ReadOnlySpan<float> value)
     {
         byte* block = BlockAt(layer, head, position / Block);
@@ -126,6 +128,7 @@ internal sealed unsafe class KvCache : IDisposable
     /// <param name="scratch">[<see cref="ScratchFloats"/>].</param>
     /// <param name="keys">4 tiles of [headDim][16].</param>
     /// <param name="values">[64, valueDim].</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Floats(int layer, int head, int block, float* scratch, out float* keys, out float* values)
     {
         byte* from = BlockAt(layer, head, block);
@@ -185,6 +188,7 @@ internal sealed unsafe class KvCache : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _memory.Dispose();
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Widen(ushort* from, int count, float* to)
     {
         for (int i = 0; i < count; i += Lanes)

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Memory;
@@ -35,6 +36,7 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
     /// <param name="queryStride">Floats to the next position's.</param>
     /// <param name="heads">Where the first position's result goes, [queryHeads, headDim].</param>
     /// <param name="headStride">Floats to the next position's.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Run(KvCache cache, int layer, int kvHead, int first, int count, float* queries, long queryStride, float* heads, long headStride)
     {
         int rows = count * queryHeads;
@@ -83,6 +85,7 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
     public void Dispose() => _scratch.Dispose();
 
     // scores = e^(scores − the new maximum), 0 where not visible; returns what earlier sums are multiplied by.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static float Softmax(float* scores, int visible, ref float largest, ref float sum)
     {
         new Span<float>(scores + visible, Block - visible).Fill(float.NegativeInfinity);
@@ -112,6 +115,7 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
         return factor;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     void Scale(float* output, float factor)
     {
         for (int i = 0; i < _valueDim; i += 8)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using OpenElm.Checkpoints;
 
@@ -15,6 +16,7 @@ internal static unsafe class ActivationPacking
     /// <param name="form">The form.</param>
     /// <param name="format">The matrix it will be multiplied with: its zero point goes into the blocks.</param>
     /// <param name="to">The row.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Convert(float* x, int columns, ActivationForm form, TileFormat format, byte* to)
     {
         switch (form)
@@ -37,6 +39,7 @@ internal static unsafe class ActivationPacking
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void BFloat16(float* x, int columns, ushort* to)
     {
         int c = 0;
@@ -63,6 +66,7 @@ internal static unsafe class ActivationPacking
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Int8(float* x, int zeroPoint, bool halves, ActivationBlock* to)
     {
         Vector256<float> x0 = Vector256.Load(x), x1 = Vector256.Load(x + 8), x2 = Vector256.Load(x + 16), x3 = Vector256.Load(x + 24);

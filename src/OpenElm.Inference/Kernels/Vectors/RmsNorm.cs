@@ -1,10 +1,12 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace OpenElm.Inference.Kernels.Vectors;
 
 internal static class RmsNorm
 {
     /// <inheritdoc cref="RmsNormKernel"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(ReadOnlySpan<float> x, ReadOnlySpan<float> weight, float eps, Span<float> y)
     {
         int width = weight.Length;
@@ -15,6 +17,7 @@ internal static class RmsNorm
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static float SumOfSquares(ReadOnlySpan<float> x)
     {
         Vector<float> sums = Vector<float>.Zero;
@@ -34,6 +37,7 @@ internal static class RmsNorm
         return sum;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Normalize(ReadOnlySpan<float> x, ReadOnlySpan<float> weight, float scale, Span<float> y)
     {
         var scales = new Vector<float>(scale);

@@ -1,10 +1,12 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace OpenElm.Inference.Kernels.Vectors;
 
 internal static class Rope
 {
     /// <inheritdoc cref="RopeKernel"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(Span<float> heads, ReadOnlySpan<float> cos, ReadOnlySpan<float> sin)
     {
         int half = cos.Length;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace OpenElm.Inference.Kernels.Vectors;
@@ -5,6 +6,7 @@ namespace OpenElm.Inference.Kernels.Vectors;
 internal static class SwiGlu
 {
     /// <inheritdoc cref="SwiGluKernel"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(Span<float> gate, ReadOnlySpan<float> up)
     {
         int i = 0;
