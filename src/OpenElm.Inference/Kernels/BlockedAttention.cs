@@ -1,4 +1,6 @@
+using System.Numerics.Tensors;
 using System.Runtime.Intrinsics;
+using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Memory;
 
 namespace OpenElm.Inference.Kernels;
@@ -42,10 +44,8 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
         float scale = 1 / MathF.Sqrt(headDim);
         for (int t = 0; t < count; t++)
         {
-            for (int i = 0; i < queryHeads * headDim; i++)
-            {
-                query[(t * queryHeads * headDim) + i] = queries[(t * queryStride) + i] * scale;
-            }
+            int width = queryHeads * headDim;
+            TensorPrimitives.Multiply(new ReadOnlySpan<float>(queries + (t * queryStride), width), scale, new Span<float>(query + (t * width), width));
         }
 
         new Span<float>(output, rows * _valueDim).Clear();
@@ -74,11 +74,8 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
 
         for (int row = 0; row < rows; row++)
         {
-            float* to = heads + (row / queryHeads * headStride) + (row % queryHeads * headDim), result = output + ((long)row * _valueDim);
-            for (int d = 0; d < headDim; d++)
-            {
-                to[d] = result[d] / sum[row];
-            }
+            float* to = heads + (row / queryHeads * headStride) + (row % queryHeads * headDim);
+            TensorPrimitives.Divide(new ReadOnlySpan<float>(output + ((long)row * _valueDim), headDim), sum[row], new Span<float>(to, headDim));
         }
     }
 
@@ -106,7 +103,7 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
         Vector256<float> sums = Vector256<float>.Zero;
         for (int i = 0; i < Block; i += 8)
         {
-            var e = Vector256.Exp(Vector256.Load(scores + i) - shift);
+            Vector256<float> e = Exponential.Of(Vector256.Load(scores + i) - shift);
             e.Store(scores + i);
             sums += e;
         }

@@ -1,4 +1,4 @@
-using System.Numerics;
+using System.Runtime.Intrinsics;
 
 namespace OpenElm.Inference.Kernels.Vectors;
 
@@ -8,11 +8,11 @@ internal static class SwiGlu
     public static void Run(Span<float> gate, ReadOnlySpan<float> up)
     {
         int i = 0;
-        for (; i + Vector<float>.Count <= gate.Length; i += Vector<float>.Count)
+        for (; i + Vector256<float>.Count <= gate.Length; i += Vector256<float>.Count)
         {
-            Vector<float> z = new(gate[i..]);
-            Vector<float> silu = z / (Vector<float>.One + Vector.Exp(-z));
-            (up.IsEmpty ? silu : silu * new Vector<float>(up[i..])).CopyTo(gate[i..]);
+            var z = Vector256.Create<float>(gate[i..]);
+            Vector256<float> silu = z / (Vector256<float>.One + Exponential.Of(-z));
+            (up.IsEmpty ? silu : silu * Vector256.Create(up[i..])).CopyTo(gate[i..]);
         }
 
         for (; i < gate.Length; i++)
