@@ -1,3 +1,5 @@
+using OpenElm.IO;
+
 namespace OpenElm.Data.Files;
 
 /// <summary>Where files come from. Local disks today; the seam for downloads and object stores.</summary>
@@ -18,7 +20,7 @@ internal sealed class LocalFiles : IFileSource
     public long? LengthOf(string path)
     {
         var file = new FileInfo(path);
-        return file.Exists ? file.Length : null;
+        return file.Exists ? file.LengthBehindLinks() : null;
     }
 
     // The readers above bring their own buffers.

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpenElm.Configuration;
+using OpenElm.IO;
 using OpenElm.Tokenization;
 
 namespace OpenElm.Checkpoints;
@@ -46,7 +47,7 @@ public sealed record CheckpointFacts(
             checkpoint.Format,
             checkpoint.Config,
             checkpoint.Notes,
-            [.. files.OrderBy(file => file.Name, StringComparer.Ordinal).Select(file => new CheckpointFile(file.Name, file.Length))],
+            [.. files.OrderBy(file => file.Name, StringComparer.Ordinal).Select(file => new CheckpointFile(file.Name, file.LengthBehindLinks()))],
             [.. checkpoint.Weights.Values.SelectMany(weight => weight.Parts).GroupBy(part => part.DType).OrderBy(type => type.Key)
                 .Select(type => new CheckpointWeightType(type.Key, type.Count(), type.Sum(part => part.ByteCount)))],
             checkpoint.Tokenizer is { } tokenizer ? Describe(tokenizer) : null);

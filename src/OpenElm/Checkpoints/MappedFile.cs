@@ -1,4 +1,5 @@
 using System.IO.MemoryMappedFiles;
+using OpenElm.IO;
 
 namespace OpenElm.Checkpoints;
 
@@ -37,7 +38,7 @@ internal sealed unsafe class MappedFile : IDisposable
         MemoryMappedFile? file = null;
         try
         {
-            long length = new FileInfo(path).Length;
+            long length = new FileInfo(path).LengthBehindLinks();
             if (length == 0)
             {
                 throw new OpenElmException($"The file {path} is empty.");

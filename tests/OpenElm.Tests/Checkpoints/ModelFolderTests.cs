@@ -91,4 +91,22 @@ public sealed class ModelFolderTests
         ModelFolderWriter.Write(path, new ModelContent(config, [.. TensorShapes.Of(config).Zip(values, (t, v) => TensorSource.Of(t.Name, t.Shape, v))]) { MaxShardBytes = maxShardBytes });
         return values;
     }
+
+    [Fact]
+    public void Files_that_are_links_are_followed()
+    {
+        using var folder = new TemporaryFolder();
+        ModelFolderWriter.Write(folder["model"], RandomModel.Create(NamedConfigs.Get("gpt-test"), 1));
+        Directory.CreateDirectory(folder["links"]);
+        foreach (string file in Directory.GetFiles(folder["model"]))
+        {
+            // Two links in a row, as in Hugging Face's cache.
+            File.CreateSymbolicLink(folder[Path.GetFileName(file) + ".blob"], file);
+            File.CreateSymbolicLink(Path.Combine(folder["links"], Path.GetFileName(file)), folder[Path.GetFileName(file) + ".blob"]);
+        }
+
+        using ModelFolder linked = ModelFolder.Open(folder["links"]), direct = ModelFolder.Open(folder["model"]);
+        Assert.All(direct.Weights, pair => Assert.True(pair.Value.Bytes.SequenceEqual(linked.Weights[pair.Key].Bytes)));
+        Assert.Equal(CheckpointFacts.Read(folder["model"]).Files, CheckpointFacts.Read(folder["links"]).Files);
+    }
 }
