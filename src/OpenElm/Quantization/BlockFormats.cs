@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using OpenElm.Checkpoints;
 
 namespace OpenElm.Quantization;
@@ -10,6 +11,9 @@ public static class BlockFormats
 {
     /// <summary>The largest weight that a block format takes: what its half-precision scales can hold.</summary>
     public const float LargestWeight = 65504;
+
+    // Numbers that are weighed against each other.
+    const int Emphasised = 32;
 
     // Columns without importance keep a little, so that text unlike the calibration's does not find them ruined.
     const float SmallestImportance = 1e-3f;
@@ -54,9 +58,12 @@ public static class BlockFormats
             throw new ArgumentException($"{values.Length} numbers are no rows of {weights.Length} columns.", nameof(importance));
         }
 
+        Span<float> blockWeights = stackalloc float[elements];
         for (int at = 0, column = 0; at < values.Length; at += elements, column = (column + elements) % weights.Length, blocks = blocks[bytes..])
         {
-            format.Quantize(values.Slice(at, elements), weights.AsSpan(column, elements), blocks[..bytes]);
+            ReadOnlySpan<float> block = values.Slice(at, elements);
+            Weigh(block, weights.AsSpan(column, elements), blockWeights);
+            format.Quantize(block, blockWeights, blocks[..bytes]);
         }
     }
 
@@ -118,5 +125,35 @@ public static class BlockFormats
         }
 
         return weights;
+    }
+
+    // Errors of large numbers count a little more, from 0.8 for the smallest to 1.8 for one three times as large as the usual
+    // of its 32: plain least squares make weights a little too small on average, which costs more perplexity than it gains.
+    static void Weigh(ReadOnlySpan<float> values, ReadOnlySpan<float> columns, Span<float> weights)
+    {
+        for (int at = 0; at < values.Length; at += Emphasised)
+        {
+            Vector512<float> low = Vector512.Create(values[at..]), high = Vector512.Create(values[(at + Vector512<float>.Count)..]);
+            Vector512<float> magnitudes = Vector512.MaxNative(Vector512.Abs(low), Vector512.Abs(high));
+            float largest = 0;
+            for (int lane = 0; lane < Vector512<float>.Count; lane++)
+            {
+                largest = MathF.Max(largest, magnitudes[lane]);
+            }
+
+            if (largest < ScaleSearch.Tiny)
+            {
+                columns.Slice(at, Emphasised).CopyTo(weights[at..]);
+                continue;
+            }
+
+            Vector512<float> unit = Vector512.Create(1 / largest);
+            (low, high) = (low * unit * low * unit, high * unit * high * unit);
+            float mean = Vector512.Sum(low + high) / Emphasised;
+            var twiceMean = Vector512.Create(2 * mean);
+            var scale = Vector512.Create(1 / (3 * mean));
+            (Vector512.Create(columns[at..]) * Vector512.Sqrt((twiceMean + low) * scale)).CopyTo(weights[at..]);
+            (Vector512.Create(columns[(at + Vector512<float>.Count)..]) * Vector512.Sqrt((twiceMean + high) * scale)).CopyTo(weights[(at + Vector512<float>.Count)..]);
+        }
     }
 }

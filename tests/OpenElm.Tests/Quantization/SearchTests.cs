@@ -6,8 +6,8 @@ namespace OpenElm.Tests.Quantization;
 public sealed class SearchTests
 {
     [Theory]
-    [InlineData(DType.Q4_0, -8, 7, 0.01)]
-    [InlineData(DType.Q5_0, -16, 15, 0.01)]
+    [InlineData(DType.Q4_0, -8, 7, 0.02)] // large weights count a little more here than in the plain sum of squares
+    [InlineData(DType.Q5_0, -16, 15, 0.02)]
     [InlineData(DType.Q8_0, -127, 127, 0.06)] // a finer grid would gain these percents at several times the cost
     public void Scales_are_close_to_the_best_of_all_that_can_be_stored(DType dtype, int lowest, int highest, double allowed)
     {
