@@ -2,7 +2,7 @@
 # Publishes openelm-run and measures it: measure-startup.sh MODEL [ROUNDS]
 #
 #   MODEL    a model of any format; its files are read once, so that they are in the page cache
-#   ROUNDS   runs of each measurement but the start (20 runs); default 10
+#   ROUNDS   runs to the first token; half as many of bench, and 20 of the start; default 10
 #
 # Prints the size of the file, the time of --version (process start to exit), the time from process start to the first byte of the
 # answer to a short prompt, and the rates of bench, compiled ahead of time and as it runs (openelm), in turn. Medians [least, most].

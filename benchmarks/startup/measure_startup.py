@@ -43,7 +43,7 @@ def main(native, jitted, model, rounds):
         show(f"start to first token, compiled {name}", [milliseconds([program, *prompt], until_first_byte=True) for _ in range(rounds)], "ms", 0)
 
     runs = {native: [], jitted: []}
-    for _ in range(rounds):
+    for _ in range((rounds + 1) // 2):
         for program, results in runs.items():
             results.append(bench(program, model))
     for key, label in ("load_seconds", "loading"), ("first_token_seconds", "first token after loading"):

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Numerics.Tensors;
 
 namespace OpenElm.Inference;
@@ -11,10 +12,18 @@ public static class LogSoftmax
     public static double LogSumExp(ReadOnlySpan<float> logits)
     {
         double largest = TensorPrimitives.Max(logits);
-        double sum = 0;
-        foreach (float logit in logits)
+        Vector<double> shift = new(largest), sums = Vector<double>.Zero;
+        int i = 0;
+        for (; i + Vector<float>.Count <= logits.Length; i += Vector<float>.Count)
         {
-            sum += Math.Exp(logit - largest);
+            Vector.Widen(new Vector<float>(logits[i..]), out Vector<double> low, out Vector<double> high);
+            sums += Vector.Exp(low - shift) + Vector.Exp(high - shift);
+        }
+
+        double sum = Vector.Sum(sums);
+        for (; i < logits.Length; i++)
+        {
+            sum += Math.Exp(logits[i] - largest);
         }
 
         return largest + Math.Log(sum);
