@@ -5,7 +5,6 @@ using OpenElm.Checkpoints.Gguf;
 using OpenElm.Configuration;
 using OpenElm.Inference;
 using OpenElm.Inference.Calibration;
-using OpenElm.Inference.Scoring;
 using OpenElm.Quantization;
 
 namespace OpenElm.Benchmarks.Quantization;
@@ -130,15 +129,15 @@ internal static class QuantizationComparison
         return new Matrix(theirError, ourError, energy, seconds);
     }
 
-    static void Perplexities(LlamaCpp llama, string plain, string work, ImportanceWeights importance, string text, int tokens)
+    static void Perplexities(LlamaCpp llama, string plain, string work, ImportanceWeights importance, string held, int tokens)
     {
         string theirs = Path.Combine(work, "theirs.gguf"), ours = Path.Combine(work, "ours.gguf"), matrix = Path.Combine(work, "importance.dat");
         using var source = Checkpoint.Open(plain);
-        TextPredictions before = Predict(plain, text, tokens);
-        Console.WriteLine($"Perplexity of the model in F32 on {before.Perplexity.Tokens:N0} held-out tokens: {before.Perplexity.PerToken:F3}. All files are run by the same runtime.");
+        using var text = new ModelDivergence(plain, held, tokens);
+        Console.WriteLine($"On {text.Tokens:N0} held-out tokens; all files are run by the same runtime, in its kernels for their types.");
         Console.WriteLine();
-        Console.WriteLine("| recipe | importance | perplexity, llama.cpp's file | ours | top-1 agreement, llama.cpp's file | ours |");
-        Console.WriteLine("|---|---|---|---|---|---|");
+        Console.WriteLine("| recipe | importance | KL divergence from F32, llama.cpp's file | ours | top-1 agreement, llama.cpp's file | ours | perplexity, llama.cpp's file | ours | log perplexity, ours less llama.cpp's (± standard error) |");
+        Console.WriteLine("|---|---|---|---|---|---|---|---|---|");
         foreach (string recipe in new[] { "Q8_0", "Q6_K", "Q4_K_M", "Q4_0" })
         {
             foreach (bool calibrated in new[] { false, true })
@@ -148,10 +147,16 @@ internal static class QuantizationComparison
                 llama.Quantize(plain, theirs, recipe, recipe == "Q4_0" ? [.. options, "--tensor-type", "ffn_down=q4_0"] : options);
                 QuantizedModel.Create(source, QuantizationRecipe.Parse(recipe), calibrated ? importance : null).Write(ours, overwrite: true);
                 RequireSameTypes(theirs, ours);
-                TextPredictions their = Predict(theirs, text, tokens), our = Predict(ours, text, tokens);
-                Console.WriteLine($"| {recipe} | {(calibrated ? "yes" : "no")} | {their.Perplexity.PerToken:F3} | {our.Perplexity.PerToken:F3} | {their.AgreementWith(before):P2} | {our.AgreementWith(before):P2} |");
+                if (text.Of(theirs, ours) is [var their, var our])
+                {
+                    (double mean, double error) = our.LossAbove(their);
+                    Console.WriteLine($"| {recipe} | {(calibrated ? "yes" : "no")} | {their.MeanDivergence:F5} | {our.MeanDivergence:F5} | {their.Agreement:P2} | {our.Agreement:P2} | {their.Perplexity:F3} | {our.Perplexity:F3} | {mean:+0.0000;-0.0000} ± {error:F4} |");
+                }
             }
         }
+
+        Console.WriteLine();
+        Console.WriteLine($"Perplexity in F32: {text.PerplexityBefore:F3}.");
     }
 
     static void RequireSameTypes(string theirs, string ours)
@@ -164,12 +169,6 @@ internal static class QuantizationComparison
                 throw new InvalidOperationException($"{name} is {weight.Parts[0].DType} in llama.cpp's file and {b.Weights[name].Parts[0].DType} in ours.");
             }
         }
-    }
-
-    static TextPredictions Predict(string path, string text, int tokens)
-    {
-        using var model = TextModel.Load(path);
-        return new PerplexityMeter(model.Model, model.Tokenizer).Predict(Tokens(model, text, tokens));
     }
 
     static int[] Tokens(TextModel model, string path, int limit)
