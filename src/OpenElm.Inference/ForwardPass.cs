@@ -22,11 +22,26 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
 
     const int FewestRows = 64;
 
+    // From so many rows on a step takes milliseconds, and its pieces go to whoever is free; below, each thread reads its own stretch of the weights.
+    const int RowsToClaim = 32;
+
     readonly long _weightBytes = weights.Bytes;
+    readonly ClaimedShares _shares = new((weights.Layers.Length * (int)Step.Count) + 1);
     Workspace? _work;
     Row[] _rows = [];
     int _count, _logitRows;
     float* _logits;
+
+    // What the threads share piece by piece in a layer.
+    enum Step
+    {
+        Qkv,
+        Attention,
+        Out,
+        GateAndUp,
+        Down,
+        Count,
+    }
 
     /// <summary>One token of a batch.</summary>
     /// <param name="Token">Its id.</param>
@@ -77,6 +92,8 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
             _logitRows += row.LogitRow >= 0 ? 1 : 0;
         }
 
+        _shares.Reset();
+
         // Below a few microseconds, meeting at barriers costs more than it saves.
         team.Run(this, split: Observer is null && _count * _weightBytes >= 1 << 20);
         _rows.AsSpan(0, _count).Clear(); // keeps no state alive
@@ -115,7 +132,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         int queryWidth = shape.QueryHeads * HeadDim;
         NormInto(layer.QkvProj, (index, "attn.qkv_proj"), layer.AttnNorm.Values, part, parts);
         barrier.Wait();
-        Multiply(layer.QkvProj, Work.Qkv, add: false, part, parts); // [rows, modelDim] → [rows, (queryHeads + 2 · kvHeads) · headDim]
+        Multiply(layer.QkvProj, Work.Qkv, add: false, (index, Step.Qkv), part, parts); // [rows, modelDim] → [rows, (queryHeads + 2 · kvHeads) · headDim]
         barrier.Wait();
         foreach (int row in Share(_count, part, parts))
         {
@@ -127,7 +144,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         barrier.Wait();
         Prepare(Work.Heads, layer.OutProj, (index, "attn.out_proj"), part, parts);
         barrier.Wait();
-        Multiply(layer.OutProj, Work.X, add: true, part, parts); // x + [rows, queryHeads · headDim] → [rows, modelDim]
+        Multiply(layer.OutProj, Work.X, add: true, (index, Step.Out), part, parts); // x + [rows, queryHeads · headDim] → [rows, modelDim]
         barrier.Wait();
     }
 
@@ -157,7 +174,9 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     void Attend(int index, LayerShape shape, int part, int parts)
     {
         BlockedAttention attention = Work.Attention[part];
-        int queries = shape.QueryHeadsPerKvHead, piece = 0;
+        int queries = shape.QueryHeadsPerKvHead, piece = 0, claimed = part;
+        bool claims = Claims(parts);
+        Next();
         for (int row = 0, count; row < _count; row += count)
         {
             count = 1;
@@ -168,13 +187,23 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
 
             for (int head = 0; head < shape.KvHeads; head++, piece++)
             {
-                if (piece % parts == part)
+                if (piece == claimed)
                 {
                     long at = head * queries * HeadDim;
                     attention.Run(
                         _rows[row].State.Cache, index, head, _rows[row].Position, count,
                         Work.Qkv.Pointer + (row * Work.Qkv.Stride) + at, Work.Qkv.Stride, Work.Heads.Pointer + (row * Work.Heads.Stride) + at, Work.Heads.Stride);
+                    claimed += parts;
+                    Next();
                 }
+            }
+        }
+
+        void Next()
+        {
+            if (claims)
+            {
+                claimed = _shares.ClaimOne(Number((index, Step.Attention)));
             }
         }
     }
@@ -185,32 +214,46 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         LayerWeights layer = weights.Layers[index];
         NormInto(layer.Gate, (index, "ffn.proj_1"), layer.FfnNorm.Values, part, parts);
         barrier.Wait();
-        (int first, int end) = Multiply(layer.Gate, Work.Gate, add: false, part, parts); // [rows, modelDim] → [rows, ffnDim]
-        if (layer.Up is { } up)
+        bool upApart = layer.Up is { } other && !SharesActivations(layer.Gate, other);
+        foreach ((int first, int end) in Pieces(layer.Gate, (index, Step.GateAndUp), part, parts, claims: !upApart)) // [rows, modelDim] → [rows, ffnDim]
         {
-            if (!SharesActivations(layer.Gate, up))
+            Multiply(layer.Gate, first, end, Work.Gate, add: false);
+            if (!upApart)
             {
-                barrier.Wait();
-                NormInto(up, (index, null), layer.FfnNorm.Values, part, parts);
-                barrier.Wait();
+                Activate(first, end);
             }
-
-            Multiply(up, Work.Up, add: false, part, parts);
         }
 
-        // Gate and up are split alike, so a thread has both for its own columns.
-        for (int row = 0; row < _count && first < end; row++)
+        if (upApart)
         {
-            int columns = end - first;
-            kernels.SwiGlu(new Span<float>(Work.Gate.Pointer + (row * Work.Gate.Stride) + first, columns),
-                layer.Up is null ? default : new ReadOnlySpan<float>(Work.Up.Pointer + (row * Work.Up.Stride) + first, columns));
+            barrier.Wait();
+            NormInto(layer.Up!.Value, (index, null), layer.FfnNorm.Values, part, parts);
+            barrier.Wait();
+            (int first, int end) = Tiles(layer.Gate, part, parts);
+            Activate(first, end);
         }
 
         barrier.Wait();
         Prepare(Work.Gate, layer.Proj2, (index, "ffn.proj_2"), part, parts);
         barrier.Wait();
-        Multiply(layer.Proj2, Work.X, add: true, part, parts); // x + [rows, ffnDim] → [rows, modelDim]
+        Multiply(layer.Proj2, Work.X, add: true, (index, Step.Down), part, parts); // x + [rows, ffnDim] → [rows, modelDim]
         barrier.Wait();
+
+        // Of the columns whose gate is known.
+        void Activate(int firstTile, int endTile)
+        {
+            int first = firstTile * TileFormats.Rows, columns = (endTile * TileFormats.Rows) - first;
+            if (layer.Up is { } up)
+            {
+                Multiply(up, firstTile, endTile, Work.Up, add: false);
+            }
+
+            for (int row = 0; row < _count && columns > 0; row++)
+            {
+                kernels.SwiGlu(new Span<float>(Work.Gate.Pointer + (row * Work.Gate.Stride) + first, columns),
+                    layer.Up is null ? default : new ReadOnlySpan<float>(Work.Up.Pointer + (row * Work.Up.Stride) + first, columns));
+            }
+        }
     }
 
     // logits = norm(x) · headᵀ, for the rows wanted alone: [wanted, modelDim] → [wanted, vocab]
@@ -228,7 +271,14 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         }
 
         barrier.Wait();
-        (int firstTile, int endTile) = Tiles(head, part, parts);
+        foreach ((int firstTile, int endTile) in Pieces(head, (weights.Layers.Length, default), part, parts))
+        {
+            Logits(head, to, firstTile, endTile);
+        }
+    }
+
+    void Logits(in TileMatrix head, in ActivationRows to, int firstTile, int endTile)
+    {
         if (_logitRows == 0 || firstTile == endTile)
         {
             return;
@@ -285,17 +335,29 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         }
     }
 
-    // y = activations · matrixᵀ (+ y) for this thread's tiles; returns their columns.
-    (int First, int End) Multiply(in TileMatrix matrix, Workspace.Buffer y, bool add, int part, int parts)
+    // y = activations · matrixᵀ (+ y) for this thread's tiles.
+    void Multiply(in TileMatrix matrix, Workspace.Buffer y, bool add, (int Layer, Step Step) step, int part, int parts)
     {
-        (int first, int end) = Tiles(matrix, part, parts);
-        if (first < end)
+        foreach ((int first, int end) in Pieces(matrix, step, part, parts))
         {
-            kernels.Products.MatMul(matrix, first, end, Activations(matrix), _count, y.Pointer, y.Stride, add);
+            Multiply(matrix, first, end, y, add);
         }
-
-        return (first * TileFormats.Rows, end * TileFormats.Rows);
     }
+
+    void Multiply(in TileMatrix matrix, int firstTile, int endTile, Workspace.Buffer y, bool add)
+    {
+        if (firstTile < endTile)
+        {
+            kernels.Products.MatMul(matrix, firstTile, endTile, Activations(matrix), _count, y.Pointer, y.Stride, add);
+        }
+    }
+
+    bool Claims(int parts) => parts > 1 && _count >= RowsToClaim;
+
+    static int Number((int Layer, Step Step) step) => (step.Layer * (int)Step.Count) + (int)step.Step;
+
+    TilePieces Pieces(in TileMatrix matrix, (int Layer, Step Step) step, int part, int parts, bool claims = true) =>
+        new(claims && Claims(parts) ? _shares : null, Number(step), matrix.Tiles, parts, Tiles(matrix, part, parts));
 
     ActivationRows Activations(in TileMatrix matrix) => Work.Activations(kernels.Products.FormFor(matrix.Format), matrix.Columns);
 
@@ -307,6 +369,31 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         ((int)((long)matrix.Tiles * part / parts), (int)((long)matrix.Tiles * (part + 1) / parts));
 
     static RowShare Share(int count, int part, int parts) => new((int)((long)count * part / parts), (int)((long)count * (part + 1) / parts));
+
+    /// <summary>The tiles of one thread, in one piece or as they are claimed, for <c>foreach</c>.</summary>
+    struct TilePieces(ClaimedShares? shares, int step, int tiles, int parts, (int First, int End) own)
+    {
+        const int SideBySide = 4;
+
+        bool _done;
+
+        public (int First, int End) Current { get; private set; }
+
+        public readonly TilePieces GetEnumerator() => this;
+
+        public bool MoveNext()
+        {
+            if (shares is not null)
+            {
+                bool any = shares.TryClaim(step, tiles, SideBySide, parts, out int first, out int end);
+                Current = (first, end);
+                return any;
+            }
+
+            Current = own;
+            return !_done && (_done = true);
+        }
+    }
 
     /// <summary>The rows of one thread, for <c>foreach</c>.</summary>
     struct RowShare(int first, int end)

@@ -11,7 +11,8 @@ namespace OpenElm.Inference;
 /// <summary>
 /// Keys (normalised and rotated) and values of one sequence, allocated once. Each KV head of a layer has its own keys and values, in blocks
 /// of 64 positions: keys in tiles of 16 positions [headDim][16], values row by row [64][headDim, padded to 16], so that both products of attention
-/// run over them as over weights. I8 has a float scale for each position beside them.
+/// run over them as over weights. BF16 keeps two neighbours of the summed dimension side by side, as tiles of weights do: keys [headDim / 2][16][2],
+/// values [32][headDim, padded][2]. I8 has a float scale for each position beside them.
 /// </summary>
 internal sealed unsafe class KvCache : IDisposable
 {
@@ -87,10 +88,11 @@ internal sealed unsafe class KvCache : IDisposable
 
                 break;
             case KvCacheType.BF16:
-                ushort* shortKeys = (ushort*)block + firstKey, shortValues = (ushort*)(block + _keyBytes) + firstValue;
+                ushort* shortKeys = (ushort*)block + (inBlock / Lanes * _headDim * Lanes) + (2 * (inBlock % Lanes));
+                ushort* shortValues = (ushort*)(block + _keyBytes) + (inBlock / 2 * 2 * _valueDim) + (inBlock % 2);
                 for (int d = 0; d < _headDim; d++)
                 {
-                    (shortKeys[d * Lanes], shortValues[d]) = (FloatEncoding.ToBFloat16(key[d]), FloatEncoding.ToBFloat16(value[d]));
+                    (shortKeys[(d / 2 * 2 * Lanes) + (d % 2)], shortValues[2 * d]) = (FloatEncoding.ToBFloat16(key[d]), FloatEncoding.ToBFloat16(value[d]));
                 }
 
                 break;
@@ -121,6 +123,19 @@ internal sealed unsafe class KvCache : IDisposable
         static sbyte Quantised(float x, float scale) => scale > 0 ? (sbyte)MathF.Round(x / scale) : (sbyte)0;
     }
 
+    /// <summary>A block of a BF16 cache, as it is stored.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="head">The KV head.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="keys">4 tiles of [headDim / 2][16][2].</param>
+    /// <param name="values">[32, valueDim, 2].</param>
+    public void Pairs(int layer, int head, int block, out ushort* keys, out ushort* values)
+    {
+        byte* from = BlockAt(layer, head, block);
+        keys = (ushort*)from;
+        values = (ushort*)(from + _keyBytes);
+    }
+
     /// <summary>A block as floats: in place, or converted into the scratch.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="head">The KV head.</param>
@@ -143,8 +158,8 @@ internal sealed unsafe class KvCache : IDisposable
         values = scratch + ((long)Block * _headDim);
         if (Type == KvCacheType.BF16)
         {
-            Widen((ushort*)from, Block * _headDim, keys);
-            Widen((ushort*)(from + _keyBytes), Block * _valueDim, values);
+            Widen((uint*)from, Lanes, Block / Lanes * (_headDim / 2), keys);
+            Widen((uint*)(from + _keyBytes), _valueDim, Block / 2, values);
             return;
         }
 
@@ -188,14 +203,18 @@ internal sealed unsafe class KvCache : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _memory.Dispose();
 
+    // [count][width][2] bfloat16 → [2 · count][width] floats.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Widen(ushort* from, int count, float* to)
+    static void Widen(uint* from, int width, int count, float* to)
     {
-        for (int i = 0; i < count; i += Lanes)
+        for (int i = 0; i < count; i++, from += width, to += 2 * width)
         {
-            (Vector256<uint> low, Vector256<uint> high) = Vector256.Widen(Vector256.Load(from + i));
-            (low << 16).AsSingle().Store(to + i);
-            (high << 16).AsSingle().Store(to + i + 8);
+            for (int lane = 0; lane < width; lane += 8)
+            {
+                var two = Vector256.Load(from + lane);
+                (two << 16).AsSingle().Store(to + lane);
+                (two & Vector256.Create(0xFFFF0000)).AsSingle().Store(to + width + lane);
+            }
         }
     }
 

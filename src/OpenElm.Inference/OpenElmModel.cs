@@ -19,6 +19,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     readonly ModelWeights _weights;
     readonly ThreadTeam _team;
     readonly ForwardPass _pass;
+    readonly RotaryTable _rotary;
     readonly Action<string>? _warn;
     int _warnedOfLength;
     volatile bool _disposed;
@@ -41,7 +42,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
             throw;
         }
 
-        _pass = new ForwardPass(config, _weights, new RotaryTable(config.HeadDim, config.RopeFreqConstant, MaxLength), kernels);
+        _pass = new ForwardPass(config, _weights, _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant), kernels);
     }
 
     /// <inheritdoc/>
@@ -50,14 +51,11 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <summary>The longest sequence: <c>rope_max_length</c>, or what <see cref="InferenceOptions.MaxLength"/> says.</summary>
     public int MaxLength { get; }
 
-    /// <summary>The kernel sets that this machine runs, fastest first.</summary>
-    public static ImmutableArray<string> AvailableKernels { get; } = [.. CpuKernels.Available.Select(set => set.Name)];
-
     /// <summary>The name of the kernel set in use.</summary>
     public string KernelName { get; }
 
     /// <summary>The kernel sets that this machine runs, fastest first; <see cref="InferenceOptions.Kernels"/> takes one by name.</summary>
-    public static ImmutableArray<string> KernelSets => [.. CpuKernels.Available.Select(set => set.Name)];
+    public static ImmutableArray<string> AvailableKernels { get; } = [.. CpuKernels.Available.Select(set => set.Name)];
 
     /// <summary>Threads that share a product.</summary>
     public int Threads => _team.Parts;
@@ -128,9 +126,13 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     {
         int length = capacity ?? MaxLength;
         ArgumentOutOfRangeException.ThrowIfLessThan(length, 1, nameof(capacity));
-        return length <= MaxLength
-            ? new SequenceState(this, length)
-            : throw new OpenElmException($"A sequence of {length} tokens is longer than the limit of {MaxLength} (rope_max_length); shorten it, or raise the limit by option.");
+        if (length > MaxLength)
+        {
+            throw new OpenElmException($"A sequence of {length} tokens is longer than the limit of {MaxLength} (rope_max_length); shorten it, or raise the limit by option.");
+        }
+
+        _rotary.Reserve(length);
+        return new SequenceState(this, length);
     }
 
     /// <summary>Feeds a prompt, on top of what the state holds.</summary>

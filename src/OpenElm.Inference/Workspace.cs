@@ -29,7 +29,7 @@ internal sealed unsafe class Workspace : IDisposable
         long bytes = Enum.GetValues<ActivationForm>().Max(form => ActivationRows.StrideOf(form, widest));
         _activations = new NativeFloats(checked(rows * bytes / sizeof(float)));
         int queryHeads = config.Layers.Max(layer => layer.QueryHeadsPerKvHead);
-        Attention = [.. Enumerable.Range(0, parts).Select(_ => new BlockedAttention(headDim, queryHeads, kernels.Products.Floats))];
+        Attention = [.. Enumerable.Range(0, parts).Select(_ => new BlockedAttention(headDim, queryHeads, kernels.Products))];
     }
 
     /// <summary>Tokens that go through the layers together.</summary>

@@ -8,7 +8,7 @@ namespace OpenElm.Commands;
 /// <param name="Kernels">The kernel sets that run here, fastest first.</param>
 internal sealed record MachineReport(Machine Machine, IReadOnlyList<string> Kernels)
 {
-    public static MachineReport Current() => new(Machine.Current(), OpenElmModel.KernelSets);
+    public static MachineReport Current() => new(Machine.Current(), OpenElmModel.AvailableKernels);
 
     public void Write(CommandContext context)
     {

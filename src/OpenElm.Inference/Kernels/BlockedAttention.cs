@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using OpenElm.Inference.Kernels.Vectors;
 using OpenElm.Inference.Memory;
+using OpenElm.Inference.Tiles;
 
 namespace OpenElm.Inference.Kernels;
 
@@ -10,18 +11,20 @@ namespace OpenElm.Inference.Kernels;
 /// Causal attention in blocks of 64 keys with a running maximum and sum (as FlashAttention does): memory grows with the length, never with
 /// its square. The rows are the query heads of one KV head at neighbouring positions: they share every key and value that is read. Blocks begin
 /// at fixed positions and each row has its own maximum and sum, so a position gets the same bits alone and in a prompt.
+/// Where the kernel set multiplies bfloat16, a BF16 cache is used as it is stored: queries and the weights of the values are rounded too (sums are not),
+/// which takes half the time. Else the cache is widened to floats, block by block.
 /// </summary>
 /// <param name="headDim">Width of a head.</param>
 /// <param name="queryHeads">Query heads that share a KV head.</param>
-/// <param name="product">The kernel set's product.</param>
-internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, FloatProductKernel product) : IDisposable
+/// <param name="products">The kernel set's products.</param>
+internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, TileProducts products) : IDisposable
 {
-    const int Block = KvCache.Block;
+    const int Block = KvCache.Block, Lanes = TileFormats.Rows;
 
     // Rows that share a block while it is in the first cache: 64 × (headDim + 64 + valueDim) floats.
     readonly int _positions = Math.Max(1, 64 / queryHeads);
-    readonly int _valueDim = (headDim + 15) / 16 * 16;
-    readonly NativeFloats _scratch = new((Math.Max(1, 64 / queryHeads) * queryHeads * ((2L * (headDim + 15)) + Block + 2)) + KvCache.ScratchFloats(headDim) + 64);
+    readonly int _valueDim = Padded(headDim);
+    readonly NativeFloats _scratch = new(KvCache.ScratchFloats(headDim) + (Math.Max(1, 64 / queryHeads) * queryHeads * ((2L * Padded(headDim)) + (2 * Block) + 2)) + 64);
 
     /// <summary>Positions that are attended together.</summary>
     public int Positions => _positions;
@@ -32,22 +35,28 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
     /// <param name="kvHead">The KV head.</param>
     /// <param name="first">The first position.</param>
     /// <param name="count">How many positions, at most <see cref="Positions"/>.</param>
-    /// <param name="queries">The query heads of the first position, [queryHeads, headDim].</param>
+    /// <param name="queries">The query heads of the first position, [queryHeads, headDim]; multiplied by 1 / √headDim here.</param>
     /// <param name="queryStride">Floats to the next position's.</param>
     /// <param name="heads">Where the first position's result goes, [queryHeads, headDim].</param>
     /// <param name="headStride">Floats to the next position's.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Run(KvCache cache, int layer, int kvHead, int first, int count, float* queries, long queryStride, float* heads, long headStride)
     {
-        int rows = count * queryHeads;
-        float* values = _scratch.Pointer, converted = values; // carved below, blocks of the cache first: they want alignment
-        float* output = converted + ((KvCache.ScratchFloats(headDim) + 15) / 16 * 16), scores = output + ((long)rows * _valueDim);
-        float* query = scores + ((long)rows * Block), largest = query + ((long)rows * headDim), sum = largest + rows;
+        bool pairs = cache.Type == KvCacheType.BF16 && products.Pairs is not null;
+        int rows = count * queryHeads, width = queryHeads * headDim;
+        float* widened = _scratch.Pointer; // what is carved first is aligned best
+        float* output = widened + Padded(KvCache.ScratchFloats(headDim)), scores = output + ((long)rows * _valueDim);
+        float* query = scores + ((long)rows * Block), largest = query + ((long)rows * _valueDim), sum = largest + rows;
+        ushort* roundedQuery = (ushort*)query, weights = pairs ? (ushort*)(sum + rows) : null;
         float scale = 1 / MathF.Sqrt(headDim);
         for (int t = 0; t < count; t++)
         {
-            int width = queryHeads * headDim;
-            TensorPrimitives.Multiply(new ReadOnlySpan<float>(queries + (t * queryStride), width), scale, new Span<float>(query + (t * width), width));
+            float* from = queries + (t * queryStride), to = pairs ? from : query + (t * width);
+            TensorPrimitives.Multiply(new ReadOnlySpan<float>(from, width), scale, new Span<float>(to, width));
+            if (pairs)
+            {
+                ActivationPacking.Convert(to, width, ActivationForm.BF16, TileFormat.BF16, (byte*)(roundedQuery + (t * width)));
+            }
         }
 
         new Span<float>(output, rows * _valueDim).Clear();
@@ -55,23 +64,39 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
         new Span<float>(largest, rows).Fill(float.NegativeInfinity);
         for (int start = 0; start < first + count; start += Block)
         {
-            cache.Floats(layer, kvHead, start / Block, converted, out float* keys, out values);
+            // Rows whose position is before the block see nothing of it; of the last block, nobody sees the last tiles.
+            int from = Math.Max(0, start - first) * queryHeads, keysHere = Math.Min(Block, Padded(first + count - start));
+            float* s = scores + ((long)from * Block), o = output + ((long)from * _valueDim), values = null;
+            ushort* shortValues = null;
+            if (pairs)
+            {
+                cache.Pairs(layer, kvHead, start / Block, out ushort* keys, out shortValues);
+                products.Pairs!(keys, 2 * Lanes, headDim * (long)Lanes, keysHere / Lanes, roundedQuery + ((long)from * headDim), headDim, rows - from, headDim / 2, s, Block, add: false);
+            }
+            else
+            {
+                cache.Floats(layer, kvHead, start / Block, widened, out float* keys, out values);
+                products.Floats(keys, Lanes, headDim * (long)Lanes, keysHere / Lanes, query + ((long)from * headDim), headDim, rows - from, headDim, s, Block, add: false);
+            }
 
-            // Rows whose position is before the block see nothing of it.
-            int from = Math.Max(0, start - first) * queryHeads;
-            product(keys, 16, headDim * 16L, Block / 16, query + ((long)from * headDim), headDim, rows - from, headDim, scores + ((long)from * Block), Block, add: false); // [rows, 64]
             for (int row = from; row < rows; row++)
             {
                 int visible = Math.Min(Block, first + (row / queryHeads) + 1 - start); // causal: a position sees itself and what is before it
-                float before = largest[row];
-                float factor = Softmax(scores + ((long)row * Block), visible, ref largest[row], ref sum[row]);
-                if (largest[row] != before)
+                float factor = Softmax(scores + ((long)row * Block), visible, keysHere, weights == null ? null : weights + ((long)row * Block), ref largest[row], ref sum[row]);
+                if (factor != 1)
                 {
                     Scale(output + ((long)row * _valueDim), factor);
                 }
             }
 
-            product(values, _valueDim, 16, _valueDim / 16, scores + ((long)from * Block), Block, rows - from, Block, output + ((long)from * _valueDim), _valueDim, add: true); // [rows, valueDim]
+            if (pairs)
+            {
+                products.Pairs!(shortValues, 2 * _valueDim, 2 * Lanes, _valueDim / Lanes, weights + ((long)from * Block), Block, rows - from, keysHere / 2, o, _valueDim, add: true);
+            }
+            else
+            {
+                products.Floats(values, _valueDim, Lanes, _valueDim / Lanes, s, Block, rows - from, keysHere, o, _valueDim, add: true);
+            }
         }
 
         for (int row = 0; row < rows; row++)
@@ -84,31 +109,43 @@ internal sealed unsafe class BlockedAttention(int headDim, int queryHeads, Float
     /// <inheritdoc/>
     public void Dispose() => _scratch.Dispose();
 
-    // scores = e^(scores − the new maximum), 0 where not visible; returns what earlier sums are multiplied by.
+    static int Padded(int count) => (count + Lanes - 1) / Lanes * Lanes;
+
+    // e^(scores − the new maximum), 0 where not visible, in place or rounded to bfloat16; returns what earlier sums are multiplied by.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static float Softmax(float* scores, int visible, ref float largest, ref float sum)
+    static float Softmax(float* scores, int visible, int width, ushort* rounded, ref float largest, ref float sum)
     {
-        new Span<float>(scores + visible, Block - visible).Fill(float.NegativeInfinity);
-        Vector256<float> top = Vector256.Load(scores);
-        for (int i = 8; i < Block; i += 8)
+        for (int i = visible; i < width; i++)
         {
-            top = Vector256.Max(top, Vector256.Load(scores + i));
+            scores[i] = float.NegativeInfinity;
         }
 
-        float maximum = largest;
-        for (int i = 0; i < 8; i++)
+        Vector256<float> top = Vector256.MaxNative(Vector256.Load(scores), Vector256.Load(scores + 8));
+        for (int i = 16; i < width; i += 16)
         {
-            maximum = MathF.Max(maximum, top[i]);
+            top = Vector256.MaxNative(top, Vector256.MaxNative(Vector256.Load(scores + i), Vector256.Load(scores + i + 8)));
         }
 
-        float factor = MathF.Exp(largest - maximum); // 0 in the first block
+        // A score that is no number may be lost here; its weight and the sum are none either.
+        Vector128<float> top4 = Vector128.MaxNative(top.GetLower(), top.GetUpper());
+        top4 = Vector128.MaxNative(top4, Vector128.Shuffle(top4, Vector128.Create(2, 3, 0, 1)));
+        top4 = Vector128.MaxNative(top4, Vector128.Shuffle(top4, Vector128.Create(1, 0, 3, 2)));
+        float maximum = MathF.Max(largest, top4.ToScalar()), factor = maximum == largest ? 1 : MathF.Exp(largest - maximum); // 0 in the first block
         var shift = Vector256.Create(maximum);
         Vector256<float> sums = Vector256<float>.Zero;
-        for (int i = 0; i < Block; i += 8)
+        for (int i = 0; i < width; i += 16)
         {
-            Vector256<float> e = Exponential.Of(Vector256.Load(scores + i) - shift);
-            e.Store(scores + i);
-            sums += e;
+            Vector256<float> e0 = Exponential.Of(Vector256.Load(scores + i) - shift), e1 = Exponential.Of(Vector256.Load(scores + i + 8) - shift);
+            sums = sums + e0 + e1;
+            if (rounded == null)
+            {
+                e0.Store(scores + i);
+                e1.Store(scores + i + 8);
+            }
+            else
+            {
+                ActivationPacking.BFloat16(e0, e1).Store(rounded + i);
+            }
         }
 
         (largest, sum) = (maximum, (sum * factor) + Vector256.Sum(sums));

@@ -50,6 +50,14 @@ internal unsafe delegate void TileMatMulKernel(in TileMatrix weight, int firstTi
 internal unsafe delegate void FloatProductKernel(
     float* w, long wStride, long tileStride, int tiles, float* x, long xStride, int rows, int length, float* y, long yStride, bool add);
 
+/// <summary>
+/// y[t, 16 · i + lane] = Σ_p x[t, 2p] · w[p · wStride + i · tileStride + 2 · lane] + x[t, 2p + 1] · w[… + 1]: the same of pairs of bfloat16, with sums in
+/// floats. Strides of w and x count bfloat16 numbers.
+/// </summary>
+/// <inheritdoc cref="FloatProductKernel"/>
+internal unsafe delegate void PairProductKernel(
+    ushort* w, long wStride, long tileStride, int tiles, ushort* x, long xStride, int rows, int pairs, float* y, long yStride, bool add);
+
 /// <summary>Rotates heads of one position, split-half layout: element k pairs with element k + headDim/2.</summary>
 /// <param name="heads">[heads, headDim], changed in place.</param>
 /// <param name="cos">[headDim / 2].</param>
@@ -69,6 +77,9 @@ internal sealed record TileProducts(ActivationForm BFloat16Form, TileMatMulKerne
 {
     /// <summary>Makes ready what products with a format need, so that the first does not wait for it; may run beside the loading of the weights.</summary>
     public Action<TileFormat> Prepare { get; init; } = static _ => { };
+
+    /// <summary>Products of pairs of bfloat16 with any strides; null where the set has no instruction for them.</summary>
+    public PairProductKernel? Pairs { get; init; }
 
     /// <summary>The form of the activations that this set multiplies with a matrix.</summary>
     /// <param name="format">The matrix' format.</param>

@@ -25,7 +25,7 @@ internal static unsafe class AssembledKernels
     public static bool IsSupported { get; } = ProcessorFeatures.OfThisMachine().Suffice;
 
     /// <summary>The products.</summary>
-    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct) { Prepare = Prepare };
+    public static TileProducts Products { get; } = new(ActivationForm.BF16, MatMul, FloatProduct) { Prepare = Prepare, Pairs = PairProduct };
 
     // The kernels for one row and for many; those for other numbers of rows take a millisecond when they are first needed. Under the JIT the
     // very first kernel takes some 30 ms, most of it to compile Iced; compiled ahead of time, 1 ms.
@@ -84,6 +84,25 @@ internal static unsafe class AssembledKernels
             XStride = xStride * 4,
             Rows = rows,
             Steps = length,
+            Y = (byte*)y,
+            YStride = yStride * 4,
+            Add = add,
+        });
+
+    /// <inheritdoc cref="PairProductKernel"/>
+    static void PairProduct(ushort* w, long wStride, long tileStride, int tiles, ushort* x, long xStride, int rows, int pairs, float* y, long yStride, bool add) =>
+        Multiply(new Shape
+        {
+            Format = TileFormat.BF16,
+            Weight = (byte*)w,
+            StepBytes = wStride * 2,
+            TileBytes = tileStride * 2,
+            Tiles = tiles,
+            X = (byte*)x,
+            StepX = 4,
+            XStride = xStride * 2,
+            Rows = rows,
+            Steps = pairs,
             Y = (byte*)y,
             YStride = yStride * 4,
             Add = add,
