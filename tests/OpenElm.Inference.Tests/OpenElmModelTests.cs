@@ -205,6 +205,18 @@ public sealed class OpenElmModelTests
     }
 
     [Fact]
+    public void A_limit_of_any_size_costs_nothing_until_it_is_used()
+    {
+        int[] tokens = TestModels.Tokens(300, 131); // more than one block of angles
+        using OpenElmModel model = TestModels.Random(TestModels.Layerwise), endless = TestModels.Random(TestModels.Layerwise with { RopeMaxLength = int.MaxValue });
+        float[] expected = new float[131], actual = new float[131];
+        using SequenceState state = model.CreateState(300), small = endless.CreateState(3), large = endless.CreateState(300);
+        model.Prefill(tokens, state, expected);
+        endless.Prefill(tokens, large, actual);
+        Assert.Equal(expected, actual);
+    }
+
+    [Fact]
     public void Beyond_the_trained_length_it_warns_once()
     {
         var warnings = new List<string>();

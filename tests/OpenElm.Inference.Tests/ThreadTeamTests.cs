@@ -35,6 +35,35 @@ public sealed class ThreadTeamTests
         Assert.Equal(1, job.Runs[failing]);
     }
 
+    [Theory]
+    [InlineData(1, 4)]
+    [InlineData(63, 4)]
+    [InlineData(352, 4)]
+    [InlineData(2000, 1)]
+    public void Claimed_shares_cover_a_step_once(int total, int least)
+    {
+        const int Parts = 4;
+        var shares = new ClaimedShares(3);
+        for (int round = 0; round < 50; round++)
+        {
+            int[] claims = new int[total];
+            shares.Reset();
+            Parallel.For(0, Parts, _ =>
+            {
+                while (shares.TryClaim(1, total, least, Parts, out int first, out int end))
+                {
+                    Assert.Equal(0, first % least);
+                    for (int i = first; i < end; i++)
+                    {
+                        Interlocked.Increment(ref claims[i]);
+                    }
+                }
+            });
+            Assert.All(claims, claim => Assert.Equal(1, claim));
+            Assert.Equal([0, 1], new[] { shares.ClaimOne(2), shares.ClaimOne(2) }); // steps do not disturb each other
+        }
+    }
+
     [Fact]
     public void Two_callers_take_turns()
     {

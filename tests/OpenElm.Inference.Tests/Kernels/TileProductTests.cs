@@ -98,6 +98,50 @@ public sealed unsafe class TileProductTests
         }
     }
 
+    [Fact]
+    public void Products_of_bfloat16_pairs_take_any_strides()
+    {
+        PairProductKernel? kernel = CpuKernels.Available.Select(set => set.Products.Pairs).FirstOrDefault(pairs => pairs is not null);
+        Assert.SkipWhen(kernel is null, "No kernel set of this machine multiplies bfloat16.");
+        foreach ((int pairs, int tiles, int rows) in new[] { (1, 1, 1), (7, 1, 3), (32, 4, 1), (32, 4, 64), (17, 5, 17), (24, 6, 30), (8, 7, 6) })
+        {
+            foreach ((int wStride, int tileStride) in new[] { (32, 32 * pairs), (32 * tiles, 32), ((32 * tiles) + 32, 32) })
+            {
+                using var random = new RandomTiles(pairs + tiles);
+                int xStride = (2 * pairs) + 6, yStride = (tiles * 16) + 16;
+                ushort[] w = Rounded(random.Floats(1, (wStride * pairs) + (tileStride * tiles) + 32)), x = Rounded(random.Floats(rows, xStride));
+                float[] begin = Initial(rows * yStride), actual = [.. begin];
+                bool add = rows % 2 == 1;
+                fixed (ushort* from = w, by = x)
+                fixed (float* to = actual)
+                {
+                    kernel!(from, wStride, tileStride, tiles, by, xStride, rows, pairs, to, yStride, add);
+                }
+
+                for (int t = 0; t < rows; t++)
+                {
+                    for (int i = 0; i < tiles * 16; i++)
+                    {
+                        double sum = add ? begin[(t * yStride) + i] : 0, size = Math.Abs(sum);
+                        for (int k = 0; k < 2 * pairs; k++)
+                        {
+                            double product = (double)Float(x[(t * xStride) + k]) * Float(w[(k / 2 * wStride) + (i / 16 * tileStride) + (i % 16 * 2) + (k % 2)]);
+                            (sum, size) = (sum + product, size + Math.Abs(product));
+                        }
+
+                        Assert.Equal(sum, actual[(t * yStride) + i], 1e-6 * size);
+                    }
+
+                    Assert.Equal(begin[(t * yStride) + (tiles * 16)], actual[(t * yStride) + (tiles * 16)]);
+                }
+            }
+        }
+
+        static ushort[] Rounded(float[] x) => [.. x.Select(FloatEncoding.ToBFloat16)];
+
+        static float Float(ushort bits) => BitConverter.UInt32BitsToSingle((uint)bits << 16);
+    }
+
     static TileProducts Named(string name) => name == "vector128" ? VectorKernels.Vector128 : CpuKernels.Get(name).Products;
 
     // Products of the reference, computed once for all sets: odd numbers of rows and columns, and the largest numbers that a format holds.
