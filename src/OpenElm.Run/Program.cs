@@ -8,6 +8,8 @@ internal static class Program
 {
     static int Main(string[] args)
     {
+        // Loading allocates some 20 MB; a collection in the middle of it would stop the threads that pack the weights.
+        GC.TryStartNoGCRegion(32 << 20);
         Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
         var interrupts = new Interrupts();
         using var signals = new StopSignals(interrupts);
