@@ -14,6 +14,7 @@ public sealed class PublicApiTests
 
     [Theory]
     [InlineData("OpenElm.Core")]
+    [InlineData("OpenElm.Yaml")]
     [InlineData("OpenElm.Data")]
     [InlineData("OpenElm.Inference")]
     [InlineData("OpenElm.Training")]
