@@ -72,41 +72,30 @@ internal static unsafe class AssembledKernels
 
     /// <inheritdoc cref="FloatProductKernel"/>
     static void FloatProduct(float* w, long wStride, long tileStride, int tiles, float* x, long xStride, int rows, int length, float* y, long yStride, bool add) =>
-        Multiply(new Shape
-        {
-            Format = TileFormat.F32,
-            Weight = (byte*)w,
-            StepBytes = wStride * 4,
-            TileBytes = tileStride * 4,
-            Tiles = tiles,
-            X = (byte*)x,
-            StepX = 4,
-            XStride = xStride * 4,
-            Rows = rows,
-            Steps = length,
-            Y = (byte*)y,
-            YStride = yStride * 4,
-            Add = add,
-        });
+        Multiply(Strided(TileFormat.F32, sizeof(float), w, wStride, tileStride, tiles, x, xStride, rows, length, y, yStride, add));
 
     /// <inheritdoc cref="PairProductKernel"/>
     static void PairProduct(ushort* w, long wStride, long tileStride, int tiles, ushort* x, long xStride, int rows, int pairs, float* y, long yStride, bool add) =>
-        Multiply(new Shape
+        Multiply(Strided(TileFormat.BF16, sizeof(ushort), w, wStride, tileStride, tiles, x, xStride, rows, pairs, y, yStride, add));
+
+    // Strides of w and x in numbers of so many bytes; a step of x, a float or a pair, has 4.
+    static Shape Strided(
+        TileFormat format, int bytes, void* w, long wStride, long tileStride, int tiles, void* x, long xStride, int rows, int steps, float* y, long yStride, bool add) => new()
         {
-            Format = TileFormat.BF16,
+            Format = format,
             Weight = (byte*)w,
-            StepBytes = wStride * 2,
-            TileBytes = tileStride * 2,
+            StepBytes = wStride * bytes,
+            TileBytes = tileStride * bytes,
             Tiles = tiles,
             X = (byte*)x,
             StepX = 4,
-            XStride = xStride * 2,
+            XStride = xStride * bytes,
             Rows = rows,
-            Steps = pairs,
+            Steps = steps,
             Y = (byte*)y,
             YStride = yStride * 4,
             Add = add,
-        });
+        };
 
     // All strides in bytes. A step is a column, a pair of columns, or a block, see KernelCall.
     readonly struct Shape
