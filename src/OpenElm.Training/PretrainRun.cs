@@ -6,6 +6,7 @@ using OpenElm.IO;
 using OpenElm.Tokenization;
 using OpenElm.Training.Reporting;
 using OpenElm.Training.Torch;
+using OpenElm.Yaml;
 using TorchSharp;
 
 namespace OpenElm.Training;

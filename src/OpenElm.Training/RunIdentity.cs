@@ -1,4 +1,5 @@
 using OpenElm.Data;
+using OpenElm.Yaml;
 
 namespace OpenElm.Training;
 

@@ -2,6 +2,7 @@ using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.Diagnostics;
 using OpenElm.Training.Reporting;
+using OpenElm.Yaml;
 
 namespace OpenElm.Training;
 

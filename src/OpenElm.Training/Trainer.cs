@@ -3,6 +3,7 @@ using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Optimization;
+using OpenElm.Yaml;
 using TorchSharp;
 using static TorchSharp.torch;
 

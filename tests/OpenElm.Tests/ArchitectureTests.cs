@@ -10,10 +10,12 @@ public sealed class ArchitectureTests
         ["OpenElm"] = [],
         ["OpenElm.Data"] = ["OpenElm"],
         ["OpenElm.Inference"] = ["OpenElm"],
-        ["OpenElm.Training"] = ["OpenElm", "OpenElm.Data"],
+        ["OpenElm.Yaml"] = ["OpenElm"],
+        ["OpenElm.Evaluation"] = ["OpenElm", "OpenElm.Yaml", "OpenElm.Data", "OpenElm.Inference"],
+        ["OpenElm.Training"] = ["OpenElm", "OpenElm.Yaml", "OpenElm.Data"],
         ["OpenElm.Verification"] = ["OpenElm", "OpenElm.Training", "OpenElm.Inference"],
         ["OpenElm.Commands"] = ["OpenElm", "OpenElm.Inference"],
-        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Verification", "OpenElm.Commands"],
+        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Evaluation", "OpenElm.Verification", "OpenElm.Commands"],
         ["OpenElm.Run"] = ["OpenElm.Commands"],
     };
 
@@ -23,8 +25,8 @@ public sealed class ArchitectureTests
         ["TorchSharp"] = ["OpenElm.Training"],
         ["Parquet.Net"] = ["OpenElm.Data"],
         ["ZstdSharp.Port"] = ["OpenElm.Data"],
-        ["YamlDotNet"] = ["OpenElm.Training"],
-        ["OxyPlot.Core"] = ["OpenElm.Training"],
+        ["YamlDotNet"] = ["OpenElm.Yaml"],
+        ["OxyPlot.Core"] = ["OpenElm.Training", "OpenElm.Evaluation"],
         ["System.CommandLine"] = ["OpenElm.Commands"],
         ["Spectre.Console"] = ["OpenElm.Cli"],
     };

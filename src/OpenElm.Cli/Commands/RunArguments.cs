@@ -1,6 +1,7 @@
 using System.CommandLine;
 using OpenElm.Tokenization;
 using OpenElm.Training;
+using OpenElm.Yaml;
 
 namespace OpenElm.Cli.Commands;
 

@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json;
-using OpenElm.Inference.Chat.Jinja;
+using OpenElm.Templates;
 
 namespace OpenElm.Inference.Chat;
 
@@ -15,11 +15,11 @@ public sealed class ChatTemplate
     // Marks of an ended message that some vocabularies have no special token for.
     static readonly string[] KnownEnds = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
 
-    readonly ImmutableArray<TemplateNode> _nodes;
+    readonly Template _template;
     readonly bool _wantsSystem;
 
     ChatTemplate(string name, string source, ImmutableArray<string> stop, bool wantsSystem) =>
-        (Name, Source, Stop, _nodes, _wantsSystem) = (name, source, stop, TemplateParser.Parse(source), wantsSystem);
+        (Name, Stop, _template, _wantsSystem) = (name, stop, Template.Parse(source, "The chat template"), wantsSystem);
 
     /// <summary>
     /// The template that OpenELM's instruction tuning used: a block with role, content and EOS for each message. It always has
@@ -36,7 +36,7 @@ public sealed class ChatTemplate
     public string Name { get; }
 
     /// <summary>The template itself.</summary>
-    public string Source { get; }
+    public string Source => _template.Source;
 
     /// <summary>Texts that end an answer, besides the token that ends a sequence.</summary>
     public ImmutableArray<string> Stop { get; }
@@ -91,7 +91,7 @@ public sealed class ChatTemplate
     {
         ArgumentNullException.ThrowIfNull(messages);
         IEnumerable<ChatMessage> all = _wantsSystem && messages is not [{ Role: ChatMessage.System }, ..] ? messages.Prepend(new ChatMessage(ChatMessage.System, "")) : messages;
-        return TemplateRenderer.Render(_nodes, new Dictionary<string, object?>
+        return _template.Render(new Dictionary<string, object?>
         {
             ["messages"] = all.Select(message => (object?)new Dictionary<string, object?> { ["role"] = message.Role, ["content"] = message.Content }).ToList(),
             ["add_generation_prompt"] = addGenerationPrompt,

@@ -1,4 +1,5 @@
 using OpenElm.Configuration;
+using OpenElm.Yaml;
 
 namespace OpenElm.Training.Tests.Configuration;
 

@@ -1,5 +1,6 @@
 using OpenElm.Configuration;
 using OpenElm.Data;
+using OpenElm.Yaml;
 
 namespace OpenElm.Training.Tests.Configuration;
 

@@ -3,6 +3,7 @@ using System.Text.Json;
 using OpenElm.Checkpoints;
 using OpenElm.Data;
 using OpenElm.Training.Reporting;
+using OpenElm.Yaml;
 
 namespace OpenElm.Training.Tests.Runs;
 

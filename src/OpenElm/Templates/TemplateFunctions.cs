@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
 /// <summary>The functions, filters, methods and tests of templates. What is not here is refused when the template is read.</summary>
 internal static class TemplateFunctions

@@ -2,7 +2,7 @@ using System.Collections.Immutable;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>
 /// Builds the tree from YamlDotNet's parser events. Its own document model stops at the first doubled key and leaves merge

@@ -1,4 +1,4 @@
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>Finds the word a user probably meant.</summary>
 internal static class Spelling

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
 /// <summary>What a template has not been given. Printing it gives nothing; using it is a problem.</summary>
 /// <param name="Name">What is missing.</param>

@@ -5,7 +5,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>One key of a record's section.</summary>
 /// <param name="Key">The name in the file.</param>

@@ -1,4 +1,4 @@
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>
 /// Reads our own YAML files into immutable records, strictly: an unknown, missing or doubled key, a wrong type or an

@@ -1,4 +1,4 @@
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>One setting from the command line, <c>trainer.max_steps=100</c>, put into the tree.</summary>
 internal static class YamlOverride

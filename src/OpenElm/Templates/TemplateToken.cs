@@ -1,4 +1,4 @@
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
 /// <summary>What a token of a template is.</summary>
 internal enum TokenKind

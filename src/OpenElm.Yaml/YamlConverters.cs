@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
 using OpenElm.Configuration;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>
 /// Types that a file may write in more than one form, such as "a number, a pair or a list". A converter sees plain values:

@@ -1,4 +1,4 @@
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>Where a value was written: a line of a file, or an override (which has no line and sorts last).</summary>
 internal readonly record struct YamlPlace(string Source, int Line)

@@ -1,6 +1,6 @@
 using System.Reflection;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>Turns the tree into records. A value that does not fit becomes a problem, and binding goes on.</summary>
 internal sealed class YamlBinder(YamlConverters converters, YamlProblems problems)

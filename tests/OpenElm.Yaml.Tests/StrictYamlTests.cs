@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
 
-namespace OpenElm.Training.Tests.Configuration;
+namespace OpenElm.Yaml.Tests;
 
 public sealed class StrictYamlTests
 {

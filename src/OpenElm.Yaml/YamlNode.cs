@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Collections.Immutable;
 using System.Globalization;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>A YAML value that remembers where it was written. Immutable, because aliases share nodes and overrides must not.</summary>
 internal abstract record YamlNode(YamlPlace Place)

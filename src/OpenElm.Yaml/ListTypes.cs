@@ -1,7 +1,7 @@
 using System.Collections;
 using System.Collections.Immutable;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>Which list and dictionary types a record may have, and how to make them.</summary>
 internal static class ListTypes

@@ -1,9 +1,9 @@
 using System.Collections.Immutable;
 using System.Text;
 
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
-/// <summary>Renders one conversation by a template.</summary>
+/// <summary>Renders a template once.</summary>
 internal sealed class TemplateRenderer
 {
     // Templates come with models, from anywhere: they may not run for ever or fill the memory.
@@ -14,19 +14,49 @@ internal sealed class TemplateRenderer
     int _steps;
     bool _leaving, _breaking;
 
-    TemplateRenderer(Dictionary<string, object?> variables) => _scopes.Push(variables);
+    readonly string _name;
+    readonly bool _strict;
+
+    TemplateRenderer(string name, Dictionary<string, object?> variables, bool strict)
+    {
+        (_name, _strict) = (name, strict);
+        _scopes.Push(variables);
+    }
 
     /// <summary>Renders.</summary>
+    /// <param name="name">What messages call the template.</param>
     /// <param name="nodes">The template.</param>
     /// <param name="variables">What it is given.</param>
+    /// <param name="strict">Whether printing what is not defined is a problem.</param>
     /// <returns>The text.</returns>
-    /// <exception cref="OpenElmException">The template refuses the conversation, or goes wrong.</exception>
-    public static string Render(ImmutableArray<TemplateNode> nodes, Dictionary<string, object?> variables)
+    /// <exception cref="OpenElmException">The template refuses what it is given, or goes wrong.</exception>
+    public static string Render(string name, ImmutableArray<TemplateNode> nodes, Dictionary<string, object?> variables, bool strict)
     {
-        var renderer = new TemplateRenderer(variables);
+        var renderer = new TemplateRenderer(name, variables, strict);
         renderer.Run(nodes);
         return renderer._text.ToString();
     }
+
+    /// <summary>Evaluates the expression of an output.</summary>
+    /// <param name="name">What messages call the template.</param>
+    /// <param name="output">The output.</param>
+    /// <param name="variables">What it is given.</param>
+    /// <returns>Its value; <see cref="Undefined"/> is a problem.</returns>
+    /// <exception cref="OpenElmException">It goes wrong.</exception>
+    public static object? Evaluate(string name, TemplateNode.Output output, Dictionary<string, object?> variables)
+    {
+        var renderer = new TemplateRenderer(name, variables, strict: true);
+        try
+        {
+            return renderer.Value(output.Value) is var value && value is Undefined missing ? throw missing.Problem() : value;
+        }
+        catch (TemplateProblem problem)
+        {
+            throw renderer.WentWrong(output.Line, problem);
+        }
+    }
+
+    OpenElmException WentWrong(int line, TemplateProblem problem) => new($"{_name} went wrong in line {line}: {problem.Message}.", problem);
 
     void Run(ImmutableArray<TemplateNode> nodes)
     {
@@ -43,7 +73,7 @@ internal sealed class TemplateRenderer
             }
             catch (TemplateProblem problem)
             {
-                throw new OpenElmException($"The chat template went wrong in line {node.Line}: {problem.Message}.", problem);
+                throw WentWrong(node.Line, problem);
             }
         }
     }
@@ -57,7 +87,8 @@ internal sealed class TemplateRenderer
                 Append(text.Value);
                 break;
             case TemplateNode.Output output:
-                Append(TemplateValue.Print(Value(output.Value)));
+                object? value = Value(output.Value);
+                Append(_strict && value is Undefined missing ? throw missing.Problem() : TemplateValue.Print(value));
                 break;
             case TemplateNode.Set { Attribute: null } set:
                 _scopes.Peek()[set.Name] = Value(set.Value);
@@ -196,7 +227,7 @@ internal sealed class TemplateRenderer
         switch (call.Function)
         {
             case "raise_exception":
-                throw new OpenElmException($"The chat template refuses this conversation: {(arguments is [var reason, ..] ? TemplateValue.Print(reason) : "without a reason")}");
+                throw new OpenElmException($"{_name} refuses this conversation: {(arguments is [var reason, ..] ? TemplateValue.Print(reason) : "without a reason")}");
             case "namespace":
                 return call.Named.ToDictionary(entry => entry.Name, entry => Value(entry.Value));
             default:

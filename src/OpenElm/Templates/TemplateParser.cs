@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
 using System.Globalization;
 
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
 /// <summary>Reads a template: text, outputs, and the statements that chat templates use. Others are refused by name.</summary>
 internal sealed class TemplateParser
@@ -472,5 +472,5 @@ internal sealed class TemplateParser
         }
     }
 
-    OpenElmException Wrong(string what) => new($"The chat template cannot be used, line {Now.Line}: {what}.");
+    OpenElmException Wrong(string what) => new($"The template cannot be used, line {Now.Line}: {what}.");
 }

@@ -3,7 +3,7 @@ using System.Globalization;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
-namespace OpenElm.Training;
+namespace OpenElm.Yaml;
 
 /// <summary>Writes a record in the form that <see cref="YamlBinder"/> reads, every key included.</summary>
 internal sealed class YamlWriter(IEmitter emitter, YamlConverters converters)

@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
 /// <summary>
 /// Splits a template into tokens, with the settings of transformers: the line break behind a statement or a comment goes
@@ -231,5 +231,5 @@ internal sealed class TemplateLexer
         Blanks,
     }
 
-    OpenElmException Wrong(string what) => new($"The chat template is wrong in line {_line}: {what}.");
+    OpenElmException Wrong(string what) => new($"The template is wrong in line {_line}: {what}.");
 }

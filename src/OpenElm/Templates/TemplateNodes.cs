@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
 
-namespace OpenElm.Inference.Chat.Jinja;
+namespace OpenElm.Templates;
 
 /// <summary>A part of a template.</summary>
 /// <param name="Line">Where it begins.</param>
