@@ -16,7 +16,7 @@ public sealed record EvaluationItem
     /// <summary>The requests, in the order of the choices.</summary>
     public required ImmutableArray<EvaluationRequest> Requests { get; init; }
 
-    /// <summary>The choices without delimiters: <c>acc_norm</c> divides by their length in code points. As many as requests.</summary>
+    /// <summary>The choices without delimiters: <c>acc_norm</c> divides by their length in code points. As many as requests; empty where there is nothing to choose.</summary>
     public ImmutableArray<string> Choices { get; init; } = [];
 
     /// <summary>The right choice; −1 where there is none (whole texts, pairs).</summary>

@@ -15,7 +15,7 @@ internal sealed record Document
     /// <summary>The requests, without description and examples.</summary>
     public required ImmutableArray<EvaluationRequest> Requests { get; init; }
 
-    /// <summary>The choices, without delimiter.</summary>
+    /// <summary>The choices, without delimiter; empty where there is nothing to choose.</summary>
     public required ImmutableArray<string> Choices { get; init; }
 
     /// <summary>The right one, or −1.</summary>
@@ -91,7 +91,7 @@ internal sealed class TaskTemplates
             Requests = _choices is null || continuation is null
                 ? [.. choices.Select(choice => new EvaluationRequest(prompt, _task.Delimiter + choice))]
                 : [.. choices.Select(choice => new EvaluationRequest(prompt + choice, _task.Delimiter + continuation))],
-            Choices = choices,
+            Choices = _choices is null ? [] : choices,
             Gold = gold,
             TrueChoices = _trueChoices is null ? 0 : Position(_trueChoices.Evaluate(variables), choices.Length + 1, "number of true answers", row),
         };
@@ -104,7 +104,7 @@ internal sealed class TaskTemplates
         return new Document
         {
             Requests = [new EvaluationRequest("", text)],
-            Choices = [text],
+            Choices = [],
             Size = (PythonText.CountParts(original), Encoding.UTF8.GetByteCount(original)),
         };
     }
