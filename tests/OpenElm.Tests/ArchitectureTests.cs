@@ -11,10 +11,11 @@ public sealed class ArchitectureTests
         ["OpenElm.Data"] = ["OpenElm"],
         ["OpenElm.Inference"] = ["OpenElm"],
         ["OpenElm.Yaml"] = ["OpenElm"],
+        ["OpenElm.Evaluation"] = ["OpenElm", "OpenElm.Yaml", "OpenElm.Data", "OpenElm.Inference"],
         ["OpenElm.Training"] = ["OpenElm", "OpenElm.Yaml", "OpenElm.Data"],
         ["OpenElm.Verification"] = ["OpenElm", "OpenElm.Training", "OpenElm.Inference"],
         ["OpenElm.Commands"] = ["OpenElm", "OpenElm.Inference"],
-        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Verification", "OpenElm.Commands"],
+        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Evaluation", "OpenElm.Verification", "OpenElm.Commands"],
         ["OpenElm.Run"] = ["OpenElm.Commands"],
     };
 
@@ -25,7 +26,7 @@ public sealed class ArchitectureTests
         ["Parquet.Net"] = ["OpenElm.Data"],
         ["ZstdSharp.Port"] = ["OpenElm.Data"],
         ["YamlDotNet"] = ["OpenElm.Yaml"],
-        ["OxyPlot.Core"] = ["OpenElm.Training"],
+        ["OxyPlot.Core"] = ["OpenElm.Training", "OpenElm.Evaluation"],
         ["System.CommandLine"] = ["OpenElm.Commands"],
         ["Spectre.Console"] = ["OpenElm.Cli"],
     };
