@@ -70,7 +70,12 @@ public sealed class CpuContinuationScorer : IContinuationScorer
     /// <summary>A context that is in a state, or will be after the next pass.</summary>
     sealed record Begun(GroupTally Tally, SequenceState State)
     {
+        /// <summary>Copies of the context, so that several of its continuations can go in one pass.</summary>
+        public List<SequenceState> Copies { get; } = [];
+
         public ImmutableArray<int> Context => Tally.Group.Context;
+
+        public void DisposeCopies() => Copies.ForEach(copy => copy.Dispose());
     }
 
     /// <inheritdoc/>
@@ -126,6 +131,7 @@ public sealed class CpuContinuationScorer : IContinuationScorer
         try
         {
             Begin(batch, begun, cancellation);
+            long bytes = batch.Sum(tally => BytesOf(tally.Group));
             for (int round = 0; round < batch.Max(tally => tally.Group.Continuations.Length); round++)
             {
                 // One continuation of each context, so that a state is seldom wanted again before its pass is full.
@@ -134,7 +140,7 @@ public sealed class CpuContinuationScorer : IContinuationScorer
                     ImmutableArray<ImmutableArray<int>> continuations = one.Tally.Group.Continuations;
                     if (round < continuations.Length && continuations[round].Length > 1)
                     {
-                        _pass.AddContinuation(one.State, one.Context.Length, one.Tally, round, cancellation);
+                        _pass.AddContinuation(StateFor(one, ref bytes, cancellation), one.Tally, round, cancellation);
                     }
                 }
             }
@@ -150,12 +156,36 @@ public sealed class CpuContinuationScorer : IContinuationScorer
             _kept = keep;
             foreach (Begun one in begun)
             {
+                one.DisposeCopies();
                 if (one != keep)
                 {
                     one.State.Dispose();
                 }
             }
         }
+    }
+
+    // A state that holds the context and has nothing waiting: the first, or a copy where else a pass that is not full would have to run.
+    SequenceState StateFor(Begun one, ref long bytes, CancellationToken cancellation)
+    {
+        SequenceState? free = one.Copies.Prepend(one.State).FirstOrDefault(state => !_pass.Waits(state));
+        bool complete = one.State.Length >= one.Context.Length; // else the context itself waits
+        if (free is null && complete && !_pass.IsWorthRunning && bytes + BytesOf(one.Tally.Group) <= _stateBytes)
+        {
+            bytes += BytesOf(one.Tally.Group);
+            one.Copies.Add(free = _model.CreateState(one.State.Capacity));
+            free.BeginLike(one.State, one.Context.Length);
+            return free;
+        }
+
+        if (free is null)
+        {
+            _pass.Run(cancellation);
+            free = one.State;
+        }
+
+        free.Truncate(one.Context.Length);
+        return free;
     }
 
     // Contexts that begin like one which still waits for its pass come after that pass, and copy.

@@ -29,6 +29,9 @@ internal sealed class PackedPass(OpenElmModel model, int candidates, int mostRow
     /// <param name="Position">Of the continuation.</param>
     readonly record struct Row(GroupTally Tally, int Continuation, int Position);
 
+    /// <summary>Whether a pass would be at least half full.</summary>
+    public bool IsWorthRunning => 2 * _tokens.Count >= mostRows || 2 * _rows.Count >= mostLogits;
+
     /// <summary>Whether a sequence has tokens that wait for the pass.</summary>
     /// <param name="state">The sequence.</param>
     /// <returns>Whether it has.</returns>
@@ -42,22 +45,13 @@ internal sealed class PackedPass(OpenElmModel model, int candidates, int mostRow
     public void AddContext(SequenceState state, ReadOnlySpan<int> tokens, GroupTally tally, CancellationToken cancellation) =>
         Add(state, tokens, tokens.Length - 1, new Row(tally, 0, 0), cancellation);
 
-    /// <summary>Adds a continuation of two tokens or more behind its context; the last token need not be fed.</summary>
-    /// <param name="state">The sequence.</param>
-    /// <param name="contextLength">Where the continuation begins.</param>
+    /// <summary>Adds a continuation of two tokens or more; the last token need not be fed.</summary>
+    /// <param name="state">The sequence, which holds the context and has nothing waiting.</param>
     /// <param name="tally">The group.</param>
     /// <param name="continuation">Which.</param>
     /// <param name="cancellation">Stops between two passes.</param>
-    public void AddContinuation(SequenceState state, int contextLength, GroupTally tally, int continuation, CancellationToken cancellation)
-    {
-        if (Waits(state))
-        {
-            Run(cancellation);
-        }
-
-        state.Truncate(contextLength);
+    public void AddContinuation(SequenceState state, GroupTally tally, int continuation, CancellationToken cancellation) =>
         Add(state, tally.Group.Continuations[continuation].AsSpan()[..^1], 0, new Row(tally, continuation, 1), cancellation);
-    }
 
     /// <summary>Runs what waits.</summary>
     /// <param name="cancellation">Stops before the pass.</param>

@@ -87,6 +87,21 @@ public sealed class ContinuationScorerTests(PaddedModel padded) : IClassFixture<
     }
 
     [Fact]
+    public void Many_continuations_of_one_context_share_passes()
+    {
+        using OpenElmModel model = TestModels.Random(TestModels.Layerwise);
+        var random = new Random(2);
+        var group = new ContinuationGroup([2], [.. Enumerable.Range(0, 200).Select(i => TestModels.Tokens(random.Next(1, 30), 131, seed: i).ToImmutableArray())]);
+        ContinuationScore[][] expected = Run(new CausalLMContinuationScorer(model, null), [group]);
+        foreach ((int rows, long bytes) in new[] { (512, Plenty), (64, 200_000), (64, 1) })
+        {
+            using var cpu = new CpuContinuationScorer(model, null, null, rows, bytes);
+            Assert.Equal(expected, Run(cpu, [group]));
+            Assert.Equal(1 + group.Continuations.Sum(tokens => tokens.Length - 1), cpu.TokensComputed);
+        }
+    }
+
+    [Fact]
     public void The_longest_requests_fit_and_longer_ones_are_named()
     {
         using OpenElmModel model = TestModels.Random(TestModels.Layerwise);
