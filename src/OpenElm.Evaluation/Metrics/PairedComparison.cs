@@ -37,7 +37,7 @@ public sealed record PairedComparison(string Name, string Metric, int Documents,
         }
 
         PairedComparison comparison = Of(name, metric, differences.Length, firstSum / differences.Length, secondSum / differences.Length, MetricSummary.StandardErrorOfMean(differences));
-        return IsBinary(first) && IsBinary(second)
+        return comparison.PValue is not null && IsBinary(first) && IsBinary(second)
             ? comparison with { PValue = SignTest(differences.Count(d => d > 0), differences.Count(d => d < 0)) }
             : comparison;
     }

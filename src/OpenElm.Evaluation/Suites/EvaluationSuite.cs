@@ -49,8 +49,8 @@ public sealed record EvaluationSuite(string Name, string Title, ImmutableArray<S
 
     /// <summary>The questions of LLM-Adapters in its own wording, for models tuned on commonsense_170k.</summary>
     public static EvaluationSuite Commonsense { get; } = new("commonsense", "Commonsense reasoning (LLM-Adapters)", [
-        new("ARC-c", "commonsense_arc_challenge", 0, "acc"),
-        new("ARC-e", "commonsense_arc_easy", 0, "acc"),
+        new("ARC-c", "commonsense_ARC-Challenge", 0, "acc"),
+        new("ARC-e", "commonsense_ARC-Easy", 0, "acc"),
         new("BoolQ", "commonsense_boolq", 0, "acc"),
         new("HellaSwag", "commonsense_hellaswag", 0, "acc"),
         new("PIQA", "commonsense_piqa", 0, "acc"),
