@@ -14,6 +14,12 @@ public sealed record ItemOptions
 
     /// <summary>Of the generator that draws examples, one for each task: Python's <c>random.Random(seed)</c>.</summary>
     public int Seed { get; init; } = 1234;
+
+    /// <summary>
+    /// Whether examples may come from the evaluated documents (never the document itself) where the split that the harness takes them from is not there.
+    /// Numbers then do not compare with published ones; where this is false, the missing split is an error.
+    /// </summary>
+    public bool ExamplesFromEvaluatedSplit { get; init; }
 }
 
 /// <summary>A task of lm-evaluation-harness: documents become requests, their scores become metrics.</summary>
@@ -30,6 +36,11 @@ public interface IEvaluationTask
 
     /// <summary>The metrics by the harness' names: <c>acc</c>, <c>acc_norm</c>, <c>mc1</c>, <c>mc2</c>, <c>pct_stereotype</c>, <c>word_perplexity</c>, …</summary>
     ImmutableArray<string> Metrics { get; }
+
+    /// <summary>How many examples stand before each question: some tasks have a fixed number.</summary>
+    /// <param name="options">What was asked for.</param>
+    /// <returns>The number.</returns>
+    int ShotsWith(ItemOptions options) => options.Shots ?? 0;
 
     /// <summary>Reads the documents and makes the items, in the order of the file.</summary>
     /// <param name="data">Where the data are.</param>

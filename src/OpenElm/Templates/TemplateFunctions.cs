@@ -57,6 +57,8 @@ internal static class TemplateFunctions
             ("keys", Dictionary<string, object?> map) when !isFilter => map.Keys.ToList<object?>(),
             ("values", Dictionary<string, object?> map) when !isFilter => map.Values.ToList(),
             ("get", Dictionary<string, object?> map) when !isFilter && arguments is [string key, ..] => map.TryGetValue(key, out object? found) ? found : arguments.Count > 1 ? arguments[1] : null,
+            ("index", List<object?> list) when !isFilter && arguments is [var wanted] => list.FindIndex(item => TemplateValue.AreEqual(item, wanted)) is >= 0 and int at ? (long)at
+                : throw new TemplateProblem($"the list has no item {Json(wanted)}; it has {Json(list)}"),
             ("length" or "count", _) when isFilter => (long)TemplateValue.Items(value).Count,
             ("first", _) when isFilter => TemplateValue.Items(value) is [var first, ..] ? first : new Undefined("the first of nothing"),
             ("last", _) when isFilter => TemplateValue.Items(value) is [.., var last] ? last : new Undefined("the last of nothing"),

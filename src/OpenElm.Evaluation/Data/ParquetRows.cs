@@ -1,0 +1,49 @@
+using System.Collections;
+using Parquet.Serialization;
+
+namespace OpenElm.Evaluation.Data;
+
+/// <summary>Rows of a parquet file, structs and lists in them included.</summary>
+internal static class ParquetRows
+{
+    /// <summary>Reads a file.</summary>
+    /// <param name="bytes">The file.</param>
+    /// <param name="file">What messages call it.</param>
+    /// <returns>Its rows.</returns>
+    public static List<DataRow> Read(byte[] bytes, string file)
+    {
+        try
+        {
+            using var stream = new MemoryStream(bytes);
+            var table = ParquetSerializer.DeserializeUntypedAsync(stream).GetAwaiter().GetResult();
+            return [.. table.Data.Select((row, i) => new DataRow((Dictionary<string, object?>)Value(row, file, i + 1L)!, file, i + 1))];
+        }
+#pragma warning disable CA1031 // the parquet library's exceptions for damaged files are of many types; the cause is kept
+        catch (Exception cause) when (cause is not (OutOfMemoryException or OpenElmException))
+#pragma warning restore CA1031
+        {
+            throw new OpenElmException($"{file} is damaged or no parquet file: {cause.Message.TrimEnd('.')}; fetch it again.", cause);
+        }
+    }
+
+    static object? Value(object? value, string file, long row) => value switch
+    {
+        null or string or bool or long or double => value,
+        sbyte or byte or short or ushort or int or uint => Convert.ToInt64(value),
+        float single => (double)single,
+        IDictionary map => Map(map, file, row),
+        IEnumerable list => list.Cast<object?>().Select(item => Value(item, file, row)).ToList(),
+        _ => throw new OpenElmException($"{file} row {row} holds a {value.GetType().Name}, which no task uses."),
+    };
+
+    static Dictionary<string, object?> Map(IDictionary map, string file, long row)
+    {
+        var values = new Dictionary<string, object?>();
+        foreach (DictionaryEntry entry in map)
+        {
+            values[(string)entry.Key] = Value(entry.Value, file, row);
+        }
+
+        return values;
+    }
+}
