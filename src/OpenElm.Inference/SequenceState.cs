@@ -50,6 +50,16 @@ public sealed class SequenceState : IDisposable
         Length = other.Length;
     }
 
+    /// <summary>Becomes the beginning of another sequence of the same model.</summary>
+    /// <param name="other">The other; stays as it is.</param>
+    /// <param name="length">How many of its tokens, at most <see cref="Capacity"/>.</param>
+    internal void BeginLike(SequenceState other, int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Math.Min(other.Length, Capacity));
+        Cache.CopyFrom(other.Cache, 0, length);
+        Length = length;
+    }
+
     /// <inheritdoc/>
     public void Dispose() => Cache.Dispose();
 

@@ -58,12 +58,20 @@ public sealed class Scorer(ICausalLM model, SentencePieceTokenizer? tokenizer)
     /// <param name="context">The context.</param>
     /// <param name="continuation">The continuation.</param>
     /// <returns>All tokens, and where the continuation begins.</returns>
-    public (int[] Tokens, int Start) Split(string context, string continuation)
+    public (int[] Tokens, int Start) Split(string context, string continuation) => Split(Tokenizer, context, continuation);
+
+    /// <summary>The same, where there is a tokenizer alone.</summary>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="context">The context.</param>
+    /// <param name="continuation">The continuation.</param>
+    /// <returns>All tokens, and where the continuation begins.</returns>
+    public static (int[] Tokens, int Start) Split(SentencePieceTokenizer tokenizer, string context, string continuation)
     {
+        ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentNullException.ThrowIfNull(context);
         if (context.Length == 0)
         {
-            return ([Tokenizer.EosId, .. Tokenizer.Encode(continuation, WithBos)], 1);
+            return ([tokenizer.EosId, .. tokenizer.Encode(continuation, WithBos)], 1);
         }
 
         int end = context.Length;
@@ -72,7 +80,7 @@ public sealed class Scorer(ICausalLM model, SentencePieceTokenizer? tokenizer)
             end--;
         }
 
-        return (Tokenizer.Encode(context + continuation, WithBos), Tokenizer.Encode(context.AsSpan(0, end), WithBos).Length);
+        return (tokenizer.Encode(context + continuation, WithBos), tokenizer.Encode(context.AsSpan(0, end), WithBos).Length);
     }
 
     /// <summary>Scores the later tokens of a sequence.</summary>

@@ -1,0 +1,51 @@
+using System.Globalization;
+using System.IO.Hashing;
+using System.Text;
+using OpenElm.Checkpoints;
+using OpenElm.Configuration;
+using OpenElm.Inference;
+
+namespace OpenElm.Evaluation.Engine;
+
+/// <summary>
+/// What the log-probabilities of given tokens depend on: the architecture, every byte of every weight, how many ids share the probability, and the runtime
+/// where its bits differ. Hashing reads the weights once, as fast as memory or the disk gives them.
+/// </summary>
+public static class ModelFingerprint
+{
+    /// <summary>The runtime on the CPU: kernel sets and types of the KV cache give different bits, numbers of threads do not.</summary>
+    /// <param name="model">The model.</param>
+    /// <returns>Its runtime.</returns>
+    public static string RuntimeOf(OpenElmModel model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        return $"cpu {model.KernelName} {model.KvCacheType}";
+    }
+
+    /// <summary>Hashes a model.</summary>
+    /// <param name="checkpoint">Its files.</param>
+    /// <param name="candidates">Ids below this share the probability.</param>
+    /// <param name="runtime">What computes it: <see cref="RuntimeOf"/>, or the name, device and precision of another.</param>
+    /// <returns>32 hexadecimal digits.</returns>
+    public static string Of(Checkpoint checkpoint, int candidates, string runtime)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        var hash = new XxHash128();
+        Append(OpenElmConfigJson.Write(checkpoint.Config));
+        Append(candidates.ToString(CultureInfo.InvariantCulture));
+        Append(runtime);
+        foreach ((string name, StoredWeight weight) in checkpoint.Weights.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+        {
+            foreach (TensorView part in weight.Parts)
+            {
+                Append($"{name} {part.DType} {string.Join(',', part.Shape)}");
+                using UnmanagedMemoryStream bytes = part.OpenRead();
+                hash.Append(bytes);
+            }
+        }
+
+        return hash.GetCurrentHashAsUInt128().ToString("x32", CultureInfo.InvariantCulture);
+
+        void Append(string text) => hash.Append(Encoding.UTF8.GetBytes(text + "\n"));
+    }
+}
