@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
 
@@ -30,6 +31,12 @@ public sealed record EvaluationReport
 
     /// <summary>The tasks' results, in the order they were asked for.</summary>
     public required ImmutableArray<TaskResult> Tasks { get; init; }
+
+    /// <summary>What the scores cost; null where another engine gave them.</summary>
+    public EngineCounts? Cost { get; init; }
+
+    /// <summary>Seconds that scoring took.</summary>
+    public double? Seconds { get; init; }
 
     /// <summary>The groups among the tasks.</summary>
     public ImmutableArray<GroupResult> Groups => GroupResult.Of(Tasks);

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
 
@@ -42,6 +43,12 @@ public sealed record ResultsDocument
 
     /// <summary>The suites' averages.</summary>
     public required ImmutableArray<SuiteEntry> Suites { get; init; }
+
+    /// <summary>What the scores cost; null where another engine gave them.</summary>
+    public EngineCounts? Cost { get; init; }
+
+    /// <summary>Seconds that scoring took.</summary>
+    public double? Seconds { get; init; }
 
     /// <summary>A task or a group.</summary>
     /// <param name="Name">Its name.</param>
@@ -96,6 +103,8 @@ public sealed record ResultsDocument
             Date = report.Date,
             Seed = report.Seed,
             Limit = report.Limit,
+            Cost = report.Cost,
+            Seconds = report.Seconds,
             Tasks = [.. report.Tasks.Select(task => new Entry(task.Task, task.Group, task.Shots, task.Items.Length, Metrics(task.Metrics)))],
             Groups = [.. report.Groups.Select(group => new Entry(group.Name, null, group.Shots, group.Documents, Metrics(group.Metrics)))],
             Suites = [.. report.SuiteRows.Select(Suite)],

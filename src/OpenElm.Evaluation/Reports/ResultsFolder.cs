@@ -58,6 +58,8 @@ public sealed record ResultsFolder(string Path)
             Date = document.Date,
             Seed = document.Seed,
             Limit = document.Limit,
+            Cost = document.Cost,
+            Seconds = document.Seconds,
             Suites = [.. document.Suites.Select(suite => EvaluationSuite.Find(suite.Name))],
             Tasks = [.. document.Tasks.Select(folder.ReadTask)],
         };
