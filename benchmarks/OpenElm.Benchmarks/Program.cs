@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Running;
 using OpenElm.Benchmarks.Data;
+using OpenElm.Benchmarks.Evaluation;
 using OpenElm.Benchmarks.Formats;
 using OpenElm.Benchmarks.Kernels;
 using OpenElm.Benchmarks.Quantization;
@@ -30,6 +31,10 @@ if (args is ["kernels", ..])
 if (args is ["quantization", ..])
 {
     return QuantizationComparison.Run(args[1..]);
+}
+if (args is ["evaluation", ..])
+{
+    return EvaluationRuns.Run(args[1..]);
 }
 BenchmarkSwitcher.FromAssembly(typeof(TokenizerRuns).Assembly).Run(args);
 return 0;

@@ -1,0 +1,100 @@
+using System.Collections.Immutable;
+using System.Diagnostics;
+using OpenElm.Evaluation.Data;
+using OpenElm.Evaluation.Engine;
+using OpenElm.Evaluation.Tasks;
+using OpenElm.Inference;
+using OpenElm.Inference.Scoring;
+using OpenElm.Scoring;
+using OpenElm.Tokenization;
+
+namespace OpenElm.Benchmarks.Evaluation;
+
+/// <summary>
+/// The engine of <c>openelm evaluate</c> against scoring one request at a time, in turn, on the same tokens. Both must give the same bits.
+/// <c>evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--data FOLDER]</c>.
+/// </summary>
+internal static class EvaluationRuns
+{
+    public static int Run(string[] args)
+    {
+        (string[] paths, Dictionary<string, string> named) = Read(args);
+        if (paths.Length is < 1 or > 2)
+        {
+            Console.Error.WriteLine("evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--data FOLDER]");
+            return 2;
+        }
+
+        string data = named.GetValueOrDefault("--data") ?? Environment.GetEnvironmentVariable(EvaluationData.EnvironmentVariable) ?? "../shared/data/eval";
+        (int documents, int repeats) = (int.Parse(named.GetValueOrDefault("--documents", "24")), int.Parse(named.GetValueOrDefault("--repeats", "3")));
+        using TextModel text = TextModel.Load(paths[0], tokenizer: paths.ElementAtOrDefault(1));
+        SentencePieceTokenizer tokenizer = text.RequireTokenizer("The benchmark");
+        int length = Math.Min(text.Model.Config.MaxContextLength, text.Model.MaxLength);
+        Console.WriteLine($"{Path.GetFileName(paths[0])}: {text.Model.Threads} threads, kernels {text.Model.KernelName}, context {length}, {documents} documents, medians of {repeats}");
+        Console.WriteLine("| requests | asked | tokens asked | computed | recomputed | one at a time, s | engine, s | ratio |");
+        Console.WriteLine("|---|---|---|---|---|---|---|---|");
+        Measure("HellaSwag, 0 examples", BenchmarkRequests.HellaSwag(data, documents));
+        Measure("ARC-Challenge, 5 examples", BenchmarkRequests.Arc(data, documents));
+        Measure("MMLU, 5 examples", BenchmarkRequests.Mmlu(data, documents, "anatomy", "world_religions"));
+        return 0;
+
+        void Measure(string name, IEnumerable<EvaluationRequest> requests)
+        {
+            var encoder = new RequestTokenizer(tokenizer, length);
+            TokenizedRequest[] tokens = [.. requests.Select(request => encoder.Encode(request, RequestKind.Continuation))];
+            var one = new Scorer(text.Model, tokenizer);
+            (List<double> alone, List<double> together, EngineCounts counts) = ([], [], default);
+            for (int repeat = -1; repeat < repeats; repeat++)
+            {
+                TokenizedRequest[] asked = repeat < 0 ? tokens[..4] : tokens; // the first round only warms up
+                long begin = Stopwatch.GetTimestamp();
+                using var scorer = new CpuContinuationScorer(text.Model, tokenizer);
+                EngineResult result = EvaluationEngine.Run(asked, scorer);
+                TimeSpan engine = Stopwatch.GetElapsedTime(begin);
+                begin = Stopwatch.GetTimestamp();
+                ContinuationScore[] expected = [.. asked.Select(request => One(one, request.Windows[0]))];
+                TimeSpan single = Stopwatch.GetElapsedTime(begin);
+                if (!result.Scores.AsSpan().SequenceEqual(expected))
+                {
+                    throw new InvalidOperationException("The engine's scores differ.");
+                }
+
+                if (repeat >= 0)
+                {
+                    alone.Add(single.TotalSeconds);
+                    together.Add(engine.TotalSeconds);
+                    counts = result.Counts;
+                }
+            }
+
+            (double a, double b) = (Median(alone), Median(together));
+            Console.WriteLine($"| {name} | {counts.Requests} | {counts.TokensAsked} | {counts.TokensComputed} ({1 - counts.Saved:P1}) | {counts.Recomputed:P1} | {a:F2} | {b:F2} | {a / b:F2} |");
+        }
+    }
+
+    static ContinuationScore One(Scorer scorer, TokenWindow window)
+    {
+        Score score = scorer.ScoreFrom([.. window.Context, .. window.Continuation], window.Context.Length);
+        return new ContinuationScore(score.Sum, score.IsGreedy);
+    }
+
+    static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
+
+    static (string[] Paths, Dictionary<string, string> Named) Read(string[] args)
+    {
+        (List<string> paths, Dictionary<string, string> named) = ([], []);
+        for (int i = 0; i < args.Length; i++)
+        {
+            if (args[i].StartsWith("--", StringComparison.Ordinal) && i + 1 < args.Length)
+            {
+                named[args[i]] = args[++i];
+            }
+            else
+            {
+                paths.Add(args[i]);
+            }
+        }
+
+        return ([.. paths], named);
+    }
+}
