@@ -58,6 +58,7 @@ internal static class Program
         ChatCommand.Create(context),
         ScoreCommand.Create(context),
         PerplexityCommand.Create(context),
+        EvaluateCommand.Create(context),
         BenchCommand.Create(context),
         EnvironmentReport.CreateInfoCommand(context),
         VerifyCommand.Create(context),

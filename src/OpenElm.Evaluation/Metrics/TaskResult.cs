@@ -13,7 +13,11 @@ public sealed record MetricValue(string Name, double Value, double? StandardErro
 /// <param name="DocumentId">The row of the data.</param>
 /// <param name="Scores">One for each request.</param>
 /// <param name="Values">The document's part of each metric, in the task's order.</param>
-public sealed record ItemResult(int DocumentId, ImmutableArray<ContinuationScore> Scores, ImmutableArray<double> Values);
+public sealed record ItemResult(int DocumentId, ImmutableArray<ContinuationScore> Scores, ImmutableArray<double> Values)
+{
+    /// <summary>Of a whole text: words and bytes that perplexities divide by. 0 elsewhere.</summary>
+    public (int Words, int Bytes) Size { get; init; }
+}
 
 /// <summary>The results of a task.</summary>
 /// <param name="Task">The task's name.</param>

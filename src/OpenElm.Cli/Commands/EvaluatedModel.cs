@@ -1,0 +1,83 @@
+using OpenElm.Checkpoints;
+using OpenElm.Evaluation.Engine;
+using OpenElm.Inference;
+using OpenElm.Inference.Scoring;
+using OpenElm.Scoring;
+using OpenElm.Tokenization;
+
+namespace OpenElm.Cli.Commands;
+
+/// <summary>How a model is loaded for evaluation.</summary>
+internal sealed record EvaluatedModelOptions
+{
+    public required string Runtime { get; init; }
+
+    public required string Device { get; init; }
+
+    public string? Tokenizer { get; init; }
+
+    public int? MaxLength { get; init; }
+
+    public int? Threads { get; init; }
+
+    public string? Kernels { get; init; }
+
+    public KvCacheType Kv { get; init; }
+
+    /// <summary>Of the answers; null keeps none.</summary>
+    public string? CacheFolder { get; init; }
+}
+
+/// <summary>A model ready to be evaluated on one of the runtimes, with the answers it has given before.</summary>
+internal sealed class EvaluatedModel : IDisposable
+{
+    readonly IDisposable _model;
+
+    EvaluatedModel(IDisposable model, IContinuationScorer scorer, SentencePieceTokenizer tokenizer, string runtime, AnswerCache? cache) =>
+        (_model, Scorer, Tokenizer, Runtime, Cache) = (model, scorer, new RequestTokenizer(tokenizer, scorer.MaxLength), runtime, cache);
+
+    public IContinuationScorer Scorer { get; }
+
+    public RequestTokenizer Tokenizer { get; }
+
+    public string Runtime { get; }
+
+    public AnswerCache? Cache { get; }
+
+    public static EvaluatedModel Load(string path, EvaluatedModelOptions options, CommandContext context)
+    {
+        TextModel model = TextModel.Load(
+            path,
+            new InferenceOptions { MaxLength = options.MaxLength, Threads = options.Threads, Kernels = options.Kernels, KvCache = options.Kv, Warn = context.Warn },
+            options.Tokenizer);
+        try
+        {
+            SentencePieceTokenizer tokenizer = model.RequireTokenizer("Evaluation");
+            var scorer = new CpuContinuationScorer(model.Model, tokenizer, options.MaxLength);
+            return new EvaluatedModel(model, scorer, tokenizer, $"inference {model.Model.KernelName}", OpenCache(path, options, model.Candidates, ModelFingerprint.RuntimeOf(model.Model), context));
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose()
+    {
+        Cache?.Dispose();
+        Scorer.Dispose();
+        _model.Dispose();
+    }
+
+    static AnswerCache? OpenCache(string path, EvaluatedModelOptions options, int candidates, string runtime, CommandContext context)
+    {
+        if (options.CacheFolder is not { } folder)
+        {
+            return null;
+        }
+
+        using var checkpoint = Checkpoint.Open(path);
+        return AnswerCache.Open(folder, ModelFingerprint.Of(checkpoint, candidates, runtime), context.Warn);
+    }
+}

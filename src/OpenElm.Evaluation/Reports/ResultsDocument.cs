@@ -1,0 +1,141 @@
+using System.Collections.Immutable;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using OpenElm.Evaluation.Engine;
+using OpenElm.Evaluation.Metrics;
+using OpenElm.Evaluation.Suites;
+
+namespace OpenElm.Evaluation.Reports;
+
+/// <summary>The machine-readable form of a report: <c>results.json</c>, and what <c>--json</c> prints.</summary>
+public sealed record ResultsDocument
+{
+    /// <summary>The only form so far.</summary>
+    public const string CurrentFormat = "openelm-evaluation-1";
+
+    /// <summary>Names the form of the document.</summary>
+    public required string Format { get; init; }
+
+    /// <summary>The model as the user named it.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>What computed the scores.</summary>
+    public required string Runtime { get; init; }
+
+    /// <summary>The program's version.</summary>
+    public required string Version { get; init; }
+
+    /// <summary>When it ended, in UTC.</summary>
+    public required DateTimeOffset Date { get; init; }
+
+    /// <summary>Seed of the examples.</summary>
+    public required int Seed { get; init; }
+
+    /// <summary>Documents of each task; null means all.</summary>
+    public required int? Limit { get; init; }
+
+    /// <summary>The tasks.</summary>
+    public required ImmutableArray<Entry> Tasks { get; init; }
+
+    /// <summary>The groups.</summary>
+    public required ImmutableArray<Entry> Groups { get; init; }
+
+    /// <summary>The suites' averages.</summary>
+    public required ImmutableArray<SuiteEntry> Suites { get; init; }
+
+    /// <summary>What the scores cost; null where another engine gave them.</summary>
+    public EngineCounts? Cost { get; init; }
+
+    /// <summary>Seconds that scoring took.</summary>
+    public double? Seconds { get; init; }
+
+    /// <summary>A task or a group.</summary>
+    /// <param name="Name">Its name.</param>
+    /// <param name="Group">The group a task belongs to.</param>
+    /// <param name="Shots">Solved examples before each question.</param>
+    /// <param name="Documents">How many documents.</param>
+    /// <param name="Metrics">Over all of them.</param>
+    public sealed record Entry(string Name, string? Group, int Shots, int Documents, ImmutableArray<MetricEntry> Metrics);
+
+    /// <summary>A metric.</summary>
+    /// <param name="Name">The harness' name.</param>
+    /// <param name="Value">The value.</param>
+    /// <param name="Stderr">Its standard error.</param>
+    public sealed record MetricEntry(string Name, double Value, double? Stderr);
+
+    /// <summary>A suite.</summary>
+    /// <param name="Name">Its name.</param>
+    /// <param name="Average">The mean of all columns; null while one is missing.</param>
+    /// <param name="Stderr">Its standard error.</param>
+    /// <param name="Columns">The columns.</param>
+    public sealed record SuiteEntry(string Name, double? Average, double? Stderr, ImmutableArray<ColumnEntry> Columns);
+
+    /// <summary>A suite's column.</summary>
+    /// <param name="Title">The paper's heading.</param>
+    /// <param name="Task">The task or group.</param>
+    /// <param name="Shots">Solved examples.</param>
+    /// <param name="Metric">The metric that counts.</param>
+    /// <param name="Value">Its value; null where the task was not run.</param>
+    /// <param name="Stderr">Its standard error.</param>
+    public sealed record ColumnEntry(string Title, string Task, int Shots, string Metric, double? Value, double? Stderr);
+
+    static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals, // a perplexity may be infinite
+    };
+
+    /// <summary>Makes the document of a report.</summary>
+    /// <param name="report">The report.</param>
+    /// <returns>The document.</returns>
+    public static ResultsDocument Of(EvaluationReport report)
+    {
+        ArgumentNullException.ThrowIfNull(report);
+        return new ResultsDocument
+        {
+            Format = CurrentFormat,
+            Model = report.Model,
+            Runtime = report.Runtime,
+            Version = report.Version,
+            Date = report.Date,
+            Seed = report.Seed,
+            Limit = report.Limit,
+            Cost = report.Cost,
+            Seconds = report.Seconds,
+            Tasks = [.. report.Tasks.Select(task => new Entry(task.Task, task.Group, task.Shots, task.Items.Length, Metrics(task.Metrics)))],
+            Groups = [.. report.Groups.Select(group => new Entry(group.Name, null, group.Shots, group.Documents, Metrics(group.Metrics)))],
+            Suites = [.. report.SuiteRows.Select(Suite)],
+        };
+    }
+
+    /// <summary>Writes the document as JSON.</summary>
+    /// <returns>The text.</returns>
+    public string ToJson() => JsonSerializer.Serialize(this, Json);
+
+    /// <summary>Reads a document.</summary>
+    /// <param name="path">The file, for messages.</param>
+    /// <param name="json">Its text.</param>
+    /// <returns>The document.</returns>
+    /// <exception cref="OpenElmException">It is none.</exception>
+    public static ResultsDocument Parse(string path, string json)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<ResultsDocument>(json, Json) is { Format: CurrentFormat } document
+                ? document
+                : throw new OpenElmException($"{path} is no results file of openelm evaluate ({CurrentFormat}).");
+        }
+        catch (JsonException e)
+        {
+            throw new OpenElmException($"{path} is no results file of openelm evaluate: {e.Message}", e);
+        }
+    }
+
+    static ImmutableArray<MetricEntry> Metrics(ImmutableArray<MetricValue> metrics) => [.. metrics.Select(metric => new MetricEntry(metric.Name, metric.Value, metric.StandardError))];
+
+    static SuiteEntry Suite(SuiteResult row) => new(row.Suite.Name, row.Average, row.StandardError, [.. row.Cells.Select(cell =>
+        new ColumnEntry(cell.Column.Title, cell.Column.Task, cell.Column.Shots, cell.Column.Metric, cell.Value?.Value, cell.Value?.StandardError))]);
+}
