@@ -41,7 +41,7 @@ public sealed class HarnessRequestTests
     [InlineData("lambada_openai", 0, "03b48312ff0d6fa0094c686341ad69ebef03e764ad32009a9c669bd7a9ef3b5c")]
     [InlineData("truthfulqa_mc1", 0, "f90620e07a5b8bd8acfa7bcb45c75bf304b2a30e791863458302cbafbf62ce4c")]
     [InlineData("truthfulqa_mc2", 0, "e44cf59c99691a589a018b3f430c4cfe385aa26a9ce9976d745d569c1e24f302")]
-    [InlineData("crows_pairs_english", 25, "02cab905139718761ac83cd556e979cd98e561d74e285836f6014ffda7c943e4")]
+    [InlineData("crows_pairs_english", 25, "9fc928a5dc2c62c996a5de54ee2f1677a9ee8d29441ac0664f0d3eb59f9e8246")]
     [InlineData("mmlu_anatomy", 5, "cbc3551c1e5753c158af77a91c467c8ec6df64b1f9d1a29a0dde38ddd75b244a")]
     [InlineData("mmlu_us_foreign_policy", 5, "a093e5d7b297d7e3334adc58e0901d4f71b6e1fb641dcb685f4716a1b250cbd1")]
     [InlineData("mmlu_high_school_us_history", 5, "cc21fd01db654c6a65e579b5e13f85e7d7644596f39ab9c77ff54d1b31501b74")]

@@ -225,7 +225,7 @@ def hashes(folder):
     report("truthfulqa_mc1", "truthfulqa/truthfulqa_mc1.yaml", 0, splits)
     report("truthfulqa_mc2", "truthfulqa/truthfulqa_mc2.yaml", 0, splits)
     with gzip.open(os.path.join(folder, "crows_pairs/crows_pairs_anonymized.csv.gz"), "rt", encoding="utf-8-sig", newline="") as f:
-        report("crows_pairs_english", "crows_pairs/crows_pairs_english.yaml", 25, {"test": Docs(csv.DictReader(f))})
+        report("crows_pairs_english", "crows_pairs/crows_pairs_english.yaml", 25, {"test": Docs({k or "id": v for k, v in r.items()} for r in csv.DictReader(f))})
     z = zipfile.ZipFile(os.path.join(folder, "mmlu/mmlu.zip"))
     for subject in ("anatomy", "us_foreign_policy", "high_school_us_history"):
         def read(split):
