@@ -31,6 +31,7 @@ internal static class ParquetRows
         null or string or bool or long or double => value,
         sbyte or byte or short or ushort or int or uint => Convert.ToInt64(value),
         float single => (double)single,
+        ReadOnlyMemory<char> text => text.ToString(), // how the library hands out strings inside lists
         IDictionary map => Map(map, file, row),
         IEnumerable list => list.Cast<object?>().Select(item => Value(item, file, row)).ToList(),
         _ => throw new OpenElmException($"{file} row {row} holds a {value.GetType().Name}, which no task uses."),
