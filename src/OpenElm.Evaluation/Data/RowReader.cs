@@ -27,7 +27,7 @@ internal static class RowReader
             ".jsonl" or ".json" => JsonRows.Read(content, path),
             ".csv" => CsvRows.Read(Text(content, path), path, columns),
             ".txt" or ".raw" => [new DataRow(new() { ["text"] = Text(content, path) }, path, 1)],
-            ".parquet" => ParquetRows.Read(bytes, path),
+            ".parquet" => [.. ParquetTable.Read(bytes, path).Select((values, i) => new DataRow(values, path, i + 1))],
             _ => throw new OpenElmException($"The ending of {path} is not known; known are {string.Join(", ", Endings)}."),
         };
         return rows is [] ? throw new OpenElmException($"{path} has no rows.") : rows;

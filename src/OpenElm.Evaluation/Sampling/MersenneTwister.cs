@@ -7,7 +7,7 @@ namespace OpenElm.Evaluation.Sampling;
 /// Python's <c>random.Random(seed)</c>: MT19937 seeded by <c>init_by_array</c>, and CPython's rules for drawing from it. Few-shot examples of
 /// lm-evaluation-harness are drawn with it, so numbers compare with published ones only where every draw is the same.
 /// </summary>
-public sealed class MersenneTwister
+internal sealed class MersenneTwister
 {
     const int Words = 624, Middle = 397;
     const uint UpperMask = 0x80000000, LowerMask = 0x7fffffff, Twist = 0x9908b0df;
