@@ -8,9 +8,25 @@ namespace OpenElm.Benchmarks.Evaluation;
 /// <summary>Requests of the lengths and the sharing that evaluation has, from the bundled data. Prompts have the harness' form; how examples are drawn does not matter here.</summary>
 internal static class BenchmarkRequests
 {
-    /// <summary>HellaSwag without examples: a context and four long endings.</summary>
-    public static IEnumerable<EvaluationRequest> HellaSwag(string data, int documents) => Rows(data, "hellaswag/validation").Take(documents).SelectMany(row =>
-        row.GetProperty("endings").EnumerateArray().Select(ending => new EvaluationRequest(row.GetProperty("query").GetString()!, " " + ending.GetString())));
+    /// <summary>HellaSwag: a context and four long endings. Documents from all over the file, whose two sources differ in length; examples are drawn anew for each.</summary>
+    public static IEnumerable<EvaluationRequest> HellaSwag(string data, int documents, int shots)
+    {
+        var random = new Random(1234);
+        JsonElement[] rows = [.. Rows(data, "hellaswag/validation")];
+        for (int i = 0; i < documents; i++)
+        {
+            JsonElement row = rows[i * (rows.Length / documents)];
+            string context = string.Concat(random.GetItems(rows, shots).Select(shown => $"{Query(shown)} {Endings(shown)[shown.GetProperty("label").GetInt32()]}\n\n")) + Query(row);
+            foreach (string ending in Endings(row))
+            {
+                yield return new(context, " " + ending);
+            }
+        }
+
+        static string Query(JsonElement row) => row.GetProperty("query").GetString()!;
+
+        static string[] Endings(JsonElement row) => [.. row.GetProperty("endings").EnumerateArray().Select(ending => ending.GetString()!)];
+    }
 
     /// <summary>ARC-Challenge with five examples, drawn anew for each question: nothing is shared but the context of the choices.</summary>
     public static IEnumerable<EvaluationRequest> Arc(string data, int documents)
