@@ -23,7 +23,7 @@ public sealed class ArchitectureTests
     static readonly Dictionary<string, string[]> OnlyIn = new()
     {
         ["TorchSharp"] = ["OpenElm.Training"],
-        ["Parquet.Net"] = ["OpenElm.Data", "OpenElm.Evaluation"],
+        ["Parquet.Net"] = ["OpenElm.Data"],
         ["ZstdSharp.Port"] = ["OpenElm.Data"],
         ["YamlDotNet"] = ["OpenElm.Yaml"],
         ["OxyPlot.Core"] = ["OpenElm.Training", "OpenElm.Evaluation"],
