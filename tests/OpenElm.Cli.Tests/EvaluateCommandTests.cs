@@ -111,11 +111,13 @@ public sealed class EvaluateCommandTests : IDisposable
             CopyModel(_folder[name]);
         }
 
+        File.WriteAllText(_folder["run/report.html"], "<h1>run</h1>\n<!-- evaluation -->\n<!-- /evaluation -->\n");
         (int code, string output, string error) = Evaluate(_folder["run"], "--all-checkpoints", "--tasks", "arc_easy,piqa", "--cache", _folder["answers"]);
         Assert.True(code == 0, error);
         Assert.Contains("| step-00000020 |         20 |", output);
         Assert.Contains("| average ", output);
         Assert.Contains("<svg", File.ReadAllText(_folder["run/evaluation.html"]));
+        Assert.Contains("<svg", File.ReadAllText(_folder["run/report.html"]));
         Assert.Equal(7, File.ReadAllLines(_folder["run/evaluation/evaluation.csv"]).Length);
         Assert.True(File.Exists(_folder["run/evaluation/piqa.svg"]) && File.Exists(_folder["run/evaluation/step-00000010/results.json"]));
         Assert.Equal(2, Evaluate(_folder["data"], "--all-checkpoints", "--tasks", "piqa", "--no-cache").Code);

@@ -178,6 +178,7 @@ internal static class EvaluateCommand
 
         var curve = new TrainingCurve(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(run.Path))), points.ToImmutable());
         string page = CurvePage.Write(curve, run.Path);
+        bool reported = HtmlReport.SetEvaluation(run.ReportFile, CurvePage.Section(curve));
         if (context.IsJson)
         {
             context.WriteJson(new { Page = page, Checkpoints = points.Select(point => new { point.Name, point.Step, point.IsAverage, Results = ResultsDocument.Of(point.Report) }).ToArray() });
@@ -185,7 +186,7 @@ internal static class EvaluateCommand
         }
 
         context.Output.Write(curve.ToMarkdown());
-        context.Log($"The page is {page}.");
+        context.Log(reported ? $"The pictures are in {run.ReportFile}, and alone in {page}." : $"The page is {page}.");
 
         void Add(string name, long step, bool isAverage, string path)
         {

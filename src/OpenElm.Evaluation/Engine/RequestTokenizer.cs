@@ -45,7 +45,7 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
         {
             throw new OpenElmException(scored < 1
                 ? $"The continuation \"{Excerpt(continuation)}\" has no tokens of its own behind \"…{context[Math.Max(0, context.Length - 40)..]}\"; a choice must not be empty."
-                : $"The continuation \"{Excerpt(continuation)}\" has {scored} tokens; the model takes {maxLength}.");
+                : $"The continuation \"{Excerpt(continuation)}\" has {scored} tokens; the model takes {maxLength}. Allow it longer sequences with --max-length, or leave the task out.");
         }
 
         int from = Math.Max(0, tokens.Length - maxLength - 1); // left truncation
