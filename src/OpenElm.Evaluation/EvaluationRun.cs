@@ -2,7 +2,6 @@ using System.Collections.Immutable;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Reports;
-using OpenElm.Evaluation.Suites;
 using OpenElm.Evaluation.Tasks;
 using OpenElm.Scoring;
 
@@ -36,12 +35,13 @@ public static class EvaluationRun
 
         EngineResult result = EvaluationEngine.Run(requests, scorer, options, cancellation);
         int next = 0;
-        return ([.. tasks.Select(task => Summary(task, [.. task.Items.Select(item => Take(item.Requests.Length))]))], result.Counts);
+        return ([.. tasks.Select(task => TaskSummary.Of(task, [.. task.Items.Select(Answer)]))], result.Counts);
 
-        ImmutableArray<ContinuationScore> Take(int count)
+        ItemAnswer Answer(EvaluationItem item)
         {
-            next += count;
-            return result.Scores.Slice(next - count, count);
+            int first = next;
+            next += item.Requests.Length;
+            return new ItemAnswer { Scores = result.Scores[first..next], IsTruncated = requests[first..next].Exists(request => request.IsTruncated) };
         }
     }
 
@@ -60,7 +60,7 @@ public static class EvaluationRun
         }
 
         ImmutableArray<ImmutableArray<ImmutableArray<ContinuationScore>>> found = scores.Of([.. tasks.Select(task => (task.Task.Name, task.Items))]);
-        return [.. tasks.Select((task, i) => Summary(task, found[i]))];
+        return [.. tasks.Select((task, i) => TaskSummary.Of(task, [.. found[i].Select(item => new ItemAnswer { Scores = item })]))];
     }
 
     static IEnumerable<TokenizedRequest> Encode(IEvaluationTask task, EvaluationItem item, RequestTokenizer tokenizer)
@@ -74,6 +74,4 @@ public static class EvaluationRun
             throw new OpenElmException($"{task.Name}, document {item.DocumentId}: {problem.Message}", problem);
         }
     }
-
-    static TaskResult Summary(PreparedTask task, ImmutableArray<ImmutableArray<ContinuationScore>> scores) => TaskSummary.Of(task.Task, task.Shots, task.Items, scores);
 }

@@ -104,6 +104,29 @@ public sealed class EvaluateCommandTests : IDisposable
     }
 
     [Fact]
+    public void Stand_ins_are_taken_on_request_and_told_everywhere()
+    {
+        Directory.Move(_folder["data/arc_easy"], _folder["data/sciq"]);
+        File.Delete(_folder["data/sciq/test.jsonl"]);
+        File.WriteAllLines(_folder["data/sciq/validation.jsonl"], Enumerable.Range(0, 3).Select(i =>
+            $"{{\"support\": \"Fact {i}.\", \"question\": \"What?\", \"distractor1\": \"a\", \"distractor2\": \"b\", \"distractor3\": \"c\", \"correct_answer\": \"d\"}}"));
+        (int code, _, string error) = Evaluate(Stories, "--suite", "zero-shot", "--no-cache", "--skip-missing");
+        Assert.Equal(0, code);
+        Assert.Contains("left out: sciq (0-shot): sciq needs the split 'test'", error);
+        Assert.Contains("take the split 'validation' instead with --allow-stand-ins", error);
+        (code, string output, error) = Evaluate(Stories, "--suite", "zero-shot", "--no-cache", "--skip-missing", "--allow-stand-ins");
+        Assert.Equal(0, code);
+        Assert.Contains("stand-in: sciq (0-shot): the documents are from the split 'validation': the split 'test' is missing", error);
+        Assert.Contains("| sciq [1] ", output);
+        Assert.Contains("| SciQ (0) [1] |", output);
+        Assert.Contains("1 of 7 columns use data that stand in", output);
+        (code, output, error) = Evaluate(Stories, "--tasks", "piqa,sciq", "--no-cache", "--num-fewshot", "2", "--allow-stand-ins", "--json");
+        Assert.True(code == 0, error);
+        Assert.Equal(["examples", "documents examples"], JsonDocument.Parse(output).RootElement.GetProperty("tasks").EnumerateArray()
+            .Select(task => string.Join(' ', task.GetProperty("stand_ins").EnumerateArray().Select(standIn => standIn.GetProperty("kind").GetString()))));
+    }
+
+    [Fact]
     public void All_checkpoints_of_a_run_give_a_curve()
     {
         foreach (string name in new[] { "run/checkpoints/step-00000010", "run/checkpoints/step-00000020", "run/average" })

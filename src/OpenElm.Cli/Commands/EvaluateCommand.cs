@@ -25,8 +25,9 @@ internal static class EvaluateCommand
         command.SetAction(parsed =>
         {
             EvaluateRequest request = arguments.Read(parsed);
-            ImmutableArray<PreparedTask> tasks = TaskSelection.Prepare(
-                request.Tasks, request.Data, request.SkipMissing ? problem => context.Warn($"left out: {problem}") : null, context.Cancellation);
+            (ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut) = TaskSelection.Prepare(request.Tasks, request.Data, request.SkipMissing, context.Cancellation);
+            request = request with { LeftOut = leftOut };
+            WarnOfData(context, tasks, leftOut);
             if (request.WriteOut is { } file)
             {
                 WriteOut(context, tasks, file);
@@ -47,6 +48,7 @@ internal static class EvaluateCommand
         });
         return command.WithExamples(
             "openelm evaluate MODEL --suite zero-shot --data data/eval",
+            "openelm evaluate MODEL --suite zero-shot,openllm,llm360 --data data/eval --allow-stand-ins --skip-missing",
             "openelm evaluate apple/OpenELM-270M --suite openllm,llm360 --compare-paper --output results/270m",
             "openelm evaluate MODEL --tasks arc_easy,mmlu,my-task.yaml --num-fewshot 5 --limit 200 --json",
             "openelm evaluate runs/quickstart --all-checkpoints --suite zero-shot --limit 200 --skip-missing",
@@ -77,6 +79,20 @@ internal static class EvaluateCommand
         return compare.WithExamples("openelm evaluate compare results/a results/b", "openelm evaluate compare results/a/results.json results/b/results.json --json");
     }
 
+    static void WarnOfData(CommandContext context, ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut)
+    {
+        foreach (var same in tasks.SelectMany(task => task.StandIns.Select(standIn => (Name: $"{task.Task.Group ?? task.Task.Name} ({task.Shots}-shot)", standIn.Description)))
+            .GroupBy(standIn => standIn.Description, standIn => standIn.Name))
+        {
+            context.Warn($"stand-in: {string.Join(", ", same.Distinct())}: {same.Key}");
+        }
+
+        foreach (LeftOutTask task in leftOut)
+        {
+            context.Warn($"left out: {task.Task} ({task.Shots}-shot): {task.Reason}");
+        }
+    }
+
     static EvaluationReport Evaluate(ConsoleContext context, EvaluateRequest request, ImmutableArray<PreparedTask> tasks, string path)
     {
         using var model = EvaluatedModel.Load(path, request.Loading, context);
@@ -92,7 +108,7 @@ internal static class EvaluateCommand
         TimeSpan time = context.Time.GetElapsedTime(start);
         context.Log(string.Create(CultureInfo.InvariantCulture,
             $"{path}: {counts.Requests:N0} requests in {Durations.Format(time)}, {counts.Cached:N0} answers known before; {counts.TokensComputed:N0} of {counts.TokensAsked:N0} tokens computed ({counts.Saved:P1} saved, {counts.Recomputed:P1} of the computed ones again)"));
-        return NewReport(context, request, path, model.Runtime, results) with { Cost = counts, Seconds = time.TotalSeconds };
+        return NewReport(context, request, path, model.Runtime, results) with { MaxLength = model.Tokenizer.MaxLength, Cost = counts, Seconds = time.TotalSeconds };
     }
 
     static EvaluationReport NewReport(CommandContext context, EvaluateRequest request, string model, string runtime, ImmutableArray<TaskResult> results) => new()
@@ -105,6 +121,7 @@ internal static class EvaluateCommand
         Limit = request.Options.Limit,
         Suites = request.Suites,
         Tasks = results,
+        LeftOut = request.LeftOut,
     };
 
     static void Print(CommandContext context, EvaluateRequest request, EvaluationReport report)
@@ -148,7 +165,7 @@ internal static class EvaluateCommand
         int requests = tasks.Sum(task => task.Items.Sum(item => item.Requests.Length));
         if (context.IsJson)
         {
-            context.WriteJson(new { Output = file, Requests = requests, Tasks = tasks.Select(task => new { task.Task.Name, task.Shots, Documents = task.Items.Length }).ToArray() });
+            context.WriteJson(new { Output = file, Requests = requests, Tasks = tasks.Select(task => new { task.Task.Name, task.Shots, Documents = task.Items.Length, task.StandIns }).ToArray() });
         }
         else
         {

@@ -31,13 +31,13 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
         ArgumentNullException.ThrowIfNull(request);
         return kind switch
         {
-            RequestKind.Continuation => new TokenizedRequest([Window(request.Context, request.Continuation)]),
+            RequestKind.Continuation => Continuation(request.Context, request.Continuation),
             RequestKind.WholeText => new TokenizedRequest([.. RollingWindows.Of([.. tokenizer.Encode(request.Continuation, WithBos)], tokenizer.EosId, maxLength)]),
             _ => throw new ArgumentException("Text that is generated has no log-probability.", nameof(kind)),
         };
     }
 
-    TokenWindow Window(string context, string continuation)
+    TokenizedRequest Continuation(string context, string continuation)
     {
         (int[] tokens, int start) = Scorer.Split(tokenizer, context, continuation);
         int scored = tokens.Length - start;
@@ -49,7 +49,7 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
         }
 
         int from = Math.Max(0, tokens.Length - maxLength - 1); // left truncation
-        return new TokenWindow(Shared(tokens.AsSpan(from, start - from)), [.. tokens[start..]]);
+        return new TokenizedRequest([new TokenWindow(Shared(tokens.AsSpan(from, start - from)), [.. tokens[start..]])]) { IsTruncated = from > 0 };
     }
 
     // The choices of a question have one context: it is kept in memory once.

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Metrics;
 
@@ -10,6 +11,12 @@ namespace OpenElm.Evaluation.Metrics;
 /// <param name="Metrics">The weighted means, with the harness' pooled standard error.</param>
 public sealed record GroupResult(string Name, int Shots, int Tasks, int Documents, ImmutableArray<MetricValue> Metrics)
 {
+    /// <summary>What stands in for missing data of any of the tasks.</summary>
+    public ImmutableArray<StandIn> StandIns { get; init; } = [];
+
+    /// <summary>Documents whose beginning was cut off because the model takes fewer tokens.</summary>
+    public int Truncated { get; init; }
+
     /// <summary>The groups among results, in the order of their first task.</summary>
     /// <param name="results">The tasks' results.</param>
     /// <returns>One for each group.</returns>
@@ -22,7 +29,11 @@ public sealed record GroupResult(string Name, int Shots, int Tasks, int Document
         IEnumerable<string> metrics = tasks[0].Metrics.Select(metric => metric.Name)
             .Where(metric => !MetricSummary.IsPerplexity(metric) && tasks.All(task => task.Metrics.Any(other => other.Name == metric)));
         return new GroupResult(name, shots, tasks.Length, tasks.Sum(task => task.Items.Length), [.. metrics.Select(metric => Pool(
-            metric, [.. tasks.Select(task => (task.Metrics.First(other => other.Name == metric), task.Items.Length))]))]);
+            metric, [.. tasks.Select(task => (task.Metrics.First(other => other.Name == metric), task.Items.Length))]))])
+        {
+            StandIns = [.. tasks.SelectMany(task => task.StandIns).Distinct()],
+            Truncated = tasks.Sum(task => task.Truncated),
+        };
     }
 
     /// <summary>The weighted mean and the pooled standard error: √(Σ (nᵢ − 1) nᵢ seᵢ² ÷ (N − tasks) ÷ N).</summary>

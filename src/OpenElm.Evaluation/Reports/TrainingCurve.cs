@@ -28,6 +28,12 @@ public sealed record TrainingCurve(string Run, ImmutableArray<CurvePoint> Points
     /// <summary>A line for each column of the suites, then for each task outside them, then the suites' averages.</summary>
     public ImmutableArray<CurveLine> Lines { get; } = MakeLines(Points);
 
+    /// <summary>What a reader must know of the data: stand-ins and tasks that were left out; the same for all checkpoints.</summary>
+    public ImmutableArray<string> Remarks { get; } = [
+        .. Points[0].Report.Tasks.SelectMany(task => task.StandIns.Select(standIn => (Name: task.Group ?? task.Task, standIn.Description)))
+            .GroupBy(remark => remark.Description, remark => remark.Name).Select(remark => $"{string.Join(", ", remark.Distinct())}: {remark.Key}."),
+        .. Points[0].Report.LeftOut.Select(task => $"{task.Task} is left out: its data cannot be read.")];
+
     /// <summary>The table as Markdown, in the metrics' own units with standard errors.</summary>
     /// <returns>The table.</returns>
     public string ToMarkdown()
@@ -39,7 +45,7 @@ public sealed record TrainingCurve(string Run, ImmutableArray<CurvePoint> Points
                 ResultsTables.Number(line.Values[p].Value) + (line.Values[p].StandardError is { } error ? $" ± {ResultsTables.Number(error)}" : ""))]);
         }
 
-        return table.ToString();
+        return string.Concat([table.ToString(), .. Remarks.Select(remark => $"\n{remark}\n")]);
     }
 
     /// <summary>The table as CSV: a row for each checkpoint and task.</summary>

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 using System.Text.RegularExpressions;
 using OpenElm.Evaluation.Data;
 
@@ -58,11 +59,25 @@ public static partial class CommonsenseQuestion
 
     internal static DataRow WithCandidates(DataRow row)
     {
+        row = row.Values.ContainsKey("endings") ? OfHellaSwag(row) : row;
         string instruction = row.Take<string>("instruction");
         ImmutableArray<string> candidates = Candidates(instruction);
         return candidates is []
             ? throw row.Wrong("has an instruction whose last line names no answer format, such as 'Answer format: answer1/answer2'.")
             : row with { Values = new(row.Values) { ["context"] = Prompt(instruction), ["candidates"] = candidates.Select(candidate => (object?)(Response + candidate)).ToList() } };
+    }
+
+    // LLM-Adapters' wording of HellaSwag's own rows. Official ones keep the marks of WikiHow ([title], [step]), as there; cleaned ones have none to keep.
+    static DataRow OfHellaSwag(DataRow row)
+    {
+        string sentence = row.Values.ContainsKey("query") ? row.Take<string>("query") : $"{row.Take<string>("activity_label")}: {row.Take<string>("ctx")}";
+        List<object?> endings = row.Take<List<object?>>("endings");
+        int[] numbers = [.. Enumerable.Range(1, endings.Count)];
+        string instruction = $"Please choose the correct ending to complete the given sentence: {sentence}\n\n"
+            + $"{string.Join(' ', numbers.Select(i => $"Ending{i}: {endings[i - 1]}"))}\n\nAnswer format: {string.Join('/', numbers.Select(i => $"ending{i}"))}";
+        return int.TryParse(Convert.ToString(row.Values.GetValueOrDefault("label"), CultureInfo.InvariantCulture), CultureInfo.InvariantCulture, out int label) && label >= 0 && label < endings.Count
+            ? row with { Values = new() { ["instruction"] = instruction, ["answer"] = $"ending{label + 1}" } }
+            : throw row.Wrong($"has no label from 0 to {endings.Count - 1}; rows without an answer cannot be evaluated.");
     }
 
     [GeneratedRegex("Answer format: true/false")]

@@ -24,7 +24,7 @@ internal sealed class DefinedTask : IEvaluationTask
 
     public int ShotsWith(ItemOptions options) => Definition.ShotsAreFixed ? Definition.Shots : options.Shots ?? Definition.Shots;
 
-    public ImmutableArray<EvaluationItem> Items(EvaluationData data, ItemOptions options)
+    public PreparedTask Prepare(EvaluationData data, ItemOptions options)
     {
         int shots = ShotsWith(options);
         if (shots < 0 || (shots > 0 && Kind == RequestKind.WholeText) || options.Limit <= 0)
@@ -40,9 +40,13 @@ internal sealed class DefinedTask : IEvaluationTask
             throw new OpenElmException($"The data folder {data.Root} does not exist; name it with --data or the variable {EvaluationData.EnvironmentVariable}.");
         }
 
-        ImmutableArray<DataRow> rows = PreparedRows.Of(SplitFiles.Read(data, Definition, Definition.EvaluatedSplit), Definition.Prepare);
-        FewshotExamples? examples = shots == 0 ? null : FewshotExamples.Read(data, Definition, _templates, rows, shots, options);
-        return [.. Chosen(rows.Length, options.Limit).Select(i => Item(i, rows[i], examples))];
+        var evaluated = EvaluatedRows.Read(data, Definition, options.AllowStandIns);
+        ImmutableArray<DataRow> rows = PreparedRows.Of(evaluated.Rows, Definition.Prepare);
+        FewshotExamples? examples = shots == 0 ? null : FewshotExamples.Read(data, Definition, _templates, evaluated, rows, shots, options);
+        return new PreparedTask(this, shots, [.. Chosen(rows.Length, options.Limit).Select(i => Item(i, rows[i], examples))])
+        {
+            StandIns = [.. new[] { evaluated.StandIn, examples?.StandIn }.OfType<StandIn>()],
+        };
     }
 
     IEnumerable<int> Chosen(int count, int? limit)

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Serialization;
+using OpenElm.Evaluation.Metrics;
 using OpenElm.Templates;
 
 namespace OpenElm.Evaluation.Tasks;
@@ -35,6 +36,9 @@ internal sealed record TaskDefinition : IValidated
 
     /// <summary>Files of a split that is not called after itself, alternatives in order; <c>archive.zip!member</c> reads from a zip file.</summary>
     public ImmutableDictionary<string, ImmutableArray<string>> Files { get; init; } = ImmutableDictionary<string, ImmutableArray<string>>.Empty;
+
+    /// <summary>By task: files that may stand in for the evaluated split where it is missing and the user allows it, alternatives in order.</summary>
+    public ImmutableDictionary<string, ImmutableArray<string>> StandIns { get; init; } = ImmutableDictionary<string, ImmutableArray<string>>.Empty;
 
     /// <summary>Columns of csv files without a header.</summary>
     public ImmutableArray<string> Columns { get; init; } = [];
@@ -157,6 +161,11 @@ internal sealed record TaskDefinition : IValidated
         {
             problems.Add($"{At("metrics")} is empty; name at least one.");
         }
+
+        problems.AddRange(Metrics.Where(metric => !ItemMetric.Names.Contains(metric))
+            .Select(metric => $"{At("metrics")} has '{metric}'; there are {string.Join(", ", ItemMetric.Names)}."));
+        string[] tasks = Variants is [] ? [Task] : [.. Variants.Select(variant => For(variant).Task)];
+        problems.AddRange(StandIns.Keys.Where(task => !tasks.Contains(task)).Select(task => $"{At("stand_ins")} speaks of {task}, which is no task of this file."));
 
         foreach ((string key, string? template) in new[]
         {
