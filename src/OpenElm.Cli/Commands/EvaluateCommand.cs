@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.CommandLine;
-using System.Globalization;
 using System.Text;
 using OpenElm.Evaluation;
 using OpenElm.Evaluation.Engine;
@@ -10,7 +9,6 @@ using OpenElm.Evaluation.Suites;
 using OpenElm.Evaluation.Tasks;
 using OpenElm.IO;
 using OpenElm.Training;
-using OpenElm.Training.Reporting;
 
 namespace OpenElm.Cli.Commands;
 
@@ -25,6 +23,11 @@ internal static class EvaluateCommand
         command.SetAction(parsed =>
         {
             EvaluateRequest request = arguments.Read(parsed);
+            if ((request.WriteOut ?? request.Scores) is not null && request.Tasks.FirstOrDefault(task => task.Task.Kind == RequestKind.Generation) is { } written)
+            {
+                throw new OpenElmException($"{written.Task.Name} has the model write its answers; --write-out and --scores are for log-probabilities. Leave the task out.");
+            }
+
             (ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut) = TaskSelection.Prepare(request.Tasks, request.Data, request.SkipMissing, context.Cancellation);
             request = request with { LeftOut = leftOut };
             WarnOfData(context, tasks, leftOut);
@@ -81,10 +84,9 @@ internal static class EvaluateCommand
 
     static void WarnOfData(CommandContext context, ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut)
     {
-        foreach (var same in tasks.SelectMany(task => task.StandIns.Select(standIn => (Name: $"{task.Task.Group ?? task.Task.Name} ({task.Shots}-shot)", standIn.Description)))
-            .GroupBy(standIn => standIn.Description, standIn => standIn.Name))
+        foreach (IGrouping<string, string> tasksOf in StandIn.Told(tasks.Select(task => (task.Task.Name, task.Task.Group, task.Shots, task.StandIns))))
         {
-            context.Warn($"stand-in: {string.Join(", ", same.Distinct())}: {same.Key}");
+            context.Warn($"stand-in: {string.Join(", ", tasksOf)}: {tasksOf.Key}");
         }
 
         foreach (LeftOutTask task in leftOut)
@@ -102,12 +104,11 @@ internal static class EvaluateCommand
         using (var progress = new EvaluationProgress(context, Path.GetFileName(Path.TrimEndingDirectorySeparator(path))))
         {
             var options = new EngineOptions { Cache = model.Cache, Progress = progress, BatchSize = request.BatchSize, Time = context.Time };
-            (results, counts) = EvaluationRun.Score(tasks, model.Tokenizer, model.Scorer, options, context.Cancellation);
+            (results, counts) = EvaluationRun.Score(tasks, model.Tokenizer, model.Scorer, options, model.Writer, context.Cancellation);
         }
 
         TimeSpan time = context.Time.GetElapsedTime(start);
-        context.Log(string.Create(CultureInfo.InvariantCulture,
-            $"{path}: {counts.Requests:N0} requests in {Durations.Format(time)}, {counts.Cached:N0} answers known before; {counts.TokensComputed:N0} of {counts.TokensAsked:N0} tokens computed ({counts.Saved:P1} saved, {counts.Recomputed:P1} of the computed ones again)"));
+        context.Log($"{path}: {EvaluationProgress.Cost(counts, time)}");
         return NewReport(context, request, path, model.Runtime, results) with { MaxLength = model.Tokenizer.MaxLength, Cost = counts, Seconds = time.TotalSeconds };
     }
 

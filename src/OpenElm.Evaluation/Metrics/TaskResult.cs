@@ -16,6 +16,12 @@ public sealed record ItemAnswer
     /// <summary>One for each request; none where the model wrote a text.</summary>
     public ImmutableArray<ContinuationScore> Scores { get; init; } = [];
 
+    /// <summary>What the model wrote; null where it was asked for scores.</summary>
+    public string? Text { get; init; }
+
+    /// <summary>The answer found in <see cref="Text"/>; null if there is none.</summary>
+    public string? Found { get; init; }
+
     /// <summary>Whether the beginning of a request was cut off because the model takes fewer tokens.</summary>
     public bool IsTruncated { get; init; }
 }
@@ -26,6 +32,12 @@ public sealed record ItemAnswer
 /// <param name="Values">The document's part of each metric, in the task's order.</param>
 public sealed record ItemResult(int DocumentId, ItemAnswer Answer, ImmutableArray<double> Values)
 {
+    /// <summary>The right choice; −1 where there is none.</summary>
+    public int Gold { get; init; } = -1;
+
+    /// <summary>The right answer, where the model wrote one; null elsewhere.</summary>
+    public string? Expected { get; init; }
+
     /// <summary>Of a whole text: words and bytes that perplexities divide by. 0 elsewhere.</summary>
     public (int Words, int Bytes) Size { get; init; }
 }
@@ -40,6 +52,9 @@ public sealed record TaskResult(string Task, string? Group, int Shots, Immutable
 {
     /// <summary>What stands in for missing data.</summary>
     public ImmutableArray<StandIn> StandIns { get; init; } = [];
+
+    /// <summary>Written texts in which no answer was found; they count as wrong.</summary>
+    public int Unanswered => Items.Count(item => item.Answer is { Text: not null, Found: null });
 
     /// <summary>Documents whose beginning was cut off because the model takes fewer tokens.</summary>
     public int Truncated => Items.Count(item => item.Answer.IsTruncated);

@@ -18,13 +18,27 @@ public static class TaskSummary
         IEvaluationTask task = prepared.Task;
         try
         {
-            ImmutableArray<ItemResult> results = [.. prepared.Items.Select((item, i) => new ItemResult(
-                item.DocumentId, answers[i], [.. task.Metrics.Select(metric => ItemMetric.Of(metric, item, answers[i].Scores))]) { Size = item.Size })];
+            ImmutableArray<ItemResult> results = [.. prepared.Items.Select((item, i) => Result(task, item, answers[i]))];
             return new TaskResult(task.Name, task.Group, prepared.Shots, [.. task.Metrics.Select((metric, i) => MetricSummary.Of(metric, results, i))], results) { StandIns = prepared.StandIns };
         }
         catch (OpenElmException problem)
         {
             throw new OpenElmException($"{task.Name}: {problem.Message}", problem);
         }
+    }
+
+    static ItemResult Result(IEvaluationTask task, EvaluationItem item, ItemAnswer answer)
+    {
+        if (answer.Text is { } text && item.Expected is { } expected)
+        {
+            answer = answer with { Found = expected.Find(task.Generation?.Counted(text) ?? text) };
+        }
+
+        return new ItemResult(item.DocumentId, answer, [.. task.Metrics.Select(metric => ItemMetric.Of(metric, item, answer))])
+        {
+            Gold = item.Gold,
+            Expected = item.Expected?.Right,
+            Size = item.Size,
+        };
     }
 }

@@ -63,9 +63,10 @@ public sealed record ResultsDocument
     /// <param name="Shots">Solved examples before each question.</param>
     /// <param name="Documents">How many documents.</param>
     /// <param name="Truncated">Documents whose beginning was cut off because the model takes fewer tokens.</param>
+    /// <param name="Unanswered">Written texts in which no answer was found; they count as wrong.</param>
     /// <param name="Metrics">Over all of them.</param>
     /// <param name="StandIns">What stands in for missing data.</param>
-    public sealed record Entry(string Name, string? Group, int Shots, int Documents, int Truncated, ImmutableArray<MetricEntry> Metrics, ImmutableArray<StandIn> StandIns);
+    public sealed record Entry(string Name, string? Group, int Shots, int Documents, int Truncated, int Unanswered, ImmutableArray<MetricEntry> Metrics, ImmutableArray<StandIn> StandIns);
 
     /// <summary>A metric.</summary>
     /// <param name="Name">The harness' name.</param>
@@ -119,8 +120,8 @@ public sealed record ResultsDocument
             MaxLength = report.MaxLength,
             Cost = report.Cost,
             Seconds = report.Seconds,
-            Tasks = [.. report.Tasks.Select(task => new Entry(task.Task, task.Group, task.Shots, task.Items.Length, task.Truncated, Metrics(task.Metrics), task.StandIns))],
-            Groups = [.. report.Groups.Select(group => new Entry(group.Name, null, group.Shots, group.Documents, group.Truncated, Metrics(group.Metrics), group.StandIns))],
+            Tasks = [.. report.Tasks.Select(task => new Entry(task.Task, task.Group, task.Shots, task.Items.Length, task.Truncated, task.Unanswered, Metrics(task.Metrics), task.StandIns))],
+            Groups = [.. report.Groups.Select(group => new Entry(group.Name, null, group.Shots, group.Documents, group.Truncated, group.Unanswered, Metrics(group.Metrics), group.StandIns))],
             Suites = [.. report.SuiteRows.Select(Suite)],
         };
     }

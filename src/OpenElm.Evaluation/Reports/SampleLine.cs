@@ -22,11 +22,23 @@ internal sealed record SampleLine
     /// <summary>The row of the data.</summary>
     public required int DocId { get; init; }
 
-    /// <summary>One for each request.</summary>
-    public required ImmutableArray<double> Logprobs { get; init; }
+    /// <summary>One for each request; none where the model wrote.</summary>
+    public ImmutableArray<double>? Logprobs { get; init; }
 
-    /// <summary>One for each request.</summary>
-    public required ImmutableArray<bool> IsGreedy { get; init; }
+    /// <summary>One for each request; none where the model wrote.</summary>
+    public ImmutableArray<bool>? IsGreedy { get; init; }
+
+    /// <summary>The right choice.</summary>
+    public int? Gold { get; init; }
+
+    /// <summary>What the model wrote.</summary>
+    public string? Text { get; init; }
+
+    /// <summary>The answer found in it; missing if there is none.</summary>
+    public string? Answer { get; init; }
+
+    /// <summary>The right answer.</summary>
+    public string? Expected { get; init; }
 
     /// <summary>The document's part of each metric; of a perplexity, the log-probability.</summary>
     public required ImmutableDictionary<string, double> Metrics { get; init; }
@@ -47,8 +59,12 @@ internal sealed record SampleLine
         new SampleLine
         {
             DocId = item.DocumentId,
-            Logprobs = [.. item.Answer.Scores.Select(score => score.LogProbability)],
-            IsGreedy = [.. item.Answer.Scores.Select(score => score.IsGreedy)],
+            Logprobs = item.Answer.Text is null ? [.. item.Answer.Scores.Select(score => score.LogProbability)] : null,
+            IsGreedy = item.Answer.Text is null ? [.. item.Answer.Scores.Select(score => score.IsGreedy)] : null,
+            Gold = item.Gold < 0 ? null : item.Gold,
+            Text = item.Answer.Text,
+            Answer = item.Answer.Found,
+            Expected = item.Expected,
             Metrics = task.Metrics.Select((metric, i) => KeyValuePair.Create(metric.Name, item.Values[i])).ToImmutableDictionary(),
             Words = item.Size.Bytes == 0 ? null : item.Size.Words,
             Bytes = item.Size.Bytes == 0 ? null : item.Size.Bytes,
@@ -67,9 +83,16 @@ internal sealed record SampleLine
 
         var answer = new ItemAnswer
         {
-            Scores = [.. sample.Logprobs.Select((logprob, i) => new ContinuationScore(logprob, sample.IsGreedy[i]))],
+            Scores = [.. (sample.Logprobs ?? []).Zip(sample.IsGreedy ?? [], (logprob, isGreedy) => new ContinuationScore(logprob, isGreedy))],
+            Text = sample.Text,
+            Found = sample.Answer,
             IsTruncated = sample.Truncated ?? false,
         };
-        return new ItemResult(sample.DocId, answer, [.. metrics.Select(metric => sample.Metrics[metric])]) { Size = (sample.Words ?? 0, sample.Bytes ?? 0) };
+        return new ItemResult(sample.DocId, answer, [.. metrics.Select(metric => sample.Metrics[metric])])
+        {
+            Gold = sample.Gold ?? -1,
+            Expected = sample.Expected,
+            Size = (sample.Words ?? 0, sample.Bytes ?? 0),
+        };
     }
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
+using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Reports;
 
@@ -30,8 +31,7 @@ public sealed record TrainingCurve(string Run, ImmutableArray<CurvePoint> Points
 
     /// <summary>What a reader must know of the data: stand-ins and tasks that were left out; the same for all checkpoints.</summary>
     public ImmutableArray<string> Remarks { get; } = [
-        .. Points[0].Report.Tasks.SelectMany(task => task.StandIns.Select(standIn => (Name: task.Group ?? task.Task, standIn.Description)))
-            .GroupBy(remark => remark.Description, remark => remark.Name).Select(remark => $"{string.Join(", ", remark.Distinct())}: {remark.Key}."),
+        .. StandIn.Told(Points[0].Report.Tasks.Select(task => (task.Task, task.Group, task.Shots, task.StandIns))).Select(tasks => $"{string.Join(", ", tasks)}: {tasks.Key}."),
         .. Points[0].Report.LeftOut.Select(task => $"{task.Task} is left out: its data cannot be read.")];
 
     /// <summary>The table as Markdown, in the metrics' own units with standard errors.</summary>

@@ -11,6 +11,9 @@ public sealed record SuiteCell(SuiteColumn Column, MetricValue? Value)
 {
     /// <summary>What stands in for missing data of the task, or of tasks of the group.</summary>
     public ImmutableArray<StandIn> StandIns { get; init; } = [];
+
+    /// <summary>Documents whose beginning was cut off because the model takes fewer tokens.</summary>
+    public int Truncated { get; init; }
 }
 
 /// <summary>A model's row in a suite's table.</summary>
@@ -50,7 +53,7 @@ public sealed record SuiteResult(EvaluationSuite Suite, ImmutableArray<SuiteCell
             GroupResult? group = groups.FirstOrDefault(group => group.Name == column.Task && group.Shots == column.Shots);
             bool isIncomplete = leftOut?.Any(task => task.Group == column.Task && task.Shots == column.Shots) ?? false;
             MetricValue? value = isIncomplete ? null : (task?.Metrics ?? group?.Metrics)?.FirstOrDefault(metric => metric.Name == column.Metric);
-            return new SuiteCell(column, value) { StandIns = task?.StandIns ?? group?.StandIns ?? [] };
+            return new SuiteCell(column, value) { StandIns = task?.StandIns ?? group?.StandIns ?? [], Truncated = task?.Truncated ?? group?.Truncated ?? 0 };
         }
     }
 }

@@ -18,7 +18,9 @@ internal sealed class DefinedTask : IEvaluationTask
 
     public string? Group => Definition.Group;
 
-    public RequestKind Kind => Definition.Text is null ? RequestKind.Continuation : RequestKind.WholeText;
+    public RequestKind Kind => Definition.Text is not null ? RequestKind.WholeText : Definition.AnswerPattern is not null ? RequestKind.Generation : RequestKind.Continuation;
+
+    public GenerationSettings? Generation => Kind == RequestKind.Generation ? Definition.Generation ?? new GenerationSettings() : null;
 
     public ImmutableArray<string> Metrics => Definition.Metrics;
 
@@ -75,6 +77,7 @@ internal sealed class DefinedTask : IEvaluationTask
             Requests = [.. document.Requests.Select(request => request with { Context = before + request.Context })],
             Choices = document.Choices,
             Gold = document.Gold,
+            Expected = document.Expected,
             TrueChoices = document.TrueChoices,
             Size = document.Size,
         };

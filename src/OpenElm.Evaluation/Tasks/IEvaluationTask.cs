@@ -37,6 +37,9 @@ public interface IEvaluationTask
     /// <summary>The metrics by the harness' names: <c>acc</c>, <c>acc_norm</c>, <c>mc1</c>, <c>mc2</c>, <c>pct_stereotype</c>, <c>word_perplexity</c>, …</summary>
     ImmutableArray<string> Metrics { get; }
 
+    /// <summary>How answers are written; null unless <see cref="Kind"/> is <see cref="RequestKind.Generation"/>.</summary>
+    GenerationSettings? Generation => null;
+
     /// <summary>How many examples stand before each question: some tasks have a fixed number.</summary>
     /// <param name="options">What was asked for.</param>
     /// <returns>The number.</returns>

@@ -198,14 +198,6 @@ public sealed class DataFormTests
         Assert.Contains("t.yaml:5: stand_ins speaks of u, which is no task of this file", told);
     }
 
-    [Theory]
-    [InlineData("x\n\nAnswer format: true/false", "It is False, so true.", "true")]
-    [InlineData("x\nOption1: a Option2: b Answer format: option1/option2", "### Response:\n the correct answer is option2", "option2")]
-    [InlineData("x\nAnswer format: answer1/answer2/answer3", "answer5 or answer1", "answer5")]
-    [InlineData("x\nAnswer format: ending1/ending2/ending3/ending4", "none", null)]
-    [InlineData("x\nAnswer format: solution1/solution2", "solution3 solution1", "solution1")]
-    public void Answers_are_found_in_written_text(string instruction, string text, string? answer) => Assert.Equal(answer, CommonsenseQuestion.Answer(instruction, text));
-
     [Fact]
     public void The_real_commonsense_set_fits()
     {

@@ -49,7 +49,7 @@ public sealed class MetricSummaryTests
         }
 
         GroupResult group = Assert.Single(GroupResult.Of([Task("mmlu_a", 1, 0, 0), Task("mmlu_b", 1, 1, 0, 1, 1)]));
-        Assert.Equal(("mmlu", 5, 2, 8), (group.Name, group.Shots, group.Tasks, group.Documents));
+        Assert.Equal(("mmlu", 5, 2, 8), (group.Name, group.Shots, group.Tasks.Length, group.Documents));
         Assert.Equal(5 / 8.0, group.Metrics[0].Value, 1e-15); // not (1/3 + 4/5) / 2
         // Sums of squares: 2/3 and 4/5; pooled variance (2/3 + 4/5) / (8 − 2); over N = 8.
         Assert.Equal(Math.Sqrt((2 / 3.0 + 4 / 5.0) / 6 / 8), group.Metrics[0].StandardError!.Value, 1e-15);

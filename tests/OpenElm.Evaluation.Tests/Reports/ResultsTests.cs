@@ -113,28 +113,29 @@ public sealed class ResultsTests : IDisposable
             Tasks = [quiz with { StandIns = [standIn], Items = [quiz.Items[0] with { Answer = quiz.Items[0].Answer with { IsTruncated = true } }, .. quiz.Items[1..]] }, whole.Tasks[1]],
         };
         Assert.Equal("""
-            | Task         | Shots | Metric          |  Value | ±   | Stderr | Documents |
-            | ------------ | ----: | --------------- | -----: | --- | -----: | --------: |
-            | quiz [1] [2] |     0 | acc             | 0.7500 | ±   | 0.2500 |         4 |
-            |              |     0 | acc_norm        | 0.7500 | ±   | 0.2500 |         4 |
-            | wikitext     |     0 | word_perplexity | 7.3891 | ±   | 0.0000 |         2 |
-            | gone [3]     |     0 | –               |      – |     |        |         0 |
+            | Task     | Shots | Metric          |  Value | ±   | Stderr | Documents | Truncated [1] |
+            | -------- | ----: | --------------- | -----: | --- | -----: | --------: | ------------: |
+            | quiz [2] |     0 | acc             | 0.7500 | ±   | 0.2500 |         4 |             1 |
+            |          |     0 | acc_norm        | 0.7500 | ±   | 0.2500 |         4 |             1 |
+            | wikitext |     0 | word_perplexity | 7.3891 | ±   | 0.0000 |         2 |             0 |
+            | gone [3] |     0 | –               |      – |     |        |         0 |             0 |
 
-            [1] the documents are from the split 'validation': the split 'test' is missing
-            [2] 1 of 4 documents are longer than the 64 tokens that the model takes: their beginning, examples first, is cut off
+            [1] documents that are longer than the 64 tokens that the model takes: their beginning, examples first, is cut off
+            [2] the documents are from the split 'validation': the split 'test' is missing
             [3] left out: its data cannot be read (the reason is among the warnings, and in the results as JSON)
 
             """.ReplaceLineEndings("\n"), ResultsTables.Tasks(report));
         Assert.Equal("""
-            | Two (%)  | Quiz (0) [1] | Gone (0) | average [2] [3] [4] |
-            | -------- | -----------: | -------: | ------------------: |
-            | m        |        75.00 |        – |                   – |
-            | ± stderr |        25.00 |        – |                   – |
+            | Two (%)  | Quiz (0) [1] | Gone (0) | average [2] [3] [4] [5] |
+            | -------- | -----------: | -------: | ----------------------: |
+            | m        |        75.00 |        – |                       – |
+            | ± stderr |        25.00 |        – |                       – |
 
             [1] the documents are from the split 'validation': the split 'test' is missing
-            [2] there is no average: Gone has no value; the mean of the other 1 is 75.00
-            [3] 1 of 2 columns use data that stand in for official ones: compare with other models on the same data only
-            [4] of at most 4 documents of each task (--limit)
+            [2] there is no average: Gone has no value; the mean over the rest, 1 of 2 columns, is 75.00
+            [3] 1 of 2 columns uses data that stand in for official ones: compare with other models on the same data only
+            [4] documents in 1 of 2 columns are longer than the model takes, and truncated
+            [5] of at most 4 documents of each task (--limit)
 
             """.ReplaceLineEndings("\n"), ResultsTables.Suite(report, report.SuiteRows[0], comparePaper: false));
 
@@ -154,6 +155,25 @@ public sealed class ResultsTests : IDisposable
         Assert.Equal(ResultsDocument.Of(report with { Suites = read.Suites }).ToJson(), ResultsDocument.Of(read).ToJson());
         Assert.Contains("quiz has other data: in the first file the documents are from the split 'validation': the split 'test' is missing, in the second the official ones",
             Assert.Throws<OpenElmException>(() => ResultsComparison.Of(report, whole)).Message);
+    }
+
+    [Fact]
+    public void Texts_without_an_answer_are_counted()
+    {
+        ImmutableArray<EvaluationItem> items = [.. Enumerable.Range(0, 3).Select(i => new EvaluationItem { DocumentId = i, Requests = [new("", "")], Expected = new("yes|no", "yes") })];
+        var task = new PreparedTask(new FakeTask("quiz", ["acc"], items) { Kind = RequestKind.Generation }, 0, items);
+        EvaluationReport report = Report("m", rights: 3) with { Tasks = [TaskSummary.Of(task, [new() { Text = "yes, no" }, new() { Text = "no" }, new() { Text = "maybe" }])] };
+        Assert.Equal("""
+            | Task | Shots | Metric |  Value | ±   | Stderr | Documents | Unanswered [1] |
+            | ---- | ----: | ------ | -----: | --- | -----: | --------: | -------------: |
+            | quiz |     0 | acc    | 0.3333 | ±   | 0.3333 |         3 |              1 |
+
+            [1] texts of the model in which no answer was found; they count as wrong
+
+            """.ReplaceLineEndings("\n"), ResultsTables.Tasks(report));
+        new ResultsFolder(_folder.Path).Write(report);
+        Assert.Equal(1, ResultsFolder.Read(_folder.Path).Tasks[0].Unanswered);
+        Assert.Equal("""{"doc_id":1,"text":"no","answer":"no","expected":"yes","metrics":{"acc":0}}""", File.ReadAllLines(Path.Combine(_folder.Path, "samples", "quiz.0-shot.jsonl"))[1]);
     }
 
     [Fact]

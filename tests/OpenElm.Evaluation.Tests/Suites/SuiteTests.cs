@@ -38,6 +38,11 @@ public sealed class SuiteTests
     public void Other_models_are_not(string path) => Assert.Null(PaperNumbers.Find(EvaluationSuite.ZeroShot, path));
 
     [Fact]
+    public void Every_column_is_a_task_or_group_that_gives_its_metric() =>
+        Assert.All(EvaluationSuite.All.SelectMany(suite => suite.Columns), column =>
+            Assert.All(TaskCatalog.Get(column.Task), task => Assert.Contains(column.Metric, task.Metrics)));
+
+    [Fact]
     public void An_average_needs_all_columns()
     {
         TaskResult[] tasks = [.. EvaluationSuite.ZeroShot.Columns.Select((column, i) => Task(column.Task, column.Shots, column.Metric, 0.1 * i))];
