@@ -22,7 +22,7 @@ internal sealed class EvaluateArguments
     readonly Option<int?> _shots = new("--num-fewshot", "-n") { Description = "Solved examples before each question, for --tasks; suites have their own" };
     readonly Option<int?> _limit = new("--limit", "-l") { Description = "Only so many documents of each task" };
     readonly Option<int> _seed = new("--seed") { Description = "Seed of the examples", DefaultValueFactory = _ => new ItemOptions().Seed };
-    readonly Option<bool> _ownExamples = new("--examples-from-evaluated") { Description = "Where the split of the examples is missing, take them from the evaluated documents (never the document itself); numbers then do not compare with published ones" };
+    readonly Option<bool> _allowStandIns = new("--allow-stand-ins") { Description = "Where official data are missing, take the validation split for the test split, and examples from the evaluated documents (never the document itself); told and marked everywhere, for such numbers do not compare with published ones" };
     readonly Option<bool> _skipMissing = new("--skip-missing") { Description = "Leave out tasks whose data cannot be read, with a warning, instead of stopping" };
 
     readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "A SentencePiece tokenizer.model instead of the model's own" };
@@ -53,7 +53,7 @@ internal sealed class EvaluateArguments
         command.Arguments.Add(_model);
         foreach (Option option in new Option[]
         {
-            _suite, _tasks, _data, _shots, _limit, _seed, _ownExamples, _skipMissing, _output, _comparePaper, _allCheckpoints, _writeOut, _scores,
+            _suite, _tasks, _data, _shots, _limit, _seed, _allowStandIns, _skipMissing, _output, _comparePaper, _allCheckpoints, _writeOut, _scores,
             _batchSize, _cache, _noCache, _runtime, _device, _torch, _tokenizer, _maxLength, _threads, _kernels, _kv,
         })
         {
@@ -100,7 +100,7 @@ internal sealed class EvaluateArguments
             Shots = parsed.GetValue(_shots),
             Limit = parsed.GetValue(_limit),
             Seed = parsed.GetValue(_seed),
-            ExamplesFromEvaluatedSplit = parsed.GetValue(_ownExamples),
+            AllowStandIns = parsed.GetValue(_allowStandIns),
         };
         ImmutableArray<EvaluationSuite> found = [.. suites.Select(EvaluationSuite.Find)];
         return new EvaluateRequest
@@ -153,6 +153,9 @@ internal sealed record EvaluateRequest
     public required ItemOptions Options { get; init; }
 
     public required bool SkipMissing { get; init; }
+
+    /// <summary>Known once the data have been read.</summary>
+    public ImmutableArray<LeftOutTask> LeftOut { get; init; } = [];
 
     public required string? Output { get; init; }
 

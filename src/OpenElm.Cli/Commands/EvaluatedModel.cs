@@ -40,6 +40,9 @@ internal sealed class EvaluatedModel : IDisposable
 
     public RequestTokenizer Tokenizer { get; }
 
+    /// <summary>For tasks that have the model write; null where the runtime cannot.</summary>
+    public TextModel? Writer { get; private init; }
+
     public string Runtime { get; }
 
     public AnswerCache? Cache { get; }
@@ -54,7 +57,7 @@ internal sealed class EvaluatedModel : IDisposable
         {
             SentencePieceTokenizer tokenizer = model.RequireTokenizer("Evaluation");
             var scorer = new CpuContinuationScorer(model.Model, tokenizer, options.MaxLength);
-            return new EvaluatedModel(model, scorer, tokenizer, $"inference {model.Model.KernelName}", OpenCache(path, options, model.Candidates, ModelFingerprint.RuntimeOf(model.Model), context));
+            return new EvaluatedModel(model, scorer, tokenizer, $"inference {model.Model.KernelName}", OpenCache(path, options, model.Candidates, ModelFingerprint.RuntimeOf(model.Model), context)) { Writer = model };
         }
         catch
         {

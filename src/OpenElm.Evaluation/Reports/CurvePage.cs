@@ -57,6 +57,7 @@ public static class CurvePage
         html.Append(CultureInfo.InvariantCulture, $"<p class=\"lead\">{curve.Points.Count(point => !point.IsAverage)} checkpoints · {Text(last.Runtime)} · {(last.Limit is { } limit ? $"the first {limit} documents of each task" : "all documents")} · seed {last.Seed} · {last.Date:yyyy-MM-dd HH:mm} UTC</p>\n");
         html.Append("<p>Bars are one standard error to each side. <span style=\"color:#1f6fb2\">●</span> checkpoints");
         html.Append(curve.Points.Any(point => point.IsAverage) ? " &nbsp; <span style=\"color:#d95f02\">◆</span> average of the last checkpoints' weights</p>\n" : "</p>\n");
+        html.AppendJoin("", curve.Remarks.Select(remark => $"<p>{Text(remark)}</p>\n"));
         html.Append("<div style=\"display: flex; flex-wrap: wrap; gap: 1rem\">\n");
         foreach (CurveLine line in curve.Lines)
         {
