@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The referee: evaluates a model by itself and compares every number with those of `openelm evaluate`. See README.md.
 
-    tests/referee/evaluate.py MODEL --data DATA/eval [--weights FILE.bin] [--tasks NAMES] [--runtime NAME] [--results DIR] [--openelm COMMAND]
+    tests/referee/evaluate.py MODEL --data DATA/eval [--weights FILE.bin] [--tasks NAMES] [--max-length N] [--runtime NAME]
+                              [--results DIR] [--openelm COMMAND]
 
 Prints a line for each task; the exit code is 1 if anything disagrees.
 """
@@ -73,6 +74,7 @@ def main():
     parser.add_argument("--weights", help="what the referee reads instead of the folder, a llama2.c file for example")
     parser.add_argument("--tasks", help="only these, with commas")
     parser.add_argument("--limit", type=int, help="fewer documents of each task")
+    parser.add_argument("--max-length", type=int, help="the longest sequence instead of the model's context length")
     parser.add_argument("--runtime", default="inference", help="openelm's runtime")
     parser.add_argument("--results", help="folder of openelm's results; those that are there are not computed again")
     parser.add_argument("--openelm", default="dotnet run -c Release --project src/OpenElm.Cli --", help="how openelm is called")
@@ -81,13 +83,14 @@ def main():
     wanted = set(options.tasks.split(",")) if options.tasks else None
     runs = [(shots, min(limit, options.limit or limit), [name for name in names if wanted is None or name in wanted]) for shots, limit, names in RUNS]
     model = models.load(options.weights or options.model, os.path.join(options.model, "tokenizer.model"))
+    model.max_length = options.max_length or model.max_length
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         data = with_stand_ins(os.path.abspath(options.data), os.path.join(scratch, "data"))
         print(HEADING)
         for shots, limit, names in runs:
             if names:
-                results = evaluate(options, data, shots, limit, names, options.results or os.path.join(scratch, "results"))
+                results = evaluate(options, model, data, shots, limit, names, options.results or os.path.join(scratch, "results"))
                 for name in names:
                     rows.append(referee(model, data, name, shots, limit, results, options.processes))
                     print(rows[-1], flush=True)
@@ -112,16 +115,20 @@ def with_stand_ins(data, copy):
     return copy
 
 
-def evaluate(options, data, shots, limit, names, results):
+def evaluate(options, model, data, shots, limit, names, results):
     """Runs openelm on tasks, if that was not done before, and tells the folder of its results."""
     folder = os.path.join(results, f"{options.runtime}-{shots}-shot-{limit}")
     if not os.path.exists(os.path.join(folder, "results.json")):
         command = shlex.split(options.openelm) + [
             "evaluate", options.model, "--tasks", ",".join(names), "--num-fewshot", str(shots), "--limit", str(limit), "--data", data,
-            "--runtime", options.runtime, "--no-cache", "--output", folder]
+            "--runtime", options.runtime, "--max-length", str(model.max_length), "--no-cache", "--output", folder]
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if run.returncode:
             sys.exit(f"{shlex.join(command)} failed with {run.returncode}:\n{run.stdout}")
+    with open(os.path.join(folder, "results.json")) as file:
+        runtime = json.load(file)["runtime"]
+    if runtime.split()[0] != options.runtime:
+        sys.exit(f"{folder} was computed by the runtime {runtime}, not {options.runtime}.")
     return folder
 
 

@@ -48,6 +48,7 @@ def windows(model, text):
 
 def score_tokens(model, context, continuation):
     """The last max_length + 1 tokens are kept; all but the very last are fed."""
+    assert 0 < len(continuation) <= model.max_length, f"a continuation of {len(continuation)} tokens"
     fed = (context + continuation)[-(model.max_length + 1):][:-1]
     table = model.log_probabilities(fed, len(continuation))  # [continuation, pieces]
     at = np.arange(len(continuation)), continuation
