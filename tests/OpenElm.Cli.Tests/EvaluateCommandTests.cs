@@ -37,6 +37,32 @@ public sealed class EvaluateCommandTests : IDisposable
     }
 
     [Fact]
+    public void The_training_runtime_scores_by_itself_whatever_the_format()
+    {
+        Assert.Equal(0, Openelm.Run("convert", Stories, _folder["stories.gguf"]).Code); // gate and up lie apart there
+        (string runtime, double[] expected) = Scores(Stories, "inference");
+        Assert.StartsWith("inference ", runtime);
+        foreach (string model in new[] { Stories, _folder["stories.gguf"] })
+        {
+            (runtime, double[] scores) = Scores(model, "training");
+            Assert.Equal("training cpu fp32", runtime);
+            Assert.NotEqual(expected, scores); // sums in another order: the other runtime has computed
+            Assert.All(expected.Zip(scores), pair => Assert.InRange(pair.Second / pair.First, 1 - 1e-5, 1 + 1e-5));
+        }
+
+        (string Runtime, double[] Scores) Scores(string model, string runtime)
+        {
+            string folder = _folder[$"{runtime}-{Path.GetFileName(model)}"];
+            (int code, _, string error) = Evaluate(model, "--tasks", "arc_easy", "--no-cache", "--runtime", runtime, "--output", folder);
+            Assert.True(code == 0, error);
+            return (
+                JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "results.json"))).RootElement.GetProperty("runtime").GetString()!,
+                [.. File.ReadLines(Path.Combine(folder, "samples", "arc_easy.0-shot.jsonl")).SelectMany(line =>
+                    JsonDocument.Parse(line).RootElement.GetProperty("logprobs").EnumerateArray().Select(value => value.GetDouble()))]);
+        }
+    }
+
+    [Fact]
     public void A_second_evaluation_is_answered_from_the_cache()
     {
         string[] arguments = [Stories, "--tasks", "arc_easy", "--cache", _folder["answers"], "--json"];
@@ -216,6 +242,8 @@ public sealed class EvaluateCommandTests : IDisposable
     [InlineData("There is no suite 'best'", "model", "--suite", "best")]
     [InlineData("no task 'pika'", "model", "--tasks", "pika")]
     [InlineData("runs on cpu only", "model", "--tasks", "piqa", "--device", "cuda")]
+    [InlineData("--torch is for the training runtime", "model", "--tasks", "piqa", "--torch", "folder")]
+    [InlineData("--threads, --kernels and --kv are for the inference runtime", "model", "--tasks", "piqa", "--runtime", "training", "--kv", "BF16")]
     public void A_wrong_request_is_told(string reason, params string[] arguments)
     {
         (int code, _, string error) = Evaluate(arguments);

@@ -87,6 +87,10 @@ internal sealed class EvaluateArguments
         Refuse(parsed.GetValue(_limit) is < 1, $"--limit is {parsed.GetValue(_limit)}; it must be at least 1");
         Refuse(parsed.GetValue(_batchSize) is < 1, $"--batch-size is {parsed.GetValue(_batchSize)}; it must be at least 1");
         Refuse(runtime == Inference && device != "cpu", $"the inference runtime runs on cpu only; add --runtime {Training} for --device {device}");
+        Refuse(runtime == Inference && parsed.GetValue(_torch) is not null, $"--torch is for the training runtime; add --runtime {Training}");
+        Refuse(
+            runtime == Training && ((parsed.GetValue(_threads), parsed.GetValue(_kernels)) != (null, null) || parsed.GetValue(_kv) != default),
+            $"--threads, --kernels and --kv are for the {Inference} runtime; leave them out with --runtime {Training}");
         Refuse(parsed.GetValue(_noCache) && parsed.GetValue(_cache) is not null, "--cache and --no-cache exclude each other");
         string? data = parsed.GetValue(_data) ?? Environment.GetEnvironmentVariable(EvaluationData.EnvironmentVariable);
         Refuse(string.IsNullOrEmpty(data), $"name the folder of evaluation data with --data or the variable {EvaluationData.EnvironmentVariable}");
@@ -117,11 +121,11 @@ internal sealed class EvaluateArguments
             Scores = scores,
             AllCheckpoints = all,
             BatchSize = parsed.GetValue(_batchSize),
-            TorchFolder = parsed.GetValue(_torch),
             Loading = new EvaluatedModelOptions
             {
                 Runtime = runtime,
                 Device = device,
+                TorchFolder = parsed.GetValue(_torch),
                 Tokenizer = parsed.GetValue(_tokenizer),
                 MaxLength = parsed.GetValue(_maxLength),
                 Threads = parsed.GetValue(_threads),
@@ -168,8 +172,6 @@ internal sealed record EvaluateRequest
     public required bool AllCheckpoints { get; init; }
 
     public required int? BatchSize { get; init; }
-
-    public required string? TorchFolder { get; init; }
 
     public required EvaluatedModelOptions Loading { get; init; }
 }
