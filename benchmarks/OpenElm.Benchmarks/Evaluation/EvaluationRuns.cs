@@ -12,17 +12,20 @@ namespace OpenElm.Benchmarks.Evaluation;
 
 /// <summary>
 /// The engine of <c>openelm evaluate</c> against scoring one request at a time, in turn, on the same tokens. Both must give the same bits.
-/// With <c>--threads 1</c>, the processor's time is measured: it says the same on a machine that is not quiet.
-/// <c>evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--data FOLDER]</c>.
+/// With <c>--threads 1</c>, the processor's time is measured: it says the same on a machine that is not quiet. The bound is the ratio that an engine would have which
+/// computes each distinct token once and each wanted row of logits once, all in full passes, and has nothing else to do: <see cref="FullPasses"/> measures what these cost.
+/// <c>evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--set BEGINNING] [--data FOLDER]</c>.
 /// </summary>
 internal static class EvaluationRuns
 {
+    const string Usage = "evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--set BEGINNING] [--data FOLDER]";
+
     public static int Run(string[] args)
     {
         (string[] paths, Dictionary<string, string> named) = Read(args);
         if (paths.Length is < 1 or > 2)
         {
-            Console.Error.WriteLine("evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--data FOLDER]");
+            Console.Error.WriteLine(Usage);
             return 2;
         }
 
@@ -33,8 +36,11 @@ internal static class EvaluationRuns
         SentencePieceTokenizer tokenizer = text.RequireTokenizer("The benchmark");
         int length = Math.Min(text.Model.Config.MaxContextLength, text.Model.MaxLength);
         Console.WriteLine($"{Path.GetFileName(paths[0])}: {text.Model.Threads} threads, kernels {text.Model.KernelName}, context {length}, {documents} documents, medians of {repeats}, {(threads == 1 ? "processor" : "wall")} time");
-        Console.WriteLine("| requests | asked | tokens asked | computed | recomputed | one at a time, s | engine, s | ratio |");
-        Console.WriteLine("|---|---|---|---|---|---|---|---|");
+        (double body, double head) = FullPasses.Measure(text.Model, tokenizer, Now, repeats);
+        Console.WriteLine($"in full passes: {body * 1e3:F2} ms a token, {head * 1e3:F2} ms more where its logits are wanted");
+        Console.WriteLine();
+        Console.WriteLine("| requests | asked | tokens asked | computed | recomputed | one at a time, s | engine, s | ratio | range | bound |");
+        Console.WriteLine("|---|---|---|---|---|---|---|---|---|---|");
         Measure("HellaSwag, 0 examples", BenchmarkRequests.HellaSwag(data, documents, shots: 0));
         Measure("ARC-Challenge, 5 examples", BenchmarkRequests.Arc(data, documents));
         Measure("HellaSwag, 10 examples", BenchmarkRequests.HellaSwag(data, documents, shots: 10));
@@ -45,6 +51,11 @@ internal static class EvaluationRuns
 
         void Measure(string name, IEnumerable<EvaluationRequest> requests)
         {
+            if (!name.StartsWith(named.GetValueOrDefault("--set", ""), StringComparison.OrdinalIgnoreCase))
+            {
+                return;
+            }
+
             var encoder = new RequestTokenizer(tokenizer, length);
             TokenizedRequest[] tokens = [.. requests.Select(request => encoder.Encode(request, RequestKind.Continuation))];
             var one = new Scorer(text.Model, tokenizer);
@@ -73,8 +84,18 @@ internal static class EvaluationRuns
             }
 
             (double a, double b) = (Median(alone), Median(together));
-            Console.WriteLine($"| {name} | {counts.Requests} | {counts.TokensAsked} | {counts.TokensComputed} ({1 - counts.Saved:P1}) | {counts.Recomputed:P1} | {a:F2} | {b:F2} | {a / b:F2} |");
+            double[] ratios = [.. alone.Zip(together, (x, y) => x / y).Order()];
+            double bound = Median(alone) / ((counts.TokensDistinct * body) + (WantedRows(tokens) * head));
+            Console.WriteLine($"| {name} | {counts.Requests} | {counts.TokensAsked} | {counts.TokensComputed} ({1 - counts.Saved:P1}) | {counts.Recomputed:P1} "
+                + $"| {a:F2} | {b:F2} | {a / b:F2} | {ratios[0]:F2}–{ratios[^1]:F2} | {bound:F2} |");
         }
+    }
+
+    // One for each context, and one for each token of a continuation but the first.
+    static int WantedRows(TokenizedRequest[] requests)
+    {
+        TokenWindow[] windows = [.. requests.SelectMany(request => request.Windows)];
+        return windows.Select(window => string.Join(' ', window.Context)).Distinct().Count() + windows.Sum(window => window.Continuation.Length - 1);
     }
 
     static ContinuationScore One(Scorer scorer, TokenWindow window)
