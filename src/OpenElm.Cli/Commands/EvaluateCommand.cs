@@ -9,6 +9,7 @@ using OpenElm.Evaluation.Suites;
 using OpenElm.Evaluation.Tasks;
 using OpenElm.IO;
 using OpenElm.Training;
+using OpenElm.Training.Reporting;
 
 namespace OpenElm.Cli.Commands;
 
