@@ -40,7 +40,6 @@ RUNS = [
 # Splits that the bundled data lack, and what both sides read instead: what is compared is scoring, not the data.
 STAND_INS = {"sciq/test": "sciq/validation", "hellaswag/train": "hellaswag/validation", "winogrande/train": "winogrande/validation"}
 
-
 HEADING = """\
 | task | shots | documents | requests | largest relative difference | openelm | referee | documents that agree |
 |---|---|---|---|---|---|---|---|"""
@@ -105,7 +104,7 @@ def main():
 
 def with_stand_ins(data, copy):
     """A folder of links to the data, with the stand-ins in their places."""
-    for task in os.listdir(data):
+    for task in filter(lambda name: os.path.isdir(os.path.join(data, name)), os.listdir(data)):
         os.makedirs(os.path.join(copy, task))
         for file in os.listdir(os.path.join(data, task)):
             os.symlink(os.path.join(data, task, file), os.path.join(copy, task, file))
@@ -143,7 +142,7 @@ def referee(model, data, name, shots, limit, results, processes):
         samples = read_samples(os.path.join(results, "samples", f"{part}.{shots}-shot.jsonl"))
         if [sample["doc_id"] for sample in samples] != list(range(len(asked))):
             row.problems.append(f"{part}: openelm's documents are not the first {len(asked)}")
-            continue
+            return row
         for question, score, sample in zip(asked, scores, samples):
             verdicts = {metric: scoring.verdict(metric, question, score) for metric in task.metrics}
             compare(row, f"{part} document {sample['doc_id']}", question, score, verdicts, sample)

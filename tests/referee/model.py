@@ -45,17 +45,18 @@ class Model:
     epsilon: float
     rope_base: float
     adjacent_pairs: bool          # RoPE turns (0, 1), (2, 3), ... instead of (k, k + h/2)
-    tokenizer: sentencepiece.SentencePieceProcessor = None
+    tokenizer: Optional[sentencepiece.SentencePieceProcessor] = None
 
     def log_probabilities(self, tokens, last):
-        """Log-probabilities of what follows each of the last positions, over the tokenizer's pieces: [last, pieces]."""
+        """Log-probabilities of what follows each of the last positions: [last, pieces]. Rows of the embedding that only round the vocabulary up do not count."""
         x = self.embedding[tokens]                                             # [S, D]
         cos, sin = self.rotations(len(tokens))
         for layer in self.layers:
             x = x + self.attention(layer, self.rms_norm(x, layer.attn_norm), cos, sin)
             x = x + feed_forward(layer, self.rms_norm(x, layer.ffn_norm))
         x = self.rms_norm(x[-last:], self.norm)
-        logits = x @ self.embedding[:self.tokenizer.get_piece_size()].T        # rows that only round the vocabulary up are no tokens
+        pieces = self.tokenizer.get_piece_size() if self.tokenizer else len(self.embedding)
+        logits = x @ self.embedding[:pieces].T
         shifted = logits - logits.max(axis=-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -114,32 +115,38 @@ def read_folder(folder):
     if not (config["ffn_with_glu"] and config["share_input_output_layers"] and config["normalization_layer_name"] == "rms_norm" and config["activation_fn_name"] == "swish"):
         raise SystemExit(f"{folder}: this referee knows tied OpenELMs with RMSNorm and SwiGLU only.")
     weights = read_safetensors(os.path.join(folder, "model.safetensors"))
+    return build(
+        weights, "transformer.", list(zip(config["num_query_heads"], config["num_kv_heads"])), config["head_dim"], config["max_context_length"],
+        config.get("rms_norm_eps", 1e-6), config["rope_freq_constant"])
 
+
+def build(weights, prefix, heads, head_dim, max_length, epsilon=1e-6, rope_base=10000):
+    """An OpenELM of weights by name; heads has query and key heads of each layer."""
     def layer(i):
         def of(name):
-            return weights.get(f"transformer.layers.{i}.{name}.weight")
+            return weights.get(f"{prefix}layers.{i}.{name}.weight")
         return Layer(
-            config["num_query_heads"][i], config["num_kv_heads"][i], of("attn_norm"), of("attn.qkv_proj"), of("attn.out_proj"), of("attn.q_norm"), of("attn.k_norm"),
-            of("ffn_norm"), of("ffn.proj_1"), of("ffn.proj_2"))
+            *heads[i], of("attn_norm"), of("attn.qkv_proj"), of("attn.out_proj"), of("attn.q_norm"), of("attn.k_norm"), of("ffn_norm"), of("ffn.proj_1"), of("ffn.proj_2"))
     return Model(
-        weights["transformer.token_embeddings.weight"], [layer(i) for i in range(config["num_transformer_layers"])], weights["transformer.norm.weight"],
-        config["head_dim"], config["max_context_length"], config.get("rms_norm_eps", 1e-6), config["rope_freq_constant"], adjacent_pairs=False)
+        weights[prefix + "token_embeddings.weight"], [layer(i) for i in range(len(heads))], weights[prefix + "norm.weight"],
+        head_dim, max_length, epsilon, rope_base, adjacent_pairs=False)
 
 
 def read_safetensors(path):
-    """Eight bytes with the header's length, the header in JSON, the tensors; every type becomes double precision."""
+    """Eight bytes with the header's length, the header in JSON, the tensors; floats of every type become double precision."""
     with open(path, "rb") as file:
         length, = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
         data = file.read()
     read = {
         "F32": lambda raw: np.frombuffer(raw, "<f4"),
+        "I64": lambda raw: np.frombuffer(raw, "<i8"),
         "F16": lambda raw: np.frombuffer(raw, "<f2"),
         "BF16": lambda raw: (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4"),  # the upper half of a float
     }
     header.pop("__metadata__", None)
     return {
-        name: read[entry["dtype"]](data[slice(*entry["data_offsets"])]).astype(np.float64).reshape(entry["shape"])
+        name: read[entry["dtype"]](data[slice(*entry["data_offsets"])]).astype(np.int64 if entry["dtype"] == "I64" else np.float64).reshape(entry["shape"])
         for name, entry in header.items()}
 
 
