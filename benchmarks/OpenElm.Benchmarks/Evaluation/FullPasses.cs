@@ -1,8 +1,5 @@
 using System.Collections.Immutable;
-using OpenElm.Inference;
-using OpenElm.Inference.Scoring;
 using OpenElm.Scoring;
-using OpenElm.Tokenization;
 
 namespace OpenElm.Benchmarks.Evaluation;
 
@@ -13,15 +10,15 @@ internal static class FullPasses
     const int Sequences = 64, Tokens = 64;
 
     /// <summary>Measures.</summary>
-    /// <param name="model">The model.</param>
-    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="engine">Makes a scorer.</param>
+    /// <param name="vocab">Ids to draw from.</param>
     /// <param name="now">The clock.</param>
     /// <param name="repeats">Of which the median is taken.</param>
     /// <returns>Seconds of a token without logits, and what its logits (and the logarithm of their sum) add.</returns>
-    public static (double Body, double Head) Measure(OpenElmModel model, SentencePieceTokenizer tokenizer, Func<TimeSpan> now, int repeats)
+    public static (double Body, double Head) Measure(Func<IContinuationScorer> engine, int vocab, Func<TimeSpan> now, int repeats)
     {
         const int Few = 1, Many = Tokens / 2; // wanted rows of a sequence
-        ContinuationGroup[] few = Groups(tokenizer.PieceCount, Few), many = Groups(tokenizer.PieceCount, Many);
+        ContinuationGroup[] few = Groups(vocab, Few), many = Groups(vocab, Many);
         Seconds(few);
         double[] lessSeconds = new double[repeats], moreSeconds = new double[repeats];
         for (int i = 0; i < repeats; i++)
@@ -36,7 +33,7 @@ internal static class FullPasses
         double Seconds(ContinuationGroup[] groups)
         {
             TimeSpan begin = now();
-            using var scorer = new CpuContinuationScorer(model, tokenizer);
+            using IContinuationScorer scorer = engine();
             scorer.Score(groups, (_, _) => { });
             return (now() - begin).TotalSeconds;
         }
