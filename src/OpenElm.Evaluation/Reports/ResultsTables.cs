@@ -147,7 +147,7 @@ public static class ResultsTables
         return table.ToString();
     }
 
-    internal static string Number(double? value) => value is { } known ? known.ToString(Math.Abs(known) < 1e4 ? "F4" : "G5", CultureInfo.InvariantCulture) : "";
+    internal static string Number(double? value) => value is { } known ? known.ToString(Math.Abs(known) switch { < 1e3 => "F4", < 1e7 => "F1", _ => "G5" }, CultureInfo.InvariantCulture) : "";
 
     internal static string Percent(double? share) => share is { } known ? (100 * known).ToString("F2", CultureInfo.InvariantCulture) : "–";
 
