@@ -197,6 +197,9 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <summary>Every weight once, in the order of the forward pass.</summary>
     public ImmutableArray<NamedWeight> Weights { get; }
 
+    /// <summary>The weights that training changes: what the optimizer, clipping and the moving average see.</summary>
+    public ImmutableArray<NamedWeight> Trainable => Weights;
+
     /// <summary>[vocab, modelDim]: the embedding of a tied model, else the classifier.</summary>
     public Parameter HeadWeight => _classifier?.Weight ?? _embeddings.Weight;
 

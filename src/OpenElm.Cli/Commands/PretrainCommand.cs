@@ -30,7 +30,7 @@ internal static class PretrainCommand
                 return;
             }
 
-            var options = new PretrainOptions
+            var options = new RunOptions
             {
                 Device = on,
                 Resume = parsed.GetValue(resume),
@@ -82,7 +82,7 @@ internal static class PretrainCommand
         context.Output.WriteLine($"{"time",-16} {time.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
     }
 
-    static void Print(CommandContext context, PretrainResult result)
+    static void Print(CommandContext context, RunResult result)
     {
         if (context.IsJson)
         {

@@ -25,8 +25,8 @@ public sealed class RunConfigTests
     public void The_papers_configurations_hold_the_papers_numbers(string name, double peak, double floor, Precision precision, bool checkpointing, long parameters)
     {
         RunConfig config = Load(name);
-        Assert.Equal((peak, floor, 1e-6, 5000), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupIterations));
-        Assert.Equal((350_000, 350_001), (config.LastIteration, config.Trainer.Steps));
+        Assert.Equal((peak, floor, 1e-6, 5000), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupOf(config.Trainer.Steps)));
+        Assert.Equal((350_000, 350_001), (config.Schedule.LastIteration(config.Trainer.Steps), config.Trainer.Steps));
         Assert.Equal((precision, checkpointing), (config.Trainer.Precision, config.Trainer.ActivationCheckpointing));
         Assert.Equal(parameters, ParameterCount.Of(config.Model.Resolve()).Total);
         Assert.Equal(4_194_304, TrainingPlan.Of(config).TokensPerStep);

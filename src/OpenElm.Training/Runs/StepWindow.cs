@@ -8,52 +8,56 @@ namespace OpenElm.Training;
 /// </summary>
 internal sealed class StepWindow(bool readEveryStep) : IDisposable
 {
-    Tensor? _crossEntropy;
-    Tensor? _zLoss;
+    Tensor[]? _sums;
     StepResult? _last;
-    int _updates;
 
     /// <summary>Token positions since the last reading.</summary>
     public long Positions { get; private set; }
 
+    /// <summary>Updates since the last reading.</summary>
+    public int Updates { get; private set; }
+
     /// <summary>Takes an update's result over.</summary>
     /// <param name="result">The result, disposed by this window.</param>
-    /// <returns>Whether the losses so far are known to be not finite.</returns>
+    /// <returns>Whether the measurements so far are known to be not finite.</returns>
     public bool Add(StepResult result)
     {
         _last?.Dispose();
         _last = result;
-        _crossEntropy = Sum(_crossEntropy, result.CrossEntropy);
-        _zLoss = Sum(_zLoss, result.ZLoss);
+        _sums = _sums is null
+            ? [.. result.Measured.Select(value => value.clone().DetachFromDisposeScope())]
+            : [.. _sums.Zip(result.Measured, (sum, value) => sum.add_(value))];
         Positions += result.Positions;
-        _updates++;
-        return readEveryStep && !(float.IsFinite(result.CrossEntropy.item<float>()) && float.IsFinite(result.ZLoss.item<float>()));
+        Updates++;
+        return readEveryStep && !result.Measured.All(value => float.IsFinite(value.item<float>()));
     }
 
     /// <summary>Reads the means since the last reading and starts anew.</summary>
-    /// <returns>Mean losses, and the gradient norm of the last update; null if there was none.</returns>
-    public (double CrossEntropy, double ZLoss, double GradientNorm)? Read()
+    /// <returns>Means of what was measured, and the gradient norm of the last update; null if there was none.</returns>
+    public (double[] Measured, double GradientNorm)? Read()
     {
         if (_last is null)
         {
             return null;
         }
 
-        var means = (_crossEntropy!.item<float>() / (double)_updates, _zLoss!.item<float>() / (double)_updates, (double)_last.GradientNorm.item<float>());
+        double[] means = [.. _sums!.Select(sum => sum.item<float>() / (double)Updates)];
+        double norm = _last.GradientNorm.item<float>();
         Reset();
-        return means;
+        return (means, norm);
     }
 
     /// <inheritdoc/>
     public void Dispose() => Reset();
 
-    static Tensor Sum(Tensor? sum, Tensor value) => sum is null ? value.clone().DetachFromDisposeScope() : sum.add_(value);
-
     void Reset()
     {
-        _crossEntropy?.Dispose();
-        _zLoss?.Dispose();
+        foreach (Tensor sum in _sums ?? [])
+        {
+            sum.Dispose();
+        }
+
         _last?.Dispose();
-        (_crossEntropy, _zLoss, _last, _updates, Positions) = (null, null, null, 0, 0);
+        (_sums, _last, Updates, Positions) = (null, null, 0, 0);
     }
 }

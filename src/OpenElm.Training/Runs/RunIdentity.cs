@@ -18,7 +18,7 @@ internal static class RunIdentity
         Validation = null,
         Checkpoints = new CheckpointConfig(),
         Samples = null,
-        Schedule = run.Schedule with { MaxIterations = run.LastIteration },
+        Schedule = run.Schedule with { MaxIterations = run.Schedule.LastIteration(run.Trainer.Steps), WarmupIterations = run.Schedule.WarmupOf(run.Trainer.Steps), WarmupRatio = null },
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
     });
 

@@ -1,40 +1,7 @@
 namespace OpenElm.Training;
 
-/// <summary>How a run is started, besides what its configuration says.</summary>
-public sealed record PretrainOptions
-{
-    /// <summary><see cref="Resume"/>: the newest whole checkpoint of the run's folder, or a new run if there is none.</summary>
-    public const string ResumeAuto = "auto";
-
-    /// <summary>The folder that relative paths of the configuration start from.</summary>
-    public string BaseDirectory { get; init; } = ".";
-
-    /// <summary><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</summary>
-    public string Device { get; init; } = "cpu";
-
-    /// <summary>Null starts anew; <see cref="ResumeAuto"/> or a checkpoint's path goes on.</summary>
-    public string? Resume { get; init; }
-
-    /// <summary>Whether a new run may replace the run that is in its folder.</summary>
-    public bool Overwrite { get; init; }
-
-    /// <summary>The clock.</summary>
-    public TimeProvider Time { get; init; } = TimeProvider.System;
-
-    /// <summary>Continues a prompt with a model folder; null writes no samples.</summary>
-    public TextSampler? Sampler { get; init; }
-}
-
-/// <summary>Continues a prompt; the inference runtime does it, which this library does not know.</summary>
-/// <param name="modelFolder">The model to use.</param>
-/// <param name="prompt">The beginning.</param>
-/// <param name="options">Length and drawing.</param>
-/// <param name="seed">Seed of the drawing.</param>
-/// <returns>What follows the prompt.</returns>
-public delegate string TextSampler(string modelFolder, string prompt, SampleConfig options, int seed);
-
 /// <summary>The outcome of a run.</summary>
-public sealed record PretrainResult
+public sealed record RunResult
 {
     /// <summary>The run's folder.</summary>
     public required string Output { get; init; }
@@ -48,7 +15,7 @@ public sealed record PretrainResult
     /// <summary>Targets trained on, over all parts of the run.</summary>
     public required long TokensSeen { get; init; }
 
-    /// <summary>The training loss of the last window, in nats a token.</summary>
+    /// <summary>The training loss of the last window: cross entropy in nats a token for language models.</summary>
     public required double TrainingLoss { get; init; }
 
     /// <summary>Validation loss of the last weights, or null without validation.</summary>
@@ -59,6 +26,9 @@ public sealed record PretrainResult
 
     /// <summary>Bits the model to use needs for a byte of held-out text, or null.</summary>
     public double? BitsPerByte { get; init; }
+
+    /// <summary>What else was measured on held-out data with the last weights; empty without validation.</summary>
+    public IReadOnlyDictionary<string, double> ValidationMeasured { get; init; } = new Dictionary<string, double>();
 
     /// <summary>Loss of a bigram model on the same held-out tokens, or null.</summary>
     public double? BigramLoss { get; init; }
