@@ -1,4 +1,5 @@
 using System.CommandLine;
+using OpenElm.Chat;
 using OpenElm.Inference;
 using OpenElm.Inference.Chat;
 using OpenElm.Inference.Generation;

@@ -17,22 +17,22 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     /// <summary>Runs a layer.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="x">[batch, seq, modelDim].</param>
-    /// <param name="rope">Cosines and sines.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public static Tensor Run(DecoderLayer layer, Tensor x, RopeTable rope) =>
+    public static Tensor Run(DecoderLayer layer, Tensor x, SequenceLayout layout) =>
         // Without a gradient to send back there would be no node, and the layer's weights would get none.
-        is_grad_enabled() && x.requires_grad ? apply(x, layer, rope) : layer.call(x, rope);
+        is_grad_enabled() && x.requires_grad ? apply(x, layer, layout) : layer.call(x, layout);
 
     /// <inheritdoc/>
     public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
     {
-        (Tensor x, var layer, var rope) = ((Tensor)vars[0], (DecoderLayer)vars[1], (RopeTable)vars[2]);
+        (Tensor x, var layer, var layout) = ((Tensor)vars[0], (DecoderLayer)vars[1], (SequenceLayout)vars[2]);
         ctx.set_materialize_grads(false);
         ctx.save_for_backward([x]);
         ctx.save_data("layer", layer);
-        ctx.save_data("rope", rope);
+        ctx.save_data("layout", layout);
         using var noGrad = no_grad();
-        return layer.call(x, rope);
+        return layer.call(x, layout);
     }
 
     /// <inheritdoc/>
@@ -42,7 +42,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
         Tensor x = ctx.get_saved_variables()[0].detach().requires_grad_(true);
         using (enable_grad())
         {
-            Tensor y = ((DecoderLayer)ctx.get_data("layer")).call(x, (RopeTable)ctx.get_data("rope"));
+            Tensor y = ((DecoderLayer)ctx.get_data("layer")).call(x, (SequenceLayout)ctx.get_data("layout"));
             y.backward([grad_output]);
         }
 

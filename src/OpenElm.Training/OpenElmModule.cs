@@ -64,7 +64,7 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
 }
 
 /// <summary>Causal attention with grouped heads, QK-norm and RoPE.</summary>
-internal sealed class Attention : Module<Tensor, RopeTable, Tensor>
+internal sealed class Attention : Module<Tensor, SequenceLayout, Tensor>
 {
     [ComponentName(Name = "qkv_proj")] readonly Projection _qkvProj;
     [ComponentName(Name = "q_norm")] readonly RmsNorm? _qNorm;
@@ -89,14 +89,14 @@ internal sealed class Attention : Module<Tensor, RopeTable, Tensor>
     }
 
     /// <param name="x">[batch, seq, modelDim].</param>
-    /// <param name="rope">Cosines and sines of at least seq positions.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public override Tensor forward(Tensor x, RopeTable rope)
+    public override Tensor forward(Tensor x, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor qkv = _qkvProj.call(x);                                          // [batch, seq, (queryHeads + 2 · kvHeads) · headDim]
-        QueryKeyValue heads = _kernels.SplitNormRotate(qkv, _qNorm?.Weight, _kNorm?.Weight, rope, _shape);
-        Tensor y = _kernels.Attend(heads);                                      // [batch, seq, queryHeads · headDim]
+        QueryKeyValue heads = _kernels.SplitNormRotate(qkv, _qNorm?.Weight, _kNorm?.Weight, layout, _shape);
+        Tensor y = _kernels.Attend(heads, layout);                              // [batch, seq, queryHeads · headDim]
         return _outProj.call(y).MoveToOuterDisposeScope();                      // [batch, seq, modelDim]
     }
 }
@@ -130,7 +130,7 @@ internal sealed class FeedForward : Module<Tensor, Tensor>
 }
 
 /// <summary>One decoder layer with its own widths.</summary>
-internal sealed class DecoderLayer : Module<Tensor, RopeTable, Tensor>
+internal sealed class DecoderLayer : Module<Tensor, SequenceLayout, Tensor>
 {
     [ComponentName(Name = "attn_norm")] readonly RmsNorm _attnNorm;
     [ComponentName(Name = "attn")] readonly Attention _attn;
@@ -148,12 +148,12 @@ internal sealed class DecoderLayer : Module<Tensor, RopeTable, Tensor>
     }
 
     /// <param name="x">[batch, seq, modelDim]: the residual stream.</param>
-    /// <param name="rope">Cosines and sines of at least seq positions.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public override Tensor forward(Tensor x, RopeTable rope)
+    public override Tensor forward(Tensor x, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
-        x = x + _attn.call(_attnNorm.call(x), rope);
+        x = x + _attn.call(_attnNorm.call(x), layout);
         x = x + _ffn.call(_ffnNorm.call(x));
         return x.MoveToOuterDisposeScope();
     }
@@ -206,10 +206,16 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <summary>Computes the logits of every position.</summary>
     /// <param name="input">[batch, seq] token ids, int64.</param>
     /// <returns>[batch, seq, vocab] in the type of products.</returns>
-    public override Tensor forward(Tensor input)
+    public override Tensor forward(Tensor input) => ComputeLogits(input, _rope.LayoutOf(input.size(1)));
+
+    /// <summary>Computes the logits of every position.</summary>
+    /// <param name="ids">[batch, seq] token ids, int64.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
+    /// <returns>[batch, seq, vocab] in the type of products.</returns>
+    internal Tensor ComputeLogits(Tensor ids, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor x = ComputeHidden(input);                                        // [batch, seq, modelDim]
+        Tensor x = ComputeHidden(ids, layout);                                  // [batch, seq, modelDim]
         return functional.linear(x.to_type(Options.ProductType), HeadWeight.to_type(Options.ProductType)).MoveToOuterDisposeScope();
     }
 
@@ -218,12 +224,23 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <returns>[batch, seq, modelDim] after the last norm.</returns>
     public Tensor ComputeHidden(Tensor ids)
     {
+        ArgumentNullException.ThrowIfNull(ids);
+        return ComputeHidden(ids, _rope.LayoutOf(ids.size(1)));
+    }
+
+    /// <summary>The layout of a batch.</summary>
+    /// <param name="positions">[batch · seq] positions that begin anew with each record; null where a sequence is one record.</param>
+    /// <param name="seq">Positions of a sequence.</param>
+    /// <returns>The layout; its tensors belong to the caller's scope and must live until the backward pass is done.</returns>
+    internal SequenceLayout LayoutOf(int[]? positions, int seq) => positions is null ? _rope.LayoutOf(seq) : _rope.LayoutOf(positions, seq);
+
+    internal Tensor ComputeHidden(Tensor ids, SequenceLayout layout)
+    {
         using DisposeScope scope = NewDisposeScope();
-        _rope.EnsureLength(ids.size(1));
         Tensor x = _embeddings.call(ids);                                       // [batch, seq, modelDim]
         foreach (DecoderLayer layer in _layers)
         {
-            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, _rope) : layer.call(x, _rope);
+            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, layout) : layer.call(x, layout);
         }
 
         return _norm.call(x).MoveToOuterDisposeScope();

@@ -68,11 +68,20 @@ public sealed record TrainingPlan
     /// <returns>The plan.</returns>
     public static TrainingPlan Of(RunConfig run)
     {
-        OpenElmConfig config = run.Model.Resolve();
-        TrainerConfig trainer = run.Trainer;
+        ArgumentNullException.ThrowIfNull(run);
+        return Of(run.Model.Resolve(), run.Trainer, run.Data.SequenceLength);
+    }
+
+    /// <summary>Plans the training of a whole model.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="trainer">The loop.</param>
+    /// <param name="sequenceLength">Tokens in a sequence.</param>
+    /// <returns>The plan.</returns>
+    public static TrainingPlan Of(OpenElmConfig config, TrainerConfig trainer, int sequenceLength)
+    {
         long parameters = ParameterCount.Of(config).Total;
         bool bf16 = trainer.Precision == Precision.Bf16;
-        long tokens = (long)trainer.MicroBatch * run.Data.SequenceLength;
+        long tokens = (long)trainer.MicroBatch * sequenceLength;
         int weightBytes = bf16 ? 2 : 4;
 
         long optimizer = parameters * ((bf16 ? 12 : 8) + (trainer.EmaMomentum > 0 ? 4 : 0));
@@ -88,7 +97,7 @@ public sealed record TrainingPlan
             CheckpointBytes = (4 * parameters) + (8 * parameters) + (trainer.EmaMomentum > 0 ? 4 * parameters : 0),
             TokensPerStep = tokens * trainer.Accumulation,
             Tokens = tokens * trainer.Accumulation * trainer.Steps,
-            FlopsPerToken = FlopsOf(config, run.Data.SequenceLength),
+            FlopsPerToken = FlopsOf(config, sequenceLength),
         };
     }
 

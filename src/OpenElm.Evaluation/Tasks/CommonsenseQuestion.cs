@@ -1,21 +1,17 @@
 using System.Collections.Immutable;
 using System.Text.RegularExpressions;
-using OpenElm.Evaluation.Data;
+using OpenElm.Data;
+using OpenElm.Data.Rows;
 
 namespace OpenElm.Evaluation.Tasks;
 
 /// <summary>The commonsense set of LLM-Adapters: an instruction whose last line says what answers there are.</summary>
 public static partial class CommonsenseQuestion
 {
-    const string Response = "the correct answer is ";
-    const string Indent = "                ";
-
     /// <summary>The prompt that fine-tuning and evaluation share, without input and with an empty output.</summary>
     /// <param name="instruction">The question.</param>
     /// <returns>It ends in the blanks before the answer.</returns>
-    public static string Prompt(string instruction) =>
-        "Below is an instruction that describes a task. Write a response that appropriately completes the request.  \n\n"
-        + $"{Indent}### Instruction:\n{Indent}{instruction}\n{Indent}\n{Indent}### Response:\n{Indent}";
+    public static string Prompt(string instruction) => new InstructionRecord(instruction, Input: "", Output: "").Prompt;
 
     /// <summary>The answers that the last line of an instruction allows.</summary>
     /// <param name="instruction">The question.</param>
@@ -62,7 +58,7 @@ public static partial class CommonsenseQuestion
         ImmutableArray<string> candidates = Candidates(instruction);
         return candidates is []
             ? throw row.Wrong("has an instruction whose last line names no answer format, such as 'Answer format: answer1/answer2'.")
-            : row with { Values = new(row.Values) { ["context"] = Prompt(instruction), ["candidates"] = candidates.Select(candidate => (object?)(Response + candidate)).ToList() } };
+            : row with { Values = new(row.Values) { ["context"] = Prompt(instruction), ["candidates"] = candidates.Select(candidate => (object?)InstructionRecord.OutputOf(candidate)).ToList() } };
     }
 
     [GeneratedRegex("Answer format: true/false")]

@@ -33,7 +33,15 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
         ArgumentNullException.ThrowIfNull(model);
         using DisposeScope scope = NewDisposeScope();
         (Tensor inputs, Tensor targets) = BatchTensors.Of(batch, model.Options.Device);
-        LossResult loss = _loss.Compute(model, inputs, targets);
+        SequenceLayout layout = model.LayoutOf(batch.Positions, batch.SequenceLength);
+        LossResult loss = _loss.Compute(model, inputs, targets, layout);
+        if (layout.IsPacked)
+        {
+            // The backward pass turns gradients back with them.
+            layout.Cos.MoveToOuterDisposeScope();
+            layout.Sin.MoveToOuterDisposeScope();
+        }
+
         return new(loss.Total.MoveToOuterDisposeScope(), [loss.CrossEntropy.MoveToOuterDisposeScope(), loss.ZLoss.MoveToOuterDisposeScope()]);
     }
 

@@ -59,6 +59,7 @@ public sealed class PretrainRun : IDisposable
                 CausalLMObjective.CrossEntropyOnly(tokenizer.PadId), run.Validation!.Every,
                 stop => Scored(heldOut, stop).Select(batch => new HeldOut<TokenBatch>(batch.Batch, batch.Bytes))),
             BigramLoss = heldOut is not null && run.Validation!.BigramBaseline ? stop => BigramLoss(model, tokenizer, heldOut, stop) : null,
+            EncodePrompt = prompt => tokenizer.Encode(prompt, new TokenizerOptions { AddBos = true }),
             TokensPerStep = TrainingPlan.Of(run).TokensPerStep,
             FlopsPerToken = TrainingPlan.FlopsOf(model, run.Data.SequenceLength),
             Timings = timings,

@@ -79,7 +79,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
             foreach (string prompt in wanted.Prompts)
             {
                 cancel.ThrowIfCancellationRequested();
-                samples.Add(new TextSample(prompt, sampler(model, prompt, wanted, parts.Config.Seed)));
+                samples.Add(new TextSample(prompt, sampler(model, parts.EncodePrompt(prompt), wanted, parts.Config.Seed)));
                 observer.OnSample(new GeneratedSample(parts.Trainer.Step, prompt, samples[^1].Continuation));
             }
         }

@@ -18,9 +18,25 @@ internal static class RunIdentity
         Validation = null,
         Checkpoints = new CheckpointConfig(),
         Samples = null,
-        Schedule = run.Schedule with { MaxIterations = run.Schedule.LastIteration(run.Trainer.Steps), WarmupIterations = run.Schedule.WarmupOf(run.Trainer.Steps), WarmupRatio = null },
+        Schedule = Fixed(run.Schedule, run.Trainer.Steps),
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
     });
+
+    /// <summary>The decisive part of a configuration. The weights to begin with are left out too: the checkpoint holds them.</summary>
+    public static string Of(FinetuneConfig run) => StrictYaml.Write(run with
+    {
+        Output = "any",
+        Model = "any",
+        Data = new ExampleConfig { Files = [] },
+        Validation = null,
+        Checkpoints = new CheckpointConfig(),
+        Samples = null,
+        Schedule = Fixed(run.Schedule, run.Trainer.Steps),
+        Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
+    });
+
+    static ScheduleConfig Fixed(ScheduleConfig schedule, int steps) =>
+        schedule with { MaxIterations = schedule.LastIteration(steps), WarmupIterations = schedule.WarmupOf(steps), WarmupRatio = null };
 
     /// <summary>Refuses to resume under other arithmetic.</summary>
     /// <param name="saved">The identity in the checkpoint.</param>

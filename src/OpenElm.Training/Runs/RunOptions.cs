@@ -27,8 +27,8 @@ public sealed record RunOptions
 
 /// <summary>Continues a prompt; the inference runtime does it, which this library does not know.</summary>
 /// <param name="modelFolder">The model to use.</param>
-/// <param name="prompt">The beginning.</param>
+/// <param name="prompt">[seq] token ids of the beginning, at least one.</param>
 /// <param name="options">Length and drawing.</param>
 /// <param name="seed">Seed of the drawing.</param>
 /// <returns>What follows the prompt.</returns>
-public delegate string TextSampler(string modelFolder, string prompt, SampleConfig options, int seed);
+public delegate string TextSampler(string modelFolder, ReadOnlyMemory<int> prompt, SampleConfig options, int seed);

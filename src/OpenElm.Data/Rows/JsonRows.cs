@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace OpenElm.Evaluation.Data;
+namespace OpenElm.Data.Rows;
 
 /// <summary>Rows of JSON: one object a line, or one array of objects.</summary>
 internal static class JsonRows

@@ -1,8 +1,9 @@
 using System.Collections.Immutable;
 using System.Text.Json;
+using OpenElm.Checkpoints;
 using OpenElm.Templates;
 
-namespace OpenElm.Inference.Chat;
+namespace OpenElm.Chat;
 
 /// <summary>
 /// How a conversation becomes one text: a template in the part of Jinja that chat templates use (docs/generation.md), with
@@ -10,16 +11,14 @@ namespace OpenElm.Inference.Chat;
 /// </summary>
 public sealed class ChatTemplate
 {
-    const string ConfigFile = "tokenizer_config.json", TemplateFile = "chat_template.jinja";
+    const string TemplateFile = "chat_template.jinja";
 
     // Marks of an ended message that some vocabularies have no special token for.
     static readonly string[] KnownEnds = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
 
     readonly Template _template;
-    readonly bool _wantsSystem;
 
-    ChatTemplate(string name, string source, ImmutableArray<string> stop, bool wantsSystem) =>
-        (Name, Stop, _template, _wantsSystem) = (name, stop, Template.Parse(source, "The chat template"), wantsSystem);
+    ChatTemplate(string name, string source, ImmutableArray<string> stop) => (Name, Stop, _template) = (name, stop, Template.Parse(source, "The chat template"));
 
     /// <summary>
     /// The template that OpenELM's instruction tuning used: a block with role, content and EOS for each message. It always has
@@ -27,10 +26,10 @@ public sealed class ChatTemplate
     /// </summary>
     public static ChatTemplate Zephyr { get; } = new(
         "zephyr",
-        "{% for message in messages %}{{ '<|' + message.role + '|>\\n' + message.content + eos_token + '\\n' }}{% endfor %}"
+        "{% if not messages or messages[0].role != 'system' %}{{ '<|system|>\\n' + eos_token + '\\n' }}{% endif %}"
+            + "{% for message in messages %}{{ '<|' + message.role + '|>\\n' + message.content + eos_token + '\\n' }}{% endfor %}"
             + "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}",
-        ["<|system|>", "<|user|>", "<|assistant|>"],
-        wantsSystem: true);
+        ["<|system|>", "<|user|>", "<|assistant|>"]);
 
     /// <summary>Where it comes from.</summary>
     public string Name { get; }
@@ -49,7 +48,8 @@ public sealed class ChatTemplate
     public static ChatTemplate Parse(string source, string name)
     {
         ArgumentNullException.ThrowIfNull(source);
-        return new ChatTemplate(name, source, [.. KnownEnds.Where(end => source.Contains(end, StringComparison.Ordinal))], wantsSystem: false);
+        // The built-in template ends answers in the same way when it comes out of a model folder.
+        return new ChatTemplate(name, source, source == Zephyr.Source ? Zephyr.Stop : [.. KnownEnds.Where(end => source.Contains(end, StringComparison.Ordinal))]);
     }
 
     /// <summary>Reads the template of a model folder: <c>chat_template.jinja</c>, or <c>chat_template</c> of <c>tokenizer_config.json</c>.</summary>
@@ -58,7 +58,7 @@ public sealed class ChatTemplate
     /// <exception cref="OpenElmException">It is damaged, wrong, or uses what is not supported.</exception>
     public static ChatTemplate? OfFolder(string folder)
     {
-        string config = Path.Combine(folder, ConfigFile), file = Path.Combine(folder, TemplateFile);
+        string config = Path.Combine(folder, ModelFolder.TokenizerConfigFile), file = Path.Combine(folder, TemplateFile);
         try
         {
             if (File.Exists(file))
@@ -90,10 +90,9 @@ public sealed class ChatTemplate
     public string Render(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt, string bos, string eos)
     {
         ArgumentNullException.ThrowIfNull(messages);
-        IEnumerable<ChatMessage> all = _wantsSystem && messages is not [{ Role: ChatMessage.System }, ..] ? messages.Prepend(new ChatMessage(ChatMessage.System, "")) : messages;
         return _template.Render(new Dictionary<string, object?>
         {
-            ["messages"] = all.Select(message => (object?)new Dictionary<string, object?> { ["role"] = message.Role, ["content"] = message.Content }).ToList(),
+            ["messages"] = messages.Select(message => (object?)new Dictionary<string, object?> { ["role"] = message.Role, ["content"] = message.Content }).ToList(),
             ["add_generation_prompt"] = addGenerationPrompt,
             ["bos_token"] = bos,
             ["eos_token"] = eos,

@@ -1,4 +1,4 @@
-namespace OpenElm.Evaluation.Data;
+namespace OpenElm.Data.Rows;
 
 /// <summary>A row of a data set: what templates see, and where it stands.</summary>
 /// <param name="Values">By column: null, bool, long, double, string, <c>List&lt;object?&gt;</c> and <c>Dictionary&lt;string, object?&gt;</c>.</param>

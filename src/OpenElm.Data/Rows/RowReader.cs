@@ -2,7 +2,7 @@ using System.IO.Compression;
 using System.Text;
 using OpenElm.Data.Readers;
 
-namespace OpenElm.Evaluation.Data;
+namespace OpenElm.Data.Rows;
 
 /// <summary>Reads the rows of a file, whatever its form; its ending says which.</summary>
 internal static class RowReader
@@ -11,6 +11,10 @@ internal static class RowReader
 
     /// <summary>The endings that are read, for searching and for messages.</summary>
     public static IReadOnlyList<string> Endings { get; } = [".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".txt", ".txt.gz", ".raw", ".raw.gz", ".parquet"];
+
+    /// <summary>Whether a file's ending is known.</summary>
+    /// <param name="path">Its name.</param>
+    public static bool Knows(string path) => Endings.Any(ending => path.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
 
     /// <summary>Reads a file.</summary>
     /// <param name="path">Its path; <c>archive.zip!member</c> for a member of a zip file.</param>

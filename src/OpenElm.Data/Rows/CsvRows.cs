@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace OpenElm.Evaluation.Data;
+namespace OpenElm.Data.Rows;
 
 /// <summary>Rows of comma-separated values as Python's <c>csv.reader</c> takes them: fields verbatim, line breaks inside quotes kept.</summary>
 internal static class CsvRows

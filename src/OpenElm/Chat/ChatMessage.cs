@@ -1,4 +1,4 @@
-namespace OpenElm.Inference.Chat;
+namespace OpenElm.Chat;
 
 /// <summary>One message of a conversation.</summary>
 /// <param name="Role">Who speaks: <c>system</c>, <c>user</c> or <c>assistant</c>.</param>
