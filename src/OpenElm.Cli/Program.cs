@@ -51,6 +51,7 @@ internal static class Program
     public static RootCommand CreateRoot(ConsoleContext context) => CommandLine.CreateRoot(
         context,
         PretrainCommand.Create(context),
+        FinetuneCommand.Create(context),
         TokenizerCommand.Create(context),
         DataCommand.Create(context),
         AverageCommand.Create(context),

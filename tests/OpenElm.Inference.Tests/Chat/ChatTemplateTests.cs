@@ -1,6 +1,5 @@
 using System.Text.Json;
 using OpenElm.Chat;
-using OpenElm.Inference.Chat;
 
 namespace OpenElm.Inference.Tests.Chat;
 
