@@ -48,9 +48,7 @@ internal static class RandomAdapters
         }
     }
 
-    public static string Write(string folder, AdapterConfig config, OpenElmConfig? model = null, int seed = 1)
-    {
+    /// <summary>Writes an adapter folder.</summary>
+    public static void Write(string folder, AdapterConfig config, OpenElmConfig? model = null, int seed = 1) =>
         AdapterFolder.Write(folder, Content(config.Resolve(model ?? Model), seed));
-        return folder;
-    }
 }

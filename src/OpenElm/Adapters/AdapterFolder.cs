@@ -90,7 +90,7 @@ public static class AdapterFolder
     /// <param name="modules">The adapted modules.</param>
     /// <returns>One sentence for each difference.</returns>
     public static IReadOnlyList<string> PeftDifferences(IReadOnlyCollection<AdaptedModule> modules) =>
-        modules.Any(module => module.IsEmbedding) && modules.Any(module => module.Dora)
-            ? ["PEFT has one use_dora for all modules and would give the embedding a magnitude; merge the adapter (openelm merge) for programs that use PEFT."]
+        PeftConfig.HasMixedDora(modules)
+            ? ["PEFT has one use_dora for all modules and would give every one a magnitude, the embedding too; merge the adapter (openelm merge) for programs that use PEFT."]
             : [];
 }

@@ -100,9 +100,9 @@ internal static class AdapterMatching
             }
         }
 
-        if (settings is { } said && !module.IsEmbedding && said.Dora != adapted.Dora)
+        if (settings is not null && settings.DoraOf(module) != adapted.Dora)
         {
-            problems.Add($"{module.Name} has {(adapted.Dora ? "a" : "no")} magnitude; use_dora of {AdapterFolder.ConfigFile} is {(said.Dora ? "true" : "false")}");
+            problems.Add($"{module.Name} has {(adapted.Dora ? "a" : "no")} magnitude; {AdapterFolder.ConfigFile} says that it has {(adapted.Dora ? "none" : "one")}");
         }
 
         return problems.Count == before ? new AdapterWeights(adapted, first, second, magnitude) : null;

@@ -18,9 +18,13 @@ internal sealed class PeftConfig
         ("megatron_config", []), ("use_qalora", ["false"]), ("alora_invocation_tokens", []), ("target_parameters", ["[]"]), ("trainable_token_indices", ["[]"]), ("arrow_config", []),
     ];
 
+    // PEFT has one use_dora for all; where only some modules have a magnitude, this key of ours lists them, and PEFT's loader objects.
+    const string DoraModules = "openelm_dora_modules";
+
     readonly ImmutableArray<(string Pattern, double Value)> _ranks, _alphas;
-    readonly ImmutableArray<string>? _targets;
+    readonly ImmutableArray<string>? _targets, _doraModules;
     readonly string? _targetExpression;
+    readonly bool _usesDora;
 
     PeftConfig(JsonElement root, List<string> problems)
     {
@@ -28,16 +32,13 @@ internal sealed class PeftConfig
         Alpha = Number(root, "lora_alpha", 8, problems);
         Dropout = Number(root, "lora_dropout", 0, problems);
         RsLora = Flag(root, "use_rslora", problems);
-        Dora = Flag(root, "use_dora", problems);
+        _usesDora = Flag(root, "use_dora", problems);
         _ranks = Patterns(root, "rank_pattern", problems);
         _alphas = Patterns(root, "alpha_pattern", problems);
         Initialization = ReadInitialization(root, problems);
-        if (root.TryGetProperty("target_modules", out JsonElement targets))
-        {
-            _targets = targets.ValueKind == JsonValueKind.Array && targets.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
-                ? [.. targets.EnumerateArray().Select(item => item.GetString()!)] : null;
-            _targetExpression = targets.ValueKind == JsonValueKind.String ? targets.GetString() : null;
-        }
+        _targets = Texts(root, "target_modules");
+        _doraModules = Texts(root, DoraModules);
+        _targetExpression = root.TryGetProperty("target_modules", out JsonElement targets) && targets.ValueKind == JsonValueKind.String ? targets.GetString() : null;
     }
 
     /// <summary>The rank where no pattern says another.</summary>
@@ -52,9 +53,6 @@ internal sealed class PeftConfig
     /// <summary>Scaling of all modules.</summary>
     public bool RsLora { get; }
 
-    /// <summary>Whether modules have a magnitude.</summary>
-    public bool Dora { get; }
-
     /// <summary>How the matrices started.</summary>
     public AdapterInitialization Initialization { get; }
 
@@ -65,6 +63,11 @@ internal sealed class PeftConfig
     /// <summary>The α of a module.</summary>
     /// <param name="module">CoreNet's name.</param>
     public double AlphaOf(string module) => ValueOf(module, _alphas, Alpha);
+
+    /// <summary>Whether a module has a magnitude.</summary>
+    /// <param name="module">The module.</param>
+    public bool DoraOf(AdaptableModule module) =>
+        _doraModules is { } modules ? modules.Contains(HuggingFaceNames.FromCoreNet(module.Name)) : _usesDora && !module.IsEmbedding;
 
     /// <summary>Whether the adapter is said to be for a module.</summary>
     /// <param name="module">CoreNet's name.</param>
@@ -152,17 +155,16 @@ internal sealed class PeftConfig
             WriteNumber(writer, "lora_alpha", alpha);
             WriteNumber(writer, "lora_dropout", modules.Max(module => module.Dropout));
             writer.WriteNull("modules_to_save");
+            if (HasMixedDora(modules))
+            {
+                WriteNames(writer, DoraModules, modules.Where(module => module.Dora));
+            }
+
             writer.WriteString("peft_type", "LORA");
             WriteNumber(writer, "r", rank);
             WritePatterns(writer, "rank_pattern", ranks, rank);
             writer.WriteNull("revision");
-            writer.WriteStartArray("target_modules");
-            foreach (AdaptedModule module in modules)
-            {
-                writer.WriteStringValue(HuggingFaceNames.FromCoreNet(module.Name));
-            }
-
-            writer.WriteEndArray();
+            WriteNames(writer, "target_modules", modules);
             writer.WriteString("task_type", "CAUSAL_LM");
             writer.WriteBoolean("use_dora", modules.Any(module => module.Dora));
             writer.WriteBoolean("use_rslora", rsLora);
@@ -170,6 +172,24 @@ internal sealed class PeftConfig
         }
 
         return Encoding.UTF8.GetString(buffer.ToArray()) + "\n";
+    }
+
+    /// <summary>Whether some modules have a magnitude and others do not, which PEFT cannot say.</summary>
+    public static bool HasMixedDora(IReadOnlyCollection<AdaptedModule> modules) => modules.Any(module => module.Dora) && modules.Any(module => !module.Dora);
+
+    static ImmutableArray<string>? Texts(JsonElement root, string key) =>
+        root.TryGetProperty(key, out JsonElement value) && value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
+            ? [.. value.EnumerateArray().Select(item => item.GetString()!)] : null;
+
+    static void WriteNames(Utf8JsonWriter writer, string key, IEnumerable<AdaptedModule> modules)
+    {
+        writer.WriteStartArray(key);
+        foreach (AdaptedModule module in modules)
+        {
+            writer.WriteStringValue(HuggingFaceNames.FromCoreNet(module.Name));
+        }
+
+        writer.WriteEndArray();
     }
 
     static double MostFrequent(IEnumerable<double> values) => values.GroupBy(value => value).MaxBy(group => group.Count())!.Key;

@@ -19,6 +19,7 @@ public sealed class AdapterFolderTests : IDisposable
         [
             new AdapterRule { Modules = "token", Rank = 3, Alpha = 5 },
             new AdapterRule { Modules = ".*qkv_proj", Rank = 4, Alpha = 8, Dora = true },
+            new AdapterRule { Modules = "layers.0.*out_proj", Rank = 4, Alpha = 8 },
             new AdapterRule { Modules = @"layers\.1\.ffn", Rank = 4, Alpha = 6, RsLora = true, Dora = true },
         ],
     };
@@ -136,7 +137,7 @@ public sealed class AdapterFolderTests : IDisposable
     [Theory]
     [InlineData("r", "3", "layers.0.attn.out_proj has rank 2; adapter_config.json says 3")]
     [InlineData("r", "-1", "r is -1")]
-    [InlineData("use_dora", "true", "layers.0.attn.out_proj has no magnitude; use_dora of adapter_config.json is true")]
+    [InlineData("use_dora", "true", "layers.0.attn.out_proj has no magnitude; adapter_config.json says that it has one")]
     [InlineData("use_dora", "1", "use_dora is 1")]
     [InlineData("bias", "\"all\"", "bias is \"all\", which is not supported")]
     [InlineData("modules_to_save", "[\"lm_head\"]", "modules_to_save is [\"lm_head\"]")]
