@@ -55,6 +55,7 @@ internal static class Program
         TokenizerCommand.Create(context),
         DataCommand.Create(context),
         AverageCommand.Create(context),
+        MergeCommand.Create(context),
         GenerateCommand.Create(context),
         ChatCommand.Create(context),
         ScoreCommand.Create(context),

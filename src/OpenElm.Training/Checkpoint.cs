@@ -8,7 +8,7 @@ namespace OpenElm.Training;
 /// Activation checkpointing of one layer: the forward pass keeps the layer's input only; the backward pass computes the
 /// layer again and differentiates it. The arithmetic is the same, so the gradients are the same bits.
 /// </summary>
-/// <remarks>Layers have no dropout, so there is no random state to restore.</remarks>
+/// <remarks>Dropout's masks are a function of <see cref="Adapters.AdapterCollection.Dropout"/>, so there is no random state to restore.</remarks>
 internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
 {
     /// <inheritdoc/>
@@ -20,8 +20,9 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
     public static Tensor Run(DecoderLayer layer, Tensor x, SequenceLayout layout) =>
-        // Without a gradient to send back there would be no node, and the layer's weights would get none.
-        is_grad_enabled() && x.requires_grad ? apply(x, layer, layout) : layer.call(x, layout);
+        // Without a gradient to send back there would be no node, and the layer's weights would get none: the first layer behind a frozen
+        // embedding gets an input that wants one.
+        is_grad_enabled() ? apply(x.requires_grad ? x : x.detach().requires_grad_(true), layer, layout) : layer.call(x, layout);
 
     /// <inheritdoc/>
     public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)

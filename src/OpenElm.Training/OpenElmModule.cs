@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Training.Adapters;
 using OpenElm.Training.Kernels;
 using OpenElm.Training.Torch;
 using TorchSharp;
@@ -16,7 +18,7 @@ namespace OpenElm.Training;
 /// <param name="Value">The weight; its <c>grad</c> is filled by the backward pass.</param>
 public readonly record struct NamedWeight(string Name, Parameter Value);
 
-/// <summary>A matrix without a bias: y = x · weightᵀ.</summary>
+/// <summary>A matrix without a bias: y = x · weightᵀ, and what adapters add to it.</summary>
 internal sealed class Projection : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] readonly Parameter _weight; // [outFeatures, inFeatures]
@@ -27,17 +29,27 @@ internal sealed class Projection : Module<Tensor, Tensor>
     {
         _options = options;
         _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, TorchLibrary.Device(options.Device)));
+        Adapters = new AdapterSlot(_weight);
         RegisterComponents();
     }
 
     public Parameter Weight => _weight;
+
+    public AdapterSlot Adapters { get; }
 
     /// <param name="input">[batch, seq, inFeatures].</param>
     /// <returns>[batch, seq, outFeatures] in the type of products.</returns>
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
-        return functional.linear(input.to_type(_options.ProductType), _weight.to_type(_options.ProductType)).MoveToOuterDisposeScope();
+        Tensor x = input.to_type(_options.ProductType), weight = Adapters.Effective.to_type(_options.ProductType);
+        Tensor product = functional.linear(x, weight), y = product;
+        foreach (LowRankLayer adapter in Adapters.Active)
+        {
+            y = adapter.AddTo(x, weight, product, y);
+        }
+
+        return y.MoveToOuterDisposeScope();
     }
 }
 
@@ -88,6 +100,8 @@ internal sealed class Attention : Module<Tensor, SequenceLayout, Tensor>
         RegisterComponents();
     }
 
+    public IEnumerable<(string Name, AdapterSlot Slot)> Adapters => [("qkv_proj", _qkvProj.Adapters), ("out_proj", _outProj.Adapters)];
+
     /// <param name="x">[batch, seq, modelDim].</param>
     /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
@@ -118,6 +132,8 @@ internal sealed class FeedForward : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
+    public IEnumerable<(string Name, AdapterSlot Slot)> Adapters => [("proj_1", _proj1.Adapters), ("proj_2", _proj2.Adapters)];
+
     /// <param name="input">[batch, seq, modelDim].</param>
     /// <returns>[batch, seq, modelDim].</returns>
     public override Tensor forward(Tensor input)
@@ -146,6 +162,9 @@ internal sealed class DecoderLayer : Module<Tensor, SequenceLayout, Tensor>
         _ffn = new FeedForward(config, layer, kernels, options);
         RegisterComponents();
     }
+
+    public IEnumerable<(string Name, AdapterSlot Slot)> Adapters =>
+        [.. _attn.Adapters.Select(entry => ("attn." + entry.Name, entry.Slot)), .. _ffn.Adapters.Select(entry => ("ffn." + entry.Name, entry.Slot))];
 
     /// <param name="x">[batch, seq, modelDim]: the residual stream.</param>
     /// <param name="layout">Positions, and which of them see each other.</param>
@@ -186,6 +205,10 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
 
         Dictionary<string, Parameter> byName = named_parameters().ToDictionary(pair => pair.name, pair => pair.parameter);
         Weights = [.. TensorShapes.Of(Config).Select(shape => new NamedWeight(shape.Name, byName[shape.Name]))];
+        Trainable = Weights;
+        Adapters = new AdapterCollection(this, _layers
+            .SelectMany((layer, i) => layer.Adapters.Select(entry => KeyValuePair.Create($"layers.{i}.{entry.Name}", entry.Slot)))
+            .Append(KeyValuePair.Create("token_embeddings", _embeddings.Adapters)).ToImmutableDictionary());
     }
 
     /// <summary>The architecture.</summary>
@@ -194,13 +217,16 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <summary>How the model computes.</summary>
     public ModuleOptions Options { get; }
 
-    /// <summary>Every weight once, in the order of the forward pass.</summary>
+    /// <summary>Every weight of the base once, in the order of the forward pass.</summary>
     public ImmutableArray<NamedWeight> Weights { get; }
 
-    /// <summary>The weights that training changes: what the optimizer, clipping and the moving average see.</summary>
-    public ImmutableArray<NamedWeight> Trainable => Weights;
+    /// <summary>What the optimizer changes: all of <see cref="Weights"/>, or beside adapters only theirs; in both cases without what is frozen.</summary>
+    public ImmutableArray<NamedWeight> Trainable { get; private set; }
 
-    /// <summary>[vocab, modelDim]: the embedding of a tied model, else the classifier.</summary>
+    /// <summary>The adapters on the model; none at first.</summary>
+    public AdapterCollection Adapters { get; }
+
+    /// <summary>[vocab, modelDim]: the embedding of a tied model, without its adapters, else the classifier.</summary>
     public Parameter HeadWeight => _classifier?.Weight ?? _embeddings.Weight;
 
     /// <summary>Computes the logits of every position.</summary>
@@ -248,23 +274,67 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
 
     /// <summary>Draws new weights (section 1.8 of the reference); the same seed gives the same weights.</summary>
     /// <param name="seed">The seed.</param>
-    public void Initialize(long seed) => Initialization.Draw(this, seed);
+    /// <exception cref="InvalidOperationException">The model has adapters, which belong to the weights it has.</exception>
+    public void Initialize(long seed)
+    {
+        RefuseAdapters();
+        Initialization.Draw(this, seed);
+    }
 
     /// <summary>Copies stored weights into the model.</summary>
     /// <param name="weights">All weights by canonical name, as <see cref="ModelFolder.Weights"/> has them.</param>
     /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
-    public void Load(IReadOnlyDictionary<string, TensorView> weights) =>
+    /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
+    public void Load(IReadOnlyDictionary<string, TensorView> weights)
+    {
+        RefuseAdapters();
         WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
+    }
 
-    /// <summary>Lists the weights for a file writer; they are read when it writes.</summary>
+    /// <summary>Keeps weights as they are: they leave <see cref="Trainable"/> and get no gradients.</summary>
+    /// <param name="expressions">Matched from the start of names as <see cref="AdapterConfig.Freeze"/> says; each must match one.</param>
+    /// <exception cref="OpenElmException">An expression is none, or matches no name.</exception>
+    public void Freeze(IEnumerable<string> expressions)
+    {
+        NamedWeight[] all = [.. Weights.Select(weight => weight with { Name = Adapters.NameOfBase(weight.Name) }), .. Adapters.SelectMany(adapter => adapter.Weights)];
+        IReadOnlySet<string> frozen = NameExpression.Select(expressions, [.. all.Select(weight => weight.Name)], "freeze");
+        foreach (NamedWeight weight in all.Where(weight => frozen.Contains(weight.Name)))
+        {
+            weight.Value.requires_grad = false;
+        }
+
+        Trainable = [.. Trainable.Where(weight => weight.Value.requires_grad)];
+    }
+
+    /// <summary>Lists the base weights for a file writer; they are read when it writes.</summary>
     /// <returns>All weights in the order of the forward pass, in their own type.</returns>
     public IReadOnlyList<TensorSource> ToSources() => WeightTransfer.ToSources(Weights);
+
+    /// <summary>Finds what is trained after an adapter has come or gone.</summary>
+    internal void RefreshTrainable()
+    {
+        foreach (NamedWeight weight in Weights)
+        {
+            weight.Value.requires_grad = Adapters.Count == 0;
+        }
+
+        Trainable = Adapters.Count == 0 ? Weights : [.. Adapters.SelectMany(adapter => adapter.Weights).Where(weight => weight.Value.requires_grad)];
+    }
+
+    void RefuseAdapters()
+    {
+        if (Adapters.Count > 0)
+        {
+            throw new InvalidOperationException("The model has adapters; load or draw its weights before they are attached.");
+        }
+    }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         if (disposing)
         {
+            Adapters.DisposeAll();
             _rope.Dispose();
         }
 
@@ -272,7 +342,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>The token embedding: one row for each id, no scale.</summary>
+/// <summary>The token embedding: one row for each id, no scale, and what adapters add to it. The tied head reads the weight without them.</summary>
 internal sealed class Embeddings : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] readonly Parameter _weight; // [vocab, modelDim]
@@ -283,12 +353,25 @@ internal sealed class Embeddings : Module<Tensor, Tensor>
     {
         _paddingId = options.PaddingId;
         _weight = Parameter(empty(config.VocabSize, config.ModelDim, options.WeightType, TorchLibrary.Device(options.Device)));
+        Adapters = new AdapterSlot(_weight);
         RegisterComponents();
     }
 
     public Parameter Weight => _weight;
 
+    public AdapterSlot Adapters { get; }
+
     /// <param name="input">[batch, seq] token ids.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public override Tensor forward(Tensor input) => Dispatcher.Embedding(_weight, input, _paddingId);
+    public override Tensor forward(Tensor input)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor rows = Dispatcher.Embedding(Adapters.Effective, input, _paddingId);
+        foreach (LowRankLayer adapter in Adapters.Active)
+        {
+            rows = adapter.AddRowsTo(input, rows, _paddingId);
+        }
+
+        return rows.MoveToOuterDisposeScope();
+    }
 }

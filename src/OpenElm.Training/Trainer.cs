@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Data;
 using OpenElm.IO;
+using OpenElm.Training.Adapters;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Optimization;
 using OpenElm.Yaml;
@@ -78,15 +79,18 @@ public sealed class Trainer<TBatch> : IDisposable
         for (int i = 0; i < batches.Count; i++)
         {
             using DisposeScope microBatch = NewDisposeScope();
+            Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, i);
             ObjectiveResult result = _objective.Compute(Model, batches[i]);
             double share = _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? sizes[i].Targets / (double)targets : 1.0 / batches.Count;
-            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss * share).backward();
+            using Scalar weight = share; // held, because TorchSharp frees a number that nobody holds even while libtorch reads it
+            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight)).backward();
             for (int m = 0; m < means.Length; m++)
             {
-                means[m].add_(result.Measured[m], alpha: share);
+                means[m].add_(result.Measured[m], alpha: weight);
             }
         }
 
+        Model.Adapters.Dropout = null;
         double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
         Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Trainable, maxNorm);
         _optimizer.LearningRate = learningRate;

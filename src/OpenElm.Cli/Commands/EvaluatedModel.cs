@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Inference;
@@ -24,6 +26,8 @@ internal sealed record EvaluatedModelOptions
 
     public KvCacheType Kv { get; init; }
 
+    public ImmutableArray<AdapterPath> Adapters { get; init; } = [];
+
     /// <summary>Of the answers; null keeps none.</summary>
     public string? CacheFolder { get; init; }
 }
@@ -48,7 +52,7 @@ internal sealed class EvaluatedModel : IDisposable
     {
         TextModel model = TextModel.Load(
             path,
-            new InferenceOptions { MaxLength = options.MaxLength, Threads = options.Threads, Kernels = options.Kernels, KvCache = options.Kv, Warn = context.Warn },
+            new InferenceOptions { MaxLength = options.MaxLength, Threads = options.Threads, Kernels = options.Kernels, KvCache = options.Kv, Adapters = options.Adapters, Warn = context.Warn },
             options.Tokenizer);
         try
         {
@@ -78,6 +82,14 @@ internal sealed class EvaluatedModel : IDisposable
         }
 
         using var checkpoint = Checkpoint.Open(path);
-        return AnswerCache.Open(folder, ModelFingerprint.Of(checkpoint, candidates, runtime), context.Warn);
+        ScaledAdapter[] adapters = [.. options.Adapters.Select(adapter => new ScaledAdapter(Adapter.Open(adapter.Path, checkpoint.Config), adapter.Scale))];
+        try
+        {
+            return AnswerCache.Open(folder, ModelFingerprint.Of(checkpoint, candidates, runtime, adapters), context.Warn);
+        }
+        finally
+        {
+            Array.ForEach(adapters, adapter => adapter.Adapter.Dispose());
+        }
     }
 }

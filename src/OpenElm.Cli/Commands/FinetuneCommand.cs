@@ -22,6 +22,7 @@ internal static class FinetuneCommand
             "openelm finetune configs/training/finetune-quickstart.yaml --set model=MODEL --set data.files=[my.jsonl]",
             "openelm finetune configs/training/finetune-quickstart.yaml --resume auto",
             "openelm finetune configs/training/finetune-quickstart.yaml --plan --json",
-            "openelm chat runs/finetune-quickstart/checkpoints/step-00000200");
+            "openelm finetune configs/training/finetune-quickstart-lora.yaml",
+            "openelm chat runs/finetune-quickstart/average --temperature 0");
     }
 }

@@ -59,9 +59,9 @@ internal sealed class TrainingArguments
         TrainingText.Print(context, train(run, options, new ProgressReporter(context, logInterval: 1)));
     }
 
-    static string WriteSample(string modelFolder, ReadOnlyMemory<int> prompt, SampleConfig options, int seed)
+    static string WriteSample(string modelFolder, string? adapterFolder, ReadOnlyMemory<int> prompt, SampleConfig options, int seed)
     {
-        using TextModel model = TextModel.Load(modelFolder);
+        using TextModel model = TextModel.Load(modelFolder, new InferenceOptions { Adapters = adapterFolder is null ? [] : [new AdapterPath(adapterFolder)] });
         using GenerationSession session = model.CreateSession();
         return string.Concat(session.Start(prompt, new GenerationOptions
         {

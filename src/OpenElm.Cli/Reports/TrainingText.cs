@@ -25,6 +25,7 @@ internal static class TrainingText
         }
 
         context.Output.WriteLine($"{"parameters",-16} {plan.Parameters,12:n0}");
+        context.Output.WriteLine($"{"of them trained",-16} {plan.TrainedParameters,12:n0}");
         context.Output.WriteLine($"{"tokens",-16} {plan.Tokens,12:n0}");
         context.Output.WriteLine($"{"time",-16} {time.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
     }
@@ -59,6 +60,11 @@ internal static class TrainingText
         output.WriteLine($"tokens a second          {result.TokensPerSecond:n0}");
         output.WriteLine($"wait for data            {result.DataWaitShare:p2}");
         output.WriteLine($"model                    {result.Model}");
+        if (result.Adapter is { } adapter)
+        {
+            output.WriteLine($"adapter                  {adapter}");
+        }
+
         output.WriteLine($"report                   {new RunFolder(result.Output).ReportFile}");
 
         void WriteIfKnown(string name, double? value)

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Data;
 using OpenElm.Yaml;
 
@@ -25,6 +26,9 @@ public sealed record FinetuneConfig : ITrainingConfig, IValidated
     /// <summary>Held-out records, or null for none.</summary>
     public ExampleValidationConfig? Validation { get; init; }
 
+    /// <summary>The adapter to train beside the frozen weights; null trains the weights themselves.</summary>
+    public AdapterConfig? Adapter { get; init; }
+
     /// <summary>Cross entropy and what is added to it.</summary>
     public LossConfig Loss { get; init; } = new();
 
@@ -49,6 +53,7 @@ public sealed record FinetuneConfig : ITrainingConfig, IValidated
         ArgumentNullException.ThrowIfNull(problems);
         problems.Require(Model.Length > 0, path, "model", "is empty; name a model folder.");
         problems.Require(Trainer.Steps > 0 != Data.Epochs > 0, path, "trainer.steps", "and data.epochs are alternatives; give exactly one of them.");
+        problems.Require(Adapter is null || Checkpoints.AverageLast == 0, path, "checkpoints.average_last", $"is {Checkpoints.AverageLast}; adapters are not averaged (the mean of B·A is not that of B and A), so set it to 0.");
         ((ITrainingConfig)this).ValidateShared(path, problems, validates: Validation is not null);
     }
 

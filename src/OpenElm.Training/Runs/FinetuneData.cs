@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Chat;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
@@ -21,6 +23,12 @@ internal sealed record FinetuneData
 
     /// <summary>Its tokenizer.</summary>
     public required SentencePieceTokenizer Tokenizer { get; init; }
+
+    /// <summary>Fingerprint of the frozen weights; null without an adapter.</summary>
+    public required string? BaseWeights { get; init; }
+
+    /// <summary>The modules with adapters; empty without.</summary>
+    public required ImmutableArray<AdaptedModule> Adapted { get; init; }
 
     /// <summary>The text of <c>tokenizer_config.json</c> for the result, or null.</summary>
     public required string? TokenizerConfig { get; init; }
@@ -71,6 +79,8 @@ internal sealed record FinetuneData
             ModelPath = folder,
             Model = model.Config,
             Tokenizer = tokenizer,
+            BaseWeights = run.Adapter is null ? null : WeightsFingerprint.Of(model),
+            Adapted = run.Adapter?.Resolve(model.Config) ?? [],
             TokenizerConfig = template is null ? model.ReadTokenizerConfig() : TokenizerConfigJson.With(model.ReadTokenizerConfig(), template, tokenizer),
             Template = template,
             SequenceLength = length,
@@ -82,6 +92,9 @@ internal sealed record FinetuneData
     /// <summary>The stream of the training batches.</summary>
     /// <param name="start">Where to go on; null begins anew.</param>
     public ExampleStream OpenStream(ExamplePosition? start) => new(Examples, Config.Data, SequenceLength, Config.Trainer.MicroBatch, Config.Seed, start);
+
+    /// <summary>What the run will need; its tokens and time are upper bounds, as if every batch were as wide as the widest.</summary>
+    public TrainingPlan Plan() => TrainingPlan.Of(Model, Config.Trainer, WidestSequence, Adapted);
 
     /// <summary>A question as the model sees it, up to where the answer begins.</summary>
     /// <param name="question">The question.</param>

@@ -1,4 +1,5 @@
 using OpenElm.Checkpoints;
+using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
@@ -7,7 +8,7 @@ using OpenElm.Training.Torch;
 namespace OpenElm.Training;
 
 /// <summary>
-/// One run of supervised tuning, from a model folder and records to a model folder: examples, training with validation and
+/// One run of supervised tuning, from a model folder and records to a model or adapter folder: examples, training with validation and
 /// checkpoints, answers to sample questions, report. Stopped at any moment, it can be resumed.
 /// </summary>
 public sealed class FinetuneRun : IDisposable
@@ -29,7 +30,7 @@ public sealed class FinetuneRun : IDisposable
         var timings = new PhaseTimings();
         FinetuneData data = timings.Measure("examples", () => FinetuneData.Read(config, options.BaseDirectory, cancel));
         FinetuneConfig run = data.Config;
-        var start = RunStart.Find(run, RunIdentity.Of(run), options, observer.OnMessage);
+        var start = RunStart.Find(run, RunIdentity.Of(run, data.BaseWeights), options, observer.OnMessage);
 
         var module = new OpenElmModule(data.Model, run.Trainer.ModuleOptions(options.Device));
         using (ModelFolder model = ModelFolder.Open(data.ModelPath))
@@ -37,16 +38,20 @@ public sealed class FinetuneRun : IDisposable
             module.Load(model.Weights);
         }
 
-        var trainer = new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget),
-            new ModelFiles(new ModelContent(data.Model, [])
+        IWeightFiles files = run.Adapter is { } adapter
+            ? new AdapterFiles(module.Adapters.Attach(adapter, run.Seed), data.ModelPath, data.TokenizerConfig)
+            : new ModelFiles(new ModelContent(data.Model, [])
             {
                 Tokenizer = data.Tokenizer.ModelBytes,
                 TokenizerConfig = data.TokenizerConfig,
                 MaxShardBytes = run.Checkpoints.MaxShardBytes,
-            }));
+            });
+        long trained = module.Trainable.Sum(weight => weight.Value.numel());
+        observer.OnMessage($"Training {trained:n0} of {ParameterCount.Of(data.Model).Total + data.Adapted.Sum(part => part.Parameters):n0} parameters.");
+        var trainer = new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget), files);
         start.Restore(trainer, observer.OnMessage);
         ExampleStream stream = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
-        var plan = TrainingPlan.Of(data.Model, run.Trainer, data.WidestSequence);
+        TrainingPlan plan = data.Plan();
         _run = new TrainingRun<TokenBatch>(new RunParts<TokenBatch>
         {
             Config = run,
@@ -60,11 +65,12 @@ public sealed class FinetuneRun : IDisposable
                     _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)))
                 : null,
             EncodePrompt = data.PromptOf,
+            BaseModel = run.Adapter is null ? null : data.ModelPath,
             TokensPerStep = plan.TokensPerStep,
             FlopsPerToken = plan.FlopsPerToken,
             Timings = timings,
             DataFacts = data.Facts,
-            ModelFacts = RunReports.FactsOf(data.Model),
+            ModelFacts = [.. RunReports.FactsOf(data.Model), new("parameters trained", $"{trained:n0}")],
         }, observer);
     }
 
@@ -80,8 +86,7 @@ public sealed class FinetuneRun : IDisposable
     public static TrainingPlan Plan(FinetuneConfig config, string baseDirectory, CancellationToken cancel = default)
     {
         ArgumentNullException.ThrowIfNull(config);
-        var data = FinetuneData.Read(config, baseDirectory, cancel);
-        return TrainingPlan.Of(data.Model, data.Config.Trainer, data.WidestSequence);
+        return FinetuneData.Read(config, baseDirectory, cancel).Plan();
     }
 
     /// <summary>Runs to the end, or to the wish to stop; then a checkpoint is saved first.</summary>

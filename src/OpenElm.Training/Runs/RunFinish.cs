@@ -15,12 +15,12 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
     /// <returns>The outcome, without the numbers of the training itself.</returns>
     public RunResult Finish(CancellationToken cancel)
     {
-        string model = _folder.CheckpointFolder(parts.Trainer.Step);
+        string trained = _folder.CheckpointFolder(parts.Trainer.Step);
         ValidationResult? averaged = null;
         parts.Trainer.WriteMovingAverage(_folder.EmaFolder);
         if (_checkpoints.AverageLast > 0 && Average())
         {
-            model = _folder.AverageFolder;
+            trained = _folder.AverageFolder;
             averaged = _timings.Measure("validation of the average", () => ValidateAverage(cancel));
         }
 
@@ -28,7 +28,8 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
         return new RunResult
         {
             Output = _folder.Path,
-            Model = model,
+            Model = parts.BaseModel ?? trained,
+            Adapter = parts.BaseModel is null ? null : trained,
             Steps = parts.Trainer.Step,
             TokensSeen = parts.Trainer.TokensSeen,
             TrainingLoss = double.NaN,
@@ -37,7 +38,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
             BigramLoss = bigram,
             DataWaitShare = 0,
             TokensPerSecond = 0,
-            Samples = _timings.Measure("samples", () => WriteSamples(model, cancel)),
+            Samples = _timings.Measure("samples", () => WriteSamples(parts.BaseModel ?? trained, parts.BaseModel is null ? null : trained, cancel)),
             Timings = _timings.ByPhase,
         };
     }
@@ -71,7 +72,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
         return parts.Validator.Run(parts.Trainer.Model, cancel);
     }
 
-    List<TextSample> WriteSamples(string model, CancellationToken cancel)
+    List<TextSample> WriteSamples(string model, string? adapter, CancellationToken cancel)
     {
         var samples = new List<TextSample>();
         if (parts.Options.Sampler is { } sampler && parts.Config.Samples is { } wanted)
@@ -79,7 +80,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
             foreach (string prompt in wanted.Prompts)
             {
                 cancel.ThrowIfCancellationRequested();
-                samples.Add(new TextSample(prompt, sampler(model, parts.EncodePrompt(prompt), wanted, parts.Config.Seed)));
+                samples.Add(new TextSample(prompt, sampler(model, adapter, parts.EncodePrompt(prompt), wanted, parts.Config.Seed)));
                 observer.OnSample(new GeneratedSample(parts.Trainer.Step, prompt, samples[^1].Continuation));
             }
         }

@@ -22,11 +22,13 @@ internal static class RunIdentity
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
     });
 
-    /// <summary>The decisive part of a configuration. The weights to begin with are left out too: the checkpoint holds them.</summary>
-    public static string Of(FinetuneConfig run) => StrictYaml.Write(run with
+    /// <summary>The decisive part of a configuration.</summary>
+    /// <param name="run">The run.</param>
+    /// <param name="baseWeights">Fingerprint of the frozen weights beside an adapter; null where the checkpoint holds all weights.</param>
+    public static string Of(FinetuneConfig run, string? baseWeights) => StrictYaml.Write(run with
     {
         Output = "any",
-        Model = "any",
+        Model = baseWeights ?? "any",
         Data = new ExampleConfig { Files = [] },
         Validation = null,
         Checkpoints = new CheckpointConfig(),

@@ -27,8 +27,9 @@ public sealed record RunOptions
 
 /// <summary>Continues a prompt; the inference runtime does it, which this library does not know.</summary>
 /// <param name="modelFolder">The model to use.</param>
+/// <param name="adapterFolder">The adapter to use beside it, or null.</param>
 /// <param name="prompt">[seq] token ids of the beginning, at least one.</param>
 /// <param name="options">Length and drawing.</param>
 /// <param name="seed">Seed of the drawing.</param>
 /// <returns>What follows the prompt.</returns>
-public delegate string TextSampler(string modelFolder, ReadOnlyMemory<int> prompt, SampleConfig options, int seed);
+public delegate string TextSampler(string modelFolder, string? adapterFolder, ReadOnlyMemory<int> prompt, SampleConfig options, int seed);

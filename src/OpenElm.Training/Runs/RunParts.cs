@@ -28,6 +28,9 @@ internal sealed record RunParts<TBatch>
     /// <summary>Measures the validation loss of a model that is no language model, on the same data; null where there is none.</summary>
     public Func<CancellationToken, double>? BigramLoss { get; init; }
 
+    /// <summary>The model folder that the trained adapter belongs to; null where whole models are trained.</summary>
+    public string? BaseModel { get; init; }
+
     /// <summary>The token ids of a sample's prompt, BOS included.</summary>
     public required Func<string, int[]> EncodePrompt { get; init; }
 

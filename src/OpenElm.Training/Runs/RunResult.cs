@@ -6,8 +6,11 @@ public sealed record RunResult
     /// <summary>The run's folder.</summary>
     public required string Output { get; init; }
 
-    /// <summary>The model folder to use: the average if there is one, else the last checkpoint.</summary>
+    /// <summary>The model folder to use: the average if there is one, else the last checkpoint; the base model beside an adapter.</summary>
     public required string Model { get; init; }
+
+    /// <summary>The adapter folder to use with it, or null.</summary>
+    public string? Adapter { get; init; }
 
     /// <summary>Updates made.</summary>
     public required long Steps { get; init; }

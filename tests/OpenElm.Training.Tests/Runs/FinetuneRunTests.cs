@@ -1,5 +1,6 @@
 using System.IO.Hashing;
 using System.Text.Json;
+using OpenElm.Adapters;
 using OpenElm.Chat;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
@@ -49,7 +50,7 @@ public sealed class FinetuneRunTests : IDisposable
     {
         FinetuneConfig run = Config("run", epochs: 6) with { Samples = new SampleConfig { Prompts = ["Is the sea red?"] } };
         var prompts = new List<int[]>();
-        RunResult result = Execute(run, new RunOptions { Sampler = (_, prompt, _, _) => { prompts.Add(prompt.ToArray()); return "So."; } });
+        RunResult result = Execute(run, new RunOptions { Sampler = (_, _, prompt, _, _) => { prompts.Add(prompt.ToArray()); return "So."; } });
 
         var folder = new RunFolder(_folder["run"]);
         // 28 examples, 4 a batch, 2 batches an update, 6 epochs.
@@ -93,6 +94,67 @@ public sealed class FinetuneRunTests : IDisposable
         {
             Assert.Equal(Hash("straight", steps, file), Hash("resumed", steps, file));
         }
+    }
+
+    [Fact]
+    public void Adapter_tuning_trains_the_adapter_alone_and_leaves_PEFTs_layout()
+    {
+        byte[] before = XxHash3.Hash(File.ReadAllBytes(_folder["model/model.safetensors"]));
+        string? sampledWith = null;
+        RunResult result = Execute(
+            WithAdapter("run", epochs: 6) with { Samples = new SampleConfig { Prompts = ["Is the sea red?"] } },
+            new RunOptions { Sampler = (model, adapter, _, _, _) => { sampledWith = $"{Path.GetFileName(model)} {Path.GetFileName(adapter)}"; return ""; } });
+
+        Assert.Equal((_folder["model"], new RunFolder(_folder["run"]).CheckpointFolder(21)), (result.Model, result.Adapter));
+        Assert.Equal("model step-00000021", sampledWith);
+        IReadOnlyList<ValidationMetrics> validations = MetricsLog.Read(new RunFolder(_folder["run"]).MetricsFile).Validations;
+        Assert.True(validations[^1].Loss < validations[0].Loss - 0.1, $"{validations[0].Loss} to {validations[^1].Loss}");
+
+        Assert.False(File.Exists(Path.Combine(result.Adapter!, "model.safetensors")));
+        Assert.Equal(ChatTemplate.Zephyr.Source, ChatTemplate.OfFolder(result.Adapter!)!.Source);
+        using Adapter stored = AdapterFolder.Open(result.Adapter!, Model);
+        Assert.Equal(9, stored.Modules.Length); // the embedding and four linear layers in each of two layers
+        Assert.All(stored.Modules.Where(weights => !weights.Module.IsEmbedding), weights => Assert.Equal((4, 8.0), (weights.Module.Rank, weights.Module.Alpha)));
+        using SafetensorsFile optimizer = SafetensorsFile.Open(new TrainingCheckpoint(result.Adapter!).OptimizerFile);
+        Assert.Equal(3 * 18, optimizer.Tensors.Count); // two moments and a step for each A and B, nothing for the base
+        Assert.All(optimizer.Tensors.Keys, name => Assert.Contains("lora_", name, StringComparison.Ordinal));
+        Assert.Equal(before, XxHash3.Hash(File.ReadAllBytes(_folder["model/model.safetensors"])));
+    }
+
+    [Fact]
+    public void An_adapter_with_dropout_resumes_to_the_same_bits()
+    {
+        Execute(WithAdapter("straight", epochs: 4));
+        using (var cancel = new CancellationTokenSource())
+        {
+            Assert.Throws<OperationCanceledException>(() => Execute(WithAdapter("resumed", epochs: 4), new RunOptions { Resume = "auto" }, new Stopper(7, cancel), cancel.Token));
+        }
+
+        Execute(WithAdapter("resumed", epochs: 4), new RunOptions { Resume = "auto" });
+        foreach (string file in new[] { "adapter_model.safetensors", "adapter_config.json", "trainer/optimizer.safetensors" })
+        {
+            Assert.Equal(Hash("straight", 14, file), Hash("resumed", 14, file));
+        }
+    }
+
+    [Fact]
+    public void An_adapter_does_not_go_on_beside_other_weights()
+    {
+        Execute(WithAdapter("run", epochs: 1));
+        SentencePieceTokenizer tokenizer = SentencePieceTokenizer.Load(_folder["model/tokenizer.model"]);
+        ModelFolderWriter.Write(_folder["model"], RandomModel.Create(Model, seed: 8) with { Tokenizer = tokenizer.ModelBytes }, overwrite: true);
+        Assert.Contains("the configuration has model:", Refused(WithAdapter("run", epochs: 1), new RunOptions { Resume = "auto" }), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_adapter_that_fits_nothing_and_an_average_of_adapters_are_refused()
+    {
+        FinetuneConfig run = WithAdapter("run", epochs: 1);
+        Assert.Contains("'.*nosuch.*' matches no module", Refused(run with { Adapter = new AdapterConfig { Rules = [new AdapterRule { Modules = ".*nosuch.*" }] } }, new RunOptions()), StringComparison.Ordinal);
+        Assert.False(Directory.Exists(_folder["run"]));
+        var problems = new List<string>();
+        (run with { Checkpoints = new CheckpointConfig { AverageLast = 2 } }).Validate("", problems);
+        Assert.Contains("adapters are not averaged", Assert.Single(problems), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -167,6 +229,11 @@ public sealed class FinetuneRunTests : IDisposable
         Assert.Contains("exactly one", Assert.Single(Problems(run with { Trainer = run.Trainer with { Steps = 5 } })), StringComparison.Ordinal);
         Assert.Contains("exactly one", Assert.Single(Problems(run with { Data = run.Data with { Epochs = 0 } })), StringComparison.Ordinal);
     }
+
+    static FinetuneConfig WithAdapter(string output, int epochs) => Config(output, epochs) with
+    {
+        Adapter = new AdapterConfig { Rules = [new AdapterRule { Modules = ".*", Rank = 4, Alpha = 8, Dropout = 0.1 }] },
+    };
 
     static FinetuneConfig Config(string output, int epochs) => new()
     {

@@ -31,7 +31,7 @@ public sealed class PretrainRunTests : IDisposable
     {
         RunConfig run = Config("run", steps: 60) with { Samples = new SampleConfig { Prompts = ["the cat"] } };
         var events = new Events();
-        RunResult result = Execute(run, events, new RunOptions { Sampler = (model, prompt, _, _) => $"[{Path.GetFileName(model)} after {prompt.Length} tokens]" });
+        RunResult result = Execute(run, events, new RunOptions { Sampler = (model, _, prompt, _, _) => $"[{Path.GetFileName(model)} after {prompt.Length} tokens]" });
 
         var folder = new RunFolder(_folder["run"]);
         Assert.Equal((60, folder.AverageFolder), (result.Steps, result.Model));
