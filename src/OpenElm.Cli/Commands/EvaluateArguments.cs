@@ -33,6 +33,7 @@ internal sealed class EvaluateArguments
     readonly Option<int?> _threads = new("--threads") { Description = "Threads that share a product instead of one a processor" };
     readonly Option<string?> _kernels = new("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS)" };
     readonly Option<KvCacheType> _kv = new("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8" };
+    readonly AdapterArguments _adapters = new();
     readonly Option<int?> _batchSize = new("--batch-size", "-b") { Description = "Contexts given to the model at a time; scores do not depend on it" };
     readonly Option<string?> _cache = new("--cache") { Description = $"Folder of known answers, by which a stopped evaluation goes on and a repeated one is instant (default: {CacheVariable}, then the user's own data folder)" };
     readonly Option<bool> _noCache = new("--no-cache") { Description = "Neither read nor keep answers" };
@@ -59,6 +60,8 @@ internal sealed class EvaluateArguments
         {
             command.Options.Add(option);
         }
+
+        _adapters.AddTo(command);
     }
 
     /// <summary>Reads what was asked for; all contradictions are told at once.</summary>
@@ -131,6 +134,7 @@ internal sealed class EvaluateArguments
                 Threads = parsed.GetValue(_threads),
                 Kernels = parsed.GetValue(_kernels),
                 Kv = parsed.GetValue(_kv),
+                Adapters = _adapters.Read(parsed),
                 CacheFolder = parsed.GetValue(_noCache) ? null : parsed.GetValue(_cache) ?? DefaultCache(),
             },
         };

@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Inference;
@@ -29,6 +31,8 @@ internal sealed record EvaluatedModelOptions
     public string? Kernels { get; init; }
 
     public KvCacheType Kv { get; init; }
+
+    public ImmutableArray<AdapterPath> Adapters { get; init; } = [];
 
     /// <summary>Of the answers; null keeps none.</summary>
     public string? CacheFolder { get; init; }
@@ -84,7 +88,7 @@ internal sealed class EvaluatedModel : IDisposable
     {
         TextModel model = TextModel.Load(
             path,
-            new InferenceOptions { MaxLength = options.MaxLength, Threads = options.Threads, Kernels = options.Kernels, KvCache = options.Kv, Warn = context.Warn },
+            new InferenceOptions { MaxLength = options.MaxLength, Threads = options.Threads, Kernels = options.Kernels, KvCache = options.Kv, Adapters = options.Adapters, Warn = context.Warn },
             options.Tokenizer);
         try
         {
@@ -114,6 +118,14 @@ internal sealed class EvaluatedModel : IDisposable
         }
 
         using var checkpoint = Checkpoint.Open(path);
-        return AnswerCache.Open(folder, ModelFingerprint.Of(checkpoint, candidates, runtime), context.Warn);
+        ScaledAdapter[] adapters = [.. options.Adapters.Select(adapter => new ScaledAdapter(Adapter.Open(adapter.Path, checkpoint.Config), adapter.Scale))];
+        try
+        {
+            return AnswerCache.Open(folder, ModelFingerprint.Of(checkpoint, candidates, runtime, adapters), context.Warn);
+        }
+        finally
+        {
+            Array.ForEach(adapters, adapter => adapter.Adapter.Dispose());
+        }
     }
 }

@@ -1,3 +1,4 @@
+using OpenElm.Data.Rows;
 using System.Collections.Immutable;
 using OpenElm.Evaluation.Tasks;
 

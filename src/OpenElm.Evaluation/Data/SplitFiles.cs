@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.IO.Compression;
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Data;

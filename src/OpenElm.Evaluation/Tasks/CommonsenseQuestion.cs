@@ -1,22 +1,20 @@
 using System.Collections.Immutable;
 using System.Globalization;
 using System.Text.RegularExpressions;
-using OpenElm.Evaluation.Data;
+using OpenElm.Data;
+using OpenElm.Data.Rows;
 
 namespace OpenElm.Evaluation.Tasks;
 
 /// <summary>The commonsense set of LLM-Adapters: an instruction whose last line says what answers there are.</summary>
 public static partial class CommonsenseQuestion
 {
-    const string Response = "the correct answer is ";
-    const string Indent = "                ";
+    const string Indent = "                "; // sixteen blanks: the reference's source code was indented so
 
     /// <summary>The prompt that fine-tuning and evaluation share, without input and with an empty output.</summary>
     /// <param name="instruction">The question.</param>
     /// <returns>It ends in the blanks before the answer.</returns>
-    public static string Prompt(string instruction) =>
-        "Below is an instruction that describes a task. Write a response that appropriately completes the request.  \n\n"
-        + $"{Indent}### Instruction:\n{Indent}{instruction}\n{Indent}\n{Indent}### Response:\n{Indent}";
+    public static string Prompt(string instruction) => new InstructionRecord(instruction, Input: "", Output: "").Prompt;
 
     /// <summary>The prompt that LLM-Adapters has the model answer in its own words. It differs from <see cref="Prompt"/> by one blank in the first line and those of the empty line.</summary>
     /// <param name="instruction">The question.</param>
@@ -68,7 +66,7 @@ public static partial class CommonsenseQuestion
                 Values = new(row.Values)
                 {
                     ["context"] = Prompt(instruction),
-                    ["candidates"] = candidates.Select(candidate => (object?)(Response + candidate)).ToList(),
+                    ["candidates"] = candidates.Select(candidate => (object?)InstructionRecord.OutputOf(candidate)).ToList(),
                     ["generation_context"] = GenerationPrompt(instruction),
                     ["answer_pattern"] = AnswerPattern(instruction),
                 },

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Sampling;
 

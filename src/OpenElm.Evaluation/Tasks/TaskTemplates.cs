@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
 using System.Globalization;
 using System.Text;
-using OpenElm.Evaluation.Data;
+using OpenElm.Data.Rows;
 using OpenElm.Templates;
 
 namespace OpenElm.Evaluation.Tasks;

@@ -1,3 +1,4 @@
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Tasks;
 using OpenElm.Evaluation.Tests.Tasks;
