@@ -1,5 +1,5 @@
-using OpenElm.Data.Rows;
 using System.Collections.Immutable;
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Data;
