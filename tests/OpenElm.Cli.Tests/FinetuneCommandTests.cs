@@ -52,7 +52,8 @@ public sealed class FinetuneCommandTests : IDisposable
         Assert.Equal(0, Openelm.Run("generate", model, "--prompt", "Say 3.", "--max-tokens", "3").Code);
         Assert.Contains("zephyr", ChatTemplateName(model), StringComparison.Ordinal);
         Assert.Equal(2, Openelm.Run("finetune", _folder["run.yaml"]).Code); // holds a run already
-        Assert.Equal(0, Openelm.Run("finetune", _folder["run.yaml"], "--overwrite", "--set", "trainer.steps=1", "--set", "data.epochs=0").Code);
+        (code, _, error) = Openelm.Run("finetune", _folder["run.yaml"], "--overwrite", "--set", "trainer.steps=2", "--set", "data.epochs=0");
+        Assert.True(code == 0, error);
     }
 
     [Fact]
