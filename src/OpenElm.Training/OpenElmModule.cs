@@ -43,13 +43,7 @@ internal sealed class Projection : Module<Tensor, Tensor>
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor x = input.to_type(_options.ProductType), weight = Adapters.Effective.to_type(_options.ProductType);
-        Tensor product = functional.linear(x, weight), y = product;
-        foreach (LowRankLayer adapter in Adapters.Active)
-        {
-            y = adapter.AddTo(x, weight, product, y);
-        }
-
-        return y.MoveToOuterDisposeScope();
+        return (Adapters.IsActive ? Adapters.Multiply(x.flatten(0, -2), weight).view([.. input.shape[..^1], -1]) : functional.linear(x, weight)).MoveToOuterDisposeScope();
     }
 }
 

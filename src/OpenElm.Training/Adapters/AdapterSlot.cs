@@ -21,6 +21,25 @@ internal sealed class AdapterSlot(TorchSharp.Modules.Parameter weight)
     /// <summary>The adapters to apply.</summary>
     public IEnumerable<LowRankLayer> Active => Merged is null ? Layers.Where(layer => layer.IsEnabled) : [];
 
+    /// <summary>Whether there is one to apply.</summary>
+    public bool IsActive => Active.Any();
+
+    /// <summary>The product of a linear layer with its adapters.</summary>
+    /// <param name="x">[tokens, inputs] in the type of products.</param>
+    /// <param name="frozen">The frozen weight in the type of products, [outputs, inputs].</param>
+    /// <returns>[tokens, outputs].</returns>
+    public Tensor Multiply(Tensor x, Tensor frozen)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor plain = nn.functional.linear(x, frozen), y = plain;                                       // [tokens, outputs]
+        foreach (LowRankLayer layer in Active.OrderByDescending(layer => layer.Magnitude is not null)) // those that read W x before those that add to it in place
+        {
+            y = layer.AddTo(x, frozen, plain, y);
+        }
+
+        return y.MoveToOuterDisposeScope();
+    }
+
     /// <summary>Folds the adapters that are enabled into a copy of the weight.</summary>
     /// <param name="name">The module, for the message.</param>
     /// <exception cref="OpenElmException">The result is not finite; the copy is dropped then.</exception>

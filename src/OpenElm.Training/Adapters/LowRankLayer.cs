@@ -71,23 +71,24 @@ internal sealed class LowRankLayer : IDisposable
     }
 
     /// <summary>Adds what the adapter changes in a linear layer's output.</summary>
-    /// <param name="x">[batch, seq, inputs] in the type of products.</param>
+    /// <param name="x">[tokens, inputs] in the type of products.</param>
     /// <param name="weight">[outputs, inputs], the frozen base in the type of products.</param>
-    /// <param name="product">[batch, seq, outputs]: x · weightᵀ.</param>
-    /// <param name="y">The output so far: <paramref name="product"/> and what other adapters added.</param>
+    /// <param name="product">[tokens, outputs]: x · weightᵀ.</param>
+    /// <param name="y">The output so far: <paramref name="product"/> and what other adapters added. LoRA adds to it in place.</param>
     /// <returns>y + s · B·A·x', or for DoRA y + (m/n − 1) ⊙ W x' + (m/n) ⊙ s · B·A·x', where x' = dropout(x).</returns>
     public Tensor AddTo(Tensor x, Tensor weight, Tensor product, Tensor y)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor masked = _settings.Dropout is { } key && Module.Dropout > 0 ? SeededDropout.apply(x, Module.Dropout, key.SeedOf(_dropoutName)) : x;
+        Tensor down = functional.linear(masked, A.to_type(_options.ProductType)), up = B.to_type(_options.ProductType).t(); // [tokens, rank], [rank, outputs]
         if (Magnitude is null)
         {
-            return AddProduct(y, masked).MoveToOuterDisposeScope();
+            return y.addmm_(down, up, 1, (float)Scaling); // in place, and still in its owner's scope: a copy takes as long as the product
         }
 
-        Tensor gain = (Magnitude / RowNorms()).to_type(_options.ProductType);                       // [outputs]
+        Tensor gain = (Magnitude / RowNorms()).to_type(_options.ProductType);                             // [outputs]
         Tensor plain = ReferenceEquals(masked, x) ? product : functional.linear(masked, weight);          // W x'
-        Tensor scaled = gain * AddProduct(plain, masked);
+        Tensor scaled = gain * plain.addmm(down, up, 1, (float)Scaling);
         return (ReferenceEquals(plain, y) ? scaled : y + scaled - plain).MoveToOuterDisposeScope();
     }
 
@@ -139,12 +140,5 @@ internal sealed class LowRankLayer : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
         return _weight.to_type(ScalarType.Float32).addmm(B, A, alpha: (float)Scaling).square().sum(-1).sqrt().MoveToOuterDisposeScope();
-    }
-
-    // y + s · (x · Aᵀ) · Bᵀ
-    Tensor AddProduct(Tensor y, Tensor x)
-    {
-        Tensor down = functional.linear(x, A.to_type(_options.ProductType)).flatten(0, -2);               // [tokens, rank]
-        return y.flatten(0, -2).addmm(down, B.to_type(_options.ProductType).t(), alpha: (float)Scaling).view_as(y);
     }
 }

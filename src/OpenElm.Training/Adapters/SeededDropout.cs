@@ -1,17 +1,25 @@
+using System.Numerics;
 using OpenElm.Training.Kernels.Fused;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Adapters;
 
 /// <summary>
-/// Dropout whose mask comes from a seed: y = x ⊙ keep / (1 − p). The backward pass draws the mask again, so nothing but the seed is kept.
+/// Dropout whose mask comes from a seed: y = x ⊙ keep / (1 − p). The backward pass makes the mask again, so nothing but the seed is kept.
 /// </summary>
+/// <remarks>
+/// On the CPU an element is kept by a hash of the seed and its number, as in Philox-like generators: libtorch's generator draws one number after the
+/// other, which cost a sixth of a LoRA step of the 270M model. On a GPU libtorch's generator is such a function itself.
+/// </remarks>
 internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropout>
 {
+    const long Grain = 16;
+
     /// <inheritdoc/>
     public override string Name => nameof(SeededDropout);
 
-    /// <summary>vars: x, the share to zero, the seed.</summary>
+    /// <summary>vars: x […, width], the share to zero, the seed.</summary>
     /// <inheritdoc/>
     public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
     {
@@ -29,11 +37,61 @@ internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropou
         return BackwardResults.Return(gradient, null, null);
     }
 
-    // The mask is drawn in the order of a contiguous tensor, whatever the strides of x.
     static Tensor Masked(Tensor x, double share, ulong seed)
     {
         using var noGrad = no_grad();
-        using var generator = new Generator(seed, x.device);
-        return empty(x.shape, x.dtype, x.device).bernoulli_(1 - share, generator).mul_(1 / (1 - share)).mul_(x);
+        if (x.device_type != DeviceType.CPU)
+        {
+            using var generator = new Generator(seed, x.device);
+            return empty(x.shape, x.dtype, x.device).bernoulli_(1 - share, generator).mul_(1 / (1 - share)).mul_(x); // drawn in the order of a contiguous tensor
+        }
+
+        using Tensor contiguous = x.contiguous();
+        int width = checked((int)x.size(-1));
+        Tensor y = empty(x.shape, x.dtype);
+        (FloatRows source, FloatRows target) = (new FloatRows(contiguous, width), new FloatRows(y, width));
+        (uint limit, float scale) = ((uint)(share * (1L << 32)), (float)(1 / (1 - share)));
+        RowLoop.For(y.numel() / width, Grain, (begin, end) =>
+        {
+            float[] input = source.Rounds ? new float[width] : [], output = source.Rounds ? new float[width] : [];
+            for (long row = begin; row < end; row++)
+            {
+                Span<float> result = target.Target(row, output);
+                Mask(source.Read(row, input), (ulong)(row * width) + seed, limit, scale, result);
+                target.Write(row, result);
+            }
+        });
+        return y;
+    }
+
+    // Element i of a row is kept if its hash reaches the limit.
+    static void Mask(ReadOnlySpan<float> x, ulong start, uint limit, float scale, Span<float> y)
+    {
+        (uint low, uint high) = ((uint)start, (uint)(start >> 32));
+        int i = 0;
+        Vector<uint> lanes = Vector<uint>.Indices;
+        for (; i <= x.Length - Vector<float>.Count; i += Vector<float>.Count)
+        {
+            Vector<uint> kept = Vector.GreaterThanOrEqual(Hash(lanes + new Vector<uint>(unchecked(low + (uint)i)), high), new Vector<uint>(limit));
+            Vector.ConditionalSelect(Vector.AsVectorSingle(kept), new Vector<float>(x[i..]) * scale, Vector<float>.Zero).CopyTo(y[i..]);
+        }
+
+        for (; i < x.Length; i++)
+        {
+            y[i] = Hash(new Vector<uint>(unchecked(low + (uint)i)), high)[0] >= limit ? x[i] * scale : 0;
+        }
+    }
+
+    // Two rounds of multiply and xor-shift (C. Wellons' lowbias32), the seed's upper half between them.
+    static Vector<uint> Hash(Vector<uint> value, uint high)
+    {
+        value ^= value >>> 16;
+        value *= 0x7FEB352D;
+        value ^= value >>> 15;
+        value ^= new Vector<uint>(high);
+        value *= 0x846CA68B;
+        value ^= value >>> 16;
+        value *= 0x7FEB352D;
+        return value ^ (value >>> 15);
     }
 }
