@@ -42,7 +42,12 @@ internal static class RandomAdapters
         TensorSource Source(AdaptedModule module, AdapterPart part)
         {
             ImmutableArray<long> shape = module.ShapeOf(part);
-            float[] values = [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (a, b) => a * b)).Select(_ => part == AdapterPart.Magnitude ? 0.5f + random.NextSingle() : random.NextSingle() - 0.5f)];
+            float[] values = [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (a, b) => a * b)).Select(_ => part switch
+            {
+                AdapterPart.Magnitude => 0.5f + random.NextSingle(),
+                AdapterPart.A => random.NextSingle() - 0.5f,
+                _ => (random.NextSingle() - 0.5f) / 10, // a change as large as the weights: larger ones only amplify roundings
+            })];
             var name = new AdapterTensor(module.Name, module.IsEmbedding, part);
             return TensorSource.Of(naming?.Invoke(name) ?? name.ToCoreNet(), shape, values);
         }

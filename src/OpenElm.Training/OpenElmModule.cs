@@ -178,7 +178,7 @@ internal sealed class DecoderLayer : Module<Tensor, SequenceLayout, Tensor>
     }
 }
 
-/// <summary>OpenELM in tensors, for training. Weights are uninitialised until <see cref="Initialize"/> or <see cref="Load"/>.</summary>
+/// <summary>OpenELM in tensors, for training. Weights are uninitialised until <see cref="Initialize"/> or <see cref="Load(IReadOnlyDictionary{string, StoredWeight})"/>.</summary>
 public sealed class OpenElmModule : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "token_embeddings")] readonly Embeddings _embeddings;
@@ -286,6 +286,16 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
     /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
     public void Load(IReadOnlyDictionary<string, TensorView> weights)
+    {
+        RefuseAdapters();
+        WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
+    }
+
+    /// <summary>Copies the weights of an open checkpoint, of whatever format and types, into the model.</summary>
+    /// <param name="weights">All weights by canonical name, as <see cref="Checkpoints.Checkpoint.Weights"/> has them.</param>
+    /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
+    /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
+    public void Load(IReadOnlyDictionary<string, StoredWeight> weights)
     {
         RefuseAdapters();
         WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");

@@ -17,7 +17,14 @@ public sealed class FinetuneCommandTests : IDisposable
             rows.Concat(["<|system|>", "<|user|>", "<|assistant|>"]), TestContext.Current.CancellationToken);
         OpenElmConfig model = new OpenElmConfig
         {
-            VocabSize = 320, MaxContextLength = 96, NumTransformerLayers = 1, ModelDim = 16, HeadDim = 8, FfnMultipliers = 2.0, FfnDimDivisor = 8, ShareInputOutputLayers = true,
+            VocabSize = 320,
+            MaxContextLength = 96,
+            NumTransformerLayers = 1,
+            ModelDim = 16,
+            HeadDim = 8,
+            FfnMultipliers = 2.0,
+            FfnDimDivisor = 8,
+            ShareInputOutputLayers = true,
         }.Validated();
         ModelFolderWriter.Write(_folder["model"], RandomModel.Create(model, seed: 1) with { Tokenizer = tokenizer.ModelBytes });
         File.WriteAllText(_folder["run.yaml"], $$"""
@@ -45,7 +52,8 @@ public sealed class FinetuneCommandTests : IDisposable
         Assert.Equal(0, Openelm.Run("generate", model, "--prompt", "Say 3.", "--max-tokens", "3").Code);
         Assert.Contains("zephyr", ChatTemplateName(model), StringComparison.Ordinal);
         Assert.Equal(2, Openelm.Run("finetune", _folder["run.yaml"]).Code); // holds a run already
-        Assert.Equal(0, Openelm.Run("finetune", _folder["run.yaml"], "--overwrite", "--set", "trainer.steps=1", "--set", "data.epochs=0").Code);
+        (code, _, error) = Openelm.Run("finetune", _folder["run.yaml"], "--overwrite", "--set", "trainer.steps=2", "--set", "data.epochs=0");
+        Assert.True(code == 0, error);
     }
 
     [Fact]

@@ -58,7 +58,7 @@ public sealed class MergeCommandTests : IDisposable
     [Theory]
     [InlineData("holds no adapter", "merge", "STORIES", "STORIES", "--output", "OUT")]
     [InlineData("2 adapters and 1 scales; give --scale once for each", "merge", "STORIES", "lora", "dora", "--scale", "2", "--output", "OUT")]
-    [InlineData("merged is not finite", "merge", "STORIES", "lora", "--scale", "1e39", "--output", "OUT")]
+    [InlineData("merged is not finite", "merge", "STORIES", "lora", "--scale", "1e41", "--output", "OUT")]
     [InlineData("There is no file", "generate", "STORIES", "--adapter", "missing")]
     [InlineData("1 adapters and 2 scales; give --adapter-scale once for each", "generate", "STORIES", "--adapter", "lora", "--adapter-scale", "1", "--adapter-scale", "2")]
     public void What_cannot_be_done_is_refused(string reason, params string[] arguments)

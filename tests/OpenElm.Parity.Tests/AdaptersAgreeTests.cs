@@ -3,7 +3,6 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference;
 using OpenElm.Training;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Parity.Tests;

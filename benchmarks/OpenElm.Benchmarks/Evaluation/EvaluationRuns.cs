@@ -4,25 +4,28 @@ using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Tasks;
 using OpenElm.Inference;
-using OpenElm.Inference.Scoring;
 using OpenElm.Scoring;
 using OpenElm.Tokenization;
 
 namespace OpenElm.Benchmarks.Evaluation;
 
 /// <summary>
-/// The engine of <c>openelm evaluate</c> against scoring one request at a time, in turn, on the same tokens. Both must give the same bits.
-/// With <c>--threads 1</c>, the processor's time is measured: it says the same on a machine that is not quiet.
-/// <c>evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--data FOLDER]</c>.
+/// The engine of <c>openelm evaluate</c> against scoring one request at a time, in turn, on the same tokens. Both must give the same bits,
+/// on the training runtime (with random weights of the model's shape) the same within 1e-5.
+/// With <c>--threads 1</c>, the processor's time is measured: it says the same on a machine that is not quiet. The bound is the ratio that an engine would have which
+/// computes each distinct token once and each wanted row of logits once, all in full passes, and has nothing else to do: <see cref="FullPasses"/> measures what these cost.
+/// <c>evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--runtime training] [--set BEGINNING] [--data FOLDER]</c>.
 /// </summary>
 internal static class EvaluationRuns
 {
+    const string Usage = "evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--runtime training] [--set BEGINNING] [--data FOLDER]";
+
     public static int Run(string[] args)
     {
         (string[] paths, Dictionary<string, string> named) = Read(args);
         if (paths.Length is < 1 or > 2)
         {
-            Console.Error.WriteLine("evaluation MODEL [TOKENIZER] [--documents N] [--repeats R] [--threads N] [--data FOLDER]");
+            Console.Error.WriteLine(Usage);
             return 2;
         }
 
@@ -32,9 +35,13 @@ internal static class EvaluationRuns
         using TextModel text = TextModel.Load(paths[0], new InferenceOptions { Threads = threads }, tokenizer: paths.ElementAtOrDefault(1));
         SentencePieceTokenizer tokenizer = text.RequireTokenizer("The benchmark");
         int length = Math.Min(text.Model.Config.MaxContextLength, text.Model.MaxLength);
-        Console.WriteLine($"{Path.GetFileName(paths[0])}: {text.Model.Threads} threads, kernels {text.Model.KernelName}, context {length}, {documents} documents, medians of {repeats}, {(threads == 1 ? "processor" : "wall")} time");
-        Console.WriteLine("| requests | asked | tokens asked | computed | recomputed | one at a time, s | engine, s | ratio |");
-        Console.WriteLine("|---|---|---|---|---|---|---|---|");
+        using MeasuredRuntime runtime = named.GetValueOrDefault("--runtime") == "training" ? MeasuredRuntime.Training(text, tokenizer, threads) : MeasuredRuntime.Inference(text, tokenizer);
+        Console.WriteLine($"{Path.GetFileName(paths[0])}: {runtime.Name}, {threads} threads, context {length}, {documents} documents, medians of {repeats}, {(threads == 1 ? "processor" : "wall")} time");
+        (double body, double head) = FullPasses.Measure(runtime.Engine, tokenizer.PieceCount, Now, repeats);
+        Console.WriteLine($"in full passes: {body * 1e3:F2} ms a token, {head * 1e3:F2} ms more where its logits are wanted");
+        Console.WriteLine();
+        Console.WriteLine("| requests | asked | tokens asked | computed | recomputed | one at a time, s | engine, s | ratio | range | bound |");
+        Console.WriteLine("|---|---|---|---|---|---|---|---|---|---|");
         Measure("HellaSwag, 0 examples", BenchmarkRequests.HellaSwag(data, documents, shots: 0));
         Measure("ARC-Challenge, 5 examples", BenchmarkRequests.Arc(data, documents));
         Measure("HellaSwag, 10 examples", BenchmarkRequests.HellaSwag(data, documents, shots: 10));
@@ -45,21 +52,25 @@ internal static class EvaluationRuns
 
         void Measure(string name, IEnumerable<EvaluationRequest> requests)
         {
+            if (!name.StartsWith(named.GetValueOrDefault("--set", ""), StringComparison.OrdinalIgnoreCase))
+            {
+                return;
+            }
+
             var encoder = new RequestTokenizer(tokenizer, length);
             TokenizedRequest[] tokens = [.. requests.Select(request => encoder.Encode(request, RequestKind.Continuation))];
-            var one = new Scorer(text.Model, tokenizer);
             (List<double> alone, List<double> together, EngineCounts counts) = ([], [], default);
             for (int repeat = -1; repeat < repeats; repeat++)
             {
                 TokenizedRequest[] asked = repeat < 0 ? tokens[..4] : tokens; // the first round only warms up
                 TimeSpan begin = Now();
-                using var scorer = new CpuContinuationScorer(text.Model, tokenizer);
+                using IContinuationScorer scorer = runtime.Engine();
                 EngineResult result = EvaluationEngine.Run(asked, scorer);
                 TimeSpan engine = Now() - begin;
                 begin = Now();
-                ContinuationScore[] expected = [.. asked.Select(request => One(one, request.Windows[0]))];
+                ContinuationScore[] expected = [.. asked.Select(request => runtime.One(request.Windows[0]))];
                 TimeSpan single = Now() - begin;
-                if (!result.Scores.AsSpan().SequenceEqual(expected))
+                if (result.Scores.Zip(expected).Any(pair => !runtime.AreSame(pair.First, pair.Second)))
                 {
                     throw new InvalidOperationException("The engine's scores differ.");
                 }
@@ -73,14 +84,18 @@ internal static class EvaluationRuns
             }
 
             (double a, double b) = (Median(alone), Median(together));
-            Console.WriteLine($"| {name} | {counts.Requests} | {counts.TokensAsked} | {counts.TokensComputed} ({1 - counts.Saved:P1}) | {counts.Recomputed:P1} | {a:F2} | {b:F2} | {a / b:F2} |");
+            double[] ratios = [.. alone.Zip(together, (x, y) => x / y).Order()];
+            double bound = Median(alone) / ((counts.TokensDistinct * body) + (WantedRows(tokens) * head));
+            Console.WriteLine($"| {name} | {counts.Requests} | {counts.TokensAsked} | {counts.TokensComputed} ({1 - counts.Saved:P1}) | {counts.Recomputed:P1} "
+                + $"| {a:F2} | {b:F2} | {a / b:F2} | {ratios[0]:F2}–{ratios[^1]:F2} | {bound:F2} |");
         }
     }
 
-    static ContinuationScore One(Scorer scorer, TokenWindow window)
+    // One for each context, and one for each token of a continuation but the first.
+    static int WantedRows(TokenizedRequest[] requests)
     {
-        Score score = scorer.ScoreFrom([.. window.Context, .. window.Continuation], window.Context.Length);
-        return new ContinuationScore(score.Sum, score.IsGreedy);
+        TokenWindow[] windows = [.. requests.SelectMany(request => request.Windows)];
+        return windows.Select(window => string.Join(' ', window.Context)).Distinct().Count() + windows.Sum(window => window.Continuation.Length - 1);
     }
 
     static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);

@@ -22,7 +22,7 @@ internal sealed class EvaluateArguments
     readonly Option<int?> _shots = new("--num-fewshot", "-n") { Description = "Solved examples before each question, for --tasks; suites have their own" };
     readonly Option<int?> _limit = new("--limit", "-l") { Description = "Only so many documents of each task" };
     readonly Option<int> _seed = new("--seed") { Description = "Seed of the examples", DefaultValueFactory = _ => new ItemOptions().Seed };
-    readonly Option<bool> _ownExamples = new("--examples-from-evaluated") { Description = "Where the split of the examples is missing, take them from the evaluated documents (never the document itself); numbers then do not compare with published ones" };
+    readonly Option<bool> _allowStandIns = new("--allow-stand-ins") { Description = "Where official data are missing, take the validation split for the test split, and examples from the evaluated documents (never the document itself); told and marked everywhere, for such numbers do not compare with published ones" };
     readonly Option<bool> _skipMissing = new("--skip-missing") { Description = "Leave out tasks whose data cannot be read, with a warning, instead of stopping" };
 
     readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "A SentencePiece tokenizer.model instead of the model's own" };
@@ -54,7 +54,7 @@ internal sealed class EvaluateArguments
         command.Arguments.Add(_model);
         foreach (Option option in new Option[]
         {
-            _suite, _tasks, _data, _shots, _limit, _seed, _ownExamples, _skipMissing, _output, _comparePaper, _allCheckpoints, _writeOut, _scores,
+            _suite, _tasks, _data, _shots, _limit, _seed, _allowStandIns, _skipMissing, _output, _comparePaper, _allCheckpoints, _writeOut, _scores,
             _batchSize, _cache, _noCache, _runtime, _device, _torch, _tokenizer, _maxLength, _threads, _kernels, _kv,
         })
         {
@@ -90,6 +90,10 @@ internal sealed class EvaluateArguments
         Refuse(parsed.GetValue(_limit) is < 1, $"--limit is {parsed.GetValue(_limit)}; it must be at least 1");
         Refuse(parsed.GetValue(_batchSize) is < 1, $"--batch-size is {parsed.GetValue(_batchSize)}; it must be at least 1");
         Refuse(runtime == Inference && device != "cpu", $"the inference runtime runs on cpu only; add --runtime {Training} for --device {device}");
+        Refuse(runtime == Inference && parsed.GetValue(_torch) is not null, $"--torch is for the training runtime; add --runtime {Training}");
+        Refuse(
+            runtime == Training && ((parsed.GetValue(_threads), parsed.GetValue(_kernels)) != (null, null) || parsed.GetValue(_kv) != default),
+            $"--threads, --kernels and --kv are for the {Inference} runtime; leave them out with --runtime {Training}");
         Refuse(parsed.GetValue(_noCache) && parsed.GetValue(_cache) is not null, "--cache and --no-cache exclude each other");
         string? data = parsed.GetValue(_data) ?? Environment.GetEnvironmentVariable(EvaluationData.EnvironmentVariable);
         Refuse(string.IsNullOrEmpty(data), $"name the folder of evaluation data with --data or the variable {EvaluationData.EnvironmentVariable}");
@@ -103,7 +107,7 @@ internal sealed class EvaluateArguments
             Shots = parsed.GetValue(_shots),
             Limit = parsed.GetValue(_limit),
             Seed = parsed.GetValue(_seed),
-            ExamplesFromEvaluatedSplit = parsed.GetValue(_ownExamples),
+            AllowStandIns = parsed.GetValue(_allowStandIns),
         };
         ImmutableArray<EvaluationSuite> found = [.. suites.Select(EvaluationSuite.Find)];
         return new EvaluateRequest
@@ -120,11 +124,11 @@ internal sealed class EvaluateArguments
             Scores = scores,
             AllCheckpoints = all,
             BatchSize = parsed.GetValue(_batchSize),
-            TorchFolder = parsed.GetValue(_torch),
             Loading = new EvaluatedModelOptions
             {
                 Runtime = runtime,
                 Device = device,
+                TorchFolder = parsed.GetValue(_torch),
                 Tokenizer = parsed.GetValue(_tokenizer),
                 MaxLength = parsed.GetValue(_maxLength),
                 Threads = parsed.GetValue(_threads),
@@ -158,6 +162,9 @@ internal sealed record EvaluateRequest
 
     public required bool SkipMissing { get; init; }
 
+    /// <summary>Known once the data have been read.</summary>
+    public ImmutableArray<LeftOutTask> LeftOut { get; init; } = [];
+
     public required string? Output { get; init; }
 
     public required bool ComparePaper { get; init; }
@@ -169,8 +176,6 @@ internal sealed record EvaluateRequest
     public required bool AllCheckpoints { get; init; }
 
     public required int? BatchSize { get; init; }
-
-    public required string? TorchFolder { get; init; }
 
     public required EvaluatedModelOptions Loading { get; init; }
 }

@@ -3,7 +3,6 @@ using System.CommandLine;
 using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Inference;
-using OpenElm.IO;
 
 namespace OpenElm.Cli.Commands;
 

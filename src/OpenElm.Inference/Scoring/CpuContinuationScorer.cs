@@ -188,28 +188,32 @@ public sealed class CpuContinuationScorer : IContinuationScorer
         return free;
     }
 
-    // Contexts that begin like one which still waits for its pass come after that pass, and copy.
-    void Begin(GroupTally[] batch, List<Begun> begun, CancellationToken cancellation)
+    // Contexts that begin like one which still waits for its pass come after that pass, and copy. Among those that come later it is the same again.
+    void Begin(IReadOnlyList<GroupTally> batch, List<Begun> begun, CancellationToken cancellation)
     {
-        List<GroupTally> later = [];
-        foreach (GroupTally tally in batch)
+        for (IReadOnlyList<GroupTally> next = batch; next is not [];)
         {
-            (_, int ready) = Source(tally, begun, waiting: false);
-            (_, int waiting) = Source(tally, begun, waiting: true);
-            if (waiting - ready >= WorthWaiting)
+            List<GroupTally> later = [];
+            foreach (GroupTally tally in next)
             {
-                later.Add(tally);
+                (_, int ready) = Source(tally, begun, waiting: false);
+                (_, int waiting) = Source(tally, begun, waiting: true);
+                if (waiting - ready >= WorthWaiting)
+                {
+                    later.Add(tally);
+                }
+                else
+                {
+                    Begin(tally, begun, cancellation);
+                }
             }
-            else
-            {
-                Begin(tally, begun, cancellation);
-            }
-        }
 
-        if (later is not [])
-        {
-            _pass.Run(cancellation);
-            later.ForEach(tally => Begin(tally, begun, cancellation));
+            if (later is not [])
+            {
+                _pass.Run(cancellation);
+            }
+
+            next = later;
         }
     }
 

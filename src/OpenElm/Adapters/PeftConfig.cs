@@ -112,7 +112,7 @@ internal sealed class PeftConfig
 
             return problems is [] ? config : throw OpenElmException.Of($"The adapter's configuration {path} cannot be used", problems);
         }
-        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException or InvalidOperationException) // the last: texts that are no Unicode
         {
             throw new OpenElmException($"Cannot read {path}: {e.Message}", e);
         }

@@ -86,6 +86,28 @@ public sealed class ContinuationScorerTests(PaddedModel padded) : IClassFixture<
         Assert.Equal(100 + (40 * 4) + 1 + (39 * 4), cpu.TokensComputed); // the last context of the first call is still there, all but one token
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Contexts_of_one_pass_share_beginnings_among_each_other(bool shuffled)
+    {
+        using OpenElmModel model = TestModels.Random(TestModels.Layerwise);
+        int[] root = TestModels.Tokens(10, 131, seed: 1);
+        ContinuationGroup[] groups = [.. from branch in Enumerable.Range(0, 3)
+                                         from twig in Enumerable.Range(0, 3)
+                                         from leaf in Enumerable.Range(0, 3)
+                                         select new ContinuationGroup(
+                                             [.. root, branch, .. TestModels.Tokens(19, 131, seed: branch), twig, .. TestModels.Tokens(14, 131, seed: twig), leaf, 5, 9, 1], [[leaf]])];
+        if (shuffled)
+        {
+            new Random(3).Shuffle(groups);
+        }
+
+        using var cpu = new CpuContinuationScorer(model, null);
+        Assert.Equal(Run(new CausalLMContinuationScorer(model, null), groups), Run(cpu, groups));
+        Assert.Equal(10 + (3 * 20) + (9 * 15) + (27 * 4), cpu.TokensComputed);
+    }
+
     [Fact]
     public void Many_continuations_of_one_context_share_passes()
     {
