@@ -35,7 +35,8 @@ public interface ITrainingConfig
             $"is {Checkpoints.KeepLast}; it must be at least average_last ({Checkpoints.AverageLast}), or 0 to keep all.");
         problems.Require(Checkpoints.KeepBest == 0 || validates, path, "checkpoints.keep_best",
             "needs a validation section: the best checkpoints are those of the lowest validation loss.");
-        if (Trainer.Steps > 0)
+        // A share of the updates always fits.
+        if (Trainer.Steps > 0 && Schedule.WarmupRatio is null)
         {
             int last = Schedule.LastIteration(Trainer.Steps);
             problems.Require(Schedule.WarmupOf(Trainer.Steps) <= last, path, "schedule.warmup_iterations", $"is {Schedule.WarmupOf(Trainer.Steps)}; it must not pass the last iteration ({last}).");
