@@ -34,7 +34,7 @@ public sealed record EngineOptions
 /// <param name="Cached">Windows whose answers were known.</param>
 /// <param name="TokensAsked">Tokens that would go through the model if each request were run alone.</param>
 /// <param name="TokensDistinct">Of those whose answers were not known, tokens that differ in what stands before them: nobody can compute fewer.</param>
-/// <param name="TokensComputed">Tokens that went through the model.</param>
+/// <param name="TokensComputed">Tokens that went through the model, padding among them.</param>
 public readonly record struct EngineCounts(int Requests, int Cached, long TokensAsked, long TokensDistinct, long TokensComputed)
 {
     /// <summary>The part of the computed tokens that had been computed before. A scorer that remembers an earlier call can make it less than nothing.</summary>
