@@ -51,9 +51,11 @@ internal static class Program
     public static RootCommand CreateRoot(ConsoleContext context) => CommandLine.CreateRoot(
         context,
         PretrainCommand.Create(context),
+        FinetuneCommand.Create(context),
         TokenizerCommand.Create(context),
         DataCommand.Create(context),
         AverageCommand.Create(context),
+        MergeCommand.Create(context),
         GenerateCommand.Create(context),
         ChatCommand.Create(context),
         ScoreCommand.Create(context),

@@ -36,7 +36,7 @@ internal static class BenchCommand
             };
             var before = SystemTimes.Read();
             BenchmarkResult[] results = [.. ModelBenchmark.Run(model, options, context.Cancellation).Select(result => Show(context, result))];
-            using TextModel? drafting = parsed.GetValue(draft) is { } path ? inference.Open(path, parsed, context) : null;
+            using TextModel? drafting = parsed.GetValue(draft) is { } path ? inference.OpenOther(path, parsed, context) : null;
             SpeculationResult[] gains = drafting is null && parsed.GetValue(lookup) == 0 ? []
                 : [.. SpeculationBenchmark.Run(text, drafting, parsed.GetValue(lookup), options, context.Cancellation).Select(result => Show(context, result))];
             double bandwidth = model.MeasureReadBandwidth();

@@ -71,7 +71,7 @@ internal sealed class GenerationArguments
     /// <param name="inference">How models are opened.</param>
     /// <returns>The draft model, or null.</returns>
     public TextModel? OpenDraft(ParseResult parsed, CommandContext context, InferenceArguments inference) =>
-        parsed.GetValue(_draft) is { } path ? inference.Open(path, parsed, context) : null;
+        parsed.GetValue(_draft) is { } path ? inference.OpenOther(path, parsed, context) : null;
 
     /// <summary>Refuses a draft model where nothing would use it.</summary>
     /// <param name="parsed">The command line.</param>

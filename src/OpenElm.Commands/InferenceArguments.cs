@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.CommandLine;
 using OpenElm.Inference;
 
@@ -11,7 +12,7 @@ internal sealed class InferenceArguments
     readonly Option<int?> _maxLength = new("--max-length") { Description = "The longest sequence instead of the model's rope_max_length" };
     readonly Option<int?> _threads = new("--threads") { Description = "Threads that share a product instead of one a processor" };
     readonly Option<string?> _kernels = new("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS)" };
-
+    readonly AdapterArguments _adapters = new();
     readonly Option<KvCacheType> _kv = new("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8" };
 
     public void AddTo(Command command)
@@ -21,15 +22,22 @@ internal sealed class InferenceArguments
         {
             command.Options.Add(option);
         }
+
+        _adapters.AddTo(command);
     }
 
     public string ModelPath(ParseResult parsed) => parsed.GetRequiredValue(_model);
 
     public int? MaxLength(ParseResult parsed) => parsed.GetValue(_maxLength);
 
-    public TextModel Open(ParseResult parsed, CommandContext context) => Open(ModelPath(parsed), parsed, context, parsed.GetValue(_tokenizer));
+    public ImmutableArray<AdapterPath> Adapters(ParseResult parsed) => _adapters.Read(parsed);
 
-    public TextModel Open(string path, ParseResult parsed, CommandContext context, string? tokenizer = null) => TextModel.Load(
+    public TextModel Open(ParseResult parsed, CommandContext context) => Open(ModelPath(parsed), Adapters(parsed), parsed.GetValue(_tokenizer), parsed, context);
+
+    /// <summary>Opens another model beside the one of the command line, without its adapters.</summary>
+    public TextModel OpenOther(string path, ParseResult parsed, CommandContext context) => Open(path, [], null, parsed, context);
+
+    TextModel Open(string path, ImmutableArray<AdapterPath> adapters, string? tokenizer, ParseResult parsed, CommandContext context) => TextModel.Load(
         path,
         new InferenceOptions
         {
@@ -37,6 +45,7 @@ internal sealed class InferenceArguments
             Threads = parsed.GetValue(_threads),
             Kernels = parsed.GetValue(_kernels),
             KvCache = parsed.GetValue(_kv),
+            Adapters = adapters,
             Warn = context.Warn,
         },
         tokenizer);

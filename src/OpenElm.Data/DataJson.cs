@@ -9,5 +9,6 @@ namespace OpenElm.Data;
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(DataPosition))]
+[JsonSerializable(typeof(ExamplePosition))]
 [JsonSerializable(typeof(PreparedManifest))]
 internal sealed partial class DataJson : JsonSerializerContext;

@@ -2,8 +2,8 @@ using System.Collections.Immutable;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Reports;
-using OpenElm.Evaluation.Suites;
 using OpenElm.Evaluation.Tasks;
+using OpenElm.Inference;
 using OpenElm.Scoring;
 
 namespace OpenElm.Evaluation;
@@ -16,33 +16,38 @@ public static class EvaluationRun
     /// <param name="tokenizer">Turns requests into tokens.</param>
     /// <param name="scorer">The model.</param>
     /// <param name="options">How the engine runs.</param>
+    /// <param name="writer">The same model where tasks have it write; null if it cannot.</param>
     /// <param name="cancellation">Stops between two passes; what is done stays in the cache.</param>
     /// <returns>Results in the order of the tasks, and what they cost.</returns>
     /// <exception cref="OpenElmException">A request cannot be scored; task and document are named.</exception>
     public static (ImmutableArray<TaskResult> Results, EngineCounts Counts) Score(
-        IReadOnlyList<PreparedTask> tasks, RequestTokenizer tokenizer, IContinuationScorer scorer, EngineOptions options, CancellationToken cancellation = default)
+        IReadOnlyList<PreparedTask> tasks, RequestTokenizer tokenizer, IContinuationScorer scorer, EngineOptions options, TextModel? writer = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(tasks);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        var requests = new List<TokenizedRequest>();
-        foreach (PreparedTask task in tasks)
+        PreparedTask[] written = [.. tasks.Where(task => task.Task.Kind == RequestKind.Generation)], scored = [.. tasks.Except(written)];
+        if (written is [var first, ..] && writer is null)
         {
-            foreach (EvaluationItem item in task.Items)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                requests.AddRange(Encode(task.Task, item, tokenizer));
-            }
+            throw new OpenElmException($"{first.Task.Name} has the model write its answers, which this runtime cannot; take the inference runtime, or leave the task out.");
         }
 
-        EngineResult result = EvaluationEngine.Run(requests, scorer, options, cancellation);
-        int next = 0;
-        return ([.. tasks.Select(task => Summary(task, [.. task.Items.Select(item => Take(item.Requests.Length))]))], result.Counts);
+        List<TokenizedRequest> requests = Encode(scored, (task, item) => item.Requests.Select(request => tokenizer.Encode(request, task.Task.Kind)), cancellation);
+        List<GenerationRequest> questions = Encode(written, (task, item) => item.Requests.Select(request => tokenizer.Encode(request.Context, task.Task.Generation!)), cancellation);
+        EngineResult scores = EvaluationEngine.Run(requests, scorer, options, cancellation);
+        GenerationResult texts = questions is [] ? new GenerationResult([], 0, 0) : GenerationEngine.Run(questions, writer!, options, cancellation);
+        (int nextRequest, int nextQuestion) = (0, 0);
+        return (
+            [.. tasks.Select(task => TaskSummary.Of(task, [.. task.Items.Select(item => task.Task.Kind == RequestKind.Generation ? Written() : Scored(item.Requests.Length))]))],
+            scores.Counts with { Texts = questions.Count, TextsCached = texts.Cached, TokensWritten = texts.TokensWritten });
 
-        ImmutableArray<ContinuationScore> Take(int count)
+        ItemAnswer Scored(int count)
         {
-            next += count;
-            return result.Scores.Slice(next - count, count);
+            int from = nextRequest;
+            nextRequest += count;
+            return new ItemAnswer { Scores = scores.Scores[from..nextRequest], IsTruncated = requests[from..nextRequest].Exists(request => request.IsTruncated) };
         }
+
+        ItemAnswer Written() => new() { Text = texts.Texts[nextQuestion], IsTruncated = questions[nextQuestion++].IsTruncated };
     }
 
     /// <summary>Takes scores that another engine gave.</summary>
@@ -60,20 +65,28 @@ public static class EvaluationRun
         }
 
         ImmutableArray<ImmutableArray<ImmutableArray<ContinuationScore>>> found = scores.Of([.. tasks.Select(task => (task.Task.Name, task.Items))]);
-        return [.. tasks.Select((task, i) => Summary(task, found[i]))];
+        return [.. tasks.Select((task, i) => TaskSummary.Of(task, [.. found[i].Select(item => new ItemAnswer { Scores = item })]))];
     }
 
-    static IEnumerable<TokenizedRequest> Encode(IEvaluationTask task, EvaluationItem item, RequestTokenizer tokenizer)
+    static List<T> Encode<T>(PreparedTask[] tasks, Func<PreparedTask, EvaluationItem, IEnumerable<T>> encode, CancellationToken cancellation)
     {
-        try
+        var requests = new List<T>();
+        foreach (PreparedTask task in tasks)
         {
-            return [.. item.Requests.Select(request => tokenizer.Encode(request, task.Kind))];
+            foreach (EvaluationItem item in task.Items)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                try
+                {
+                    requests.AddRange(encode(task, item));
+                }
+                catch (OpenElmException problem)
+                {
+                    throw new OpenElmException($"{task.Task.Name}, document {item.DocumentId}: {problem.Message}", problem);
+                }
+            }
         }
-        catch (OpenElmException problem)
-        {
-            throw new OpenElmException($"{task.Name}, document {item.DocumentId}: {problem.Message}", problem);
-        }
-    }
 
-    static TaskResult Summary(PreparedTask task, ImmutableArray<ImmutableArray<ContinuationScore>> scores) => TaskSummary.Of(task.Task, task.Shots, task.Items, scores);
+        return requests;
+    }
 }

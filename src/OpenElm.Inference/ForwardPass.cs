@@ -1,4 +1,6 @@
+using System.Numerics.Tensors;
 using OpenElm.Configuration;
+using OpenElm.Inference.Adapters;
 using OpenElm.Inference.Calibration;
 using OpenElm.Inference.Kernels;
 using OpenElm.Inference.Threading;
@@ -26,6 +28,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     const int RowsToClaim = 32;
 
     readonly long _weightBytes = weights.Bytes;
+    readonly int _rank = weights.Layers.SelectMany(layer => layer.Adapters).Select(adapter => adapter.Rank).DefaultIfEmpty(0).Max();
     readonly ClaimedShares _shares = new((weights.Layers.Length * (int)Step.Count) + 1);
     Workspace? _work;
     Row[] _rows = [];
@@ -82,7 +85,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         if (_work is null || _work.Rows < _rows.Length)
         {
             _work?.Dispose();
-            _work = new Workspace(config, _rows.Length, team.Parts, kernels);
+            _work = new Workspace(config, _rows.Length, team.Parts, kernels, _rank);
         }
 
         _logits = logits;
@@ -130,9 +133,9 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         LayerWeights layer = weights.Layers[index];
         LayerShape shape = layer.Shape;
         int queryWidth = shape.QueryHeads * HeadDim;
-        NormInto(layer.QkvProj, (index, "attn.qkv_proj"), layer.AttnNorm.Values, part, parts);
+        NormInto(layer.QkvProj, layer.QkvAdapter, (index, "attn.qkv_proj"), layer.AttnNorm.Values, part, parts);
         barrier.Wait();
-        Multiply(layer.QkvProj, Work.Qkv, add: false, (index, Step.Qkv), part, parts); // [rows, modelDim] → [rows, (queryHeads + 2 · kvHeads) · headDim]
+        Multiply(layer.QkvProj, layer.QkvAdapter, Work.Qkv, add: false, (index, Step.Qkv), part, parts); // [rows, modelDim] → [rows, (queryHeads + 2 · kvHeads) · headDim]
         barrier.Wait();
         foreach (int row in Share(_count, part, parts))
         {
@@ -142,9 +145,9 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         barrier.Wait();
         Attend(index, shape, part, parts);
         barrier.Wait();
-        Prepare(Work.Heads, layer.OutProj, (index, "attn.out_proj"), part, parts);
+        Prepare(Work.Heads, layer.OutProj, layer.OutAdapter, (index, "attn.out_proj"), part, parts);
         barrier.Wait();
-        Multiply(layer.OutProj, Work.X, add: true, (index, Step.Out), part, parts); // x + [rows, queryHeads · headDim] → [rows, modelDim]
+        Multiply(layer.OutProj, layer.OutAdapter, Work.X, add: true, (index, Step.Out), part, parts); // x + [rows, queryHeads · headDim] → [rows, modelDim]
         barrier.Wait();
     }
 
@@ -212,12 +215,12 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     void FeedForward(int index, int part, int parts, SpinBarrier barrier)
     {
         LayerWeights layer = weights.Layers[index];
-        NormInto(layer.Gate, (index, "ffn.proj_1"), layer.FfnNorm.Values, part, parts);
+        NormInto(layer.Gate, layer.GateAdapter, (index, "ffn.proj_1"), layer.FfnNorm.Values, part, parts);
         barrier.Wait();
         bool upApart = layer.Up is { } other && !SharesActivations(layer.Gate, other);
         foreach ((int first, int end) in Pieces(layer.Gate, (index, Step.GateAndUp), part, parts, claims: !upApart)) // [rows, modelDim] → [rows, ffnDim]
         {
-            Multiply(layer.Gate, first, end, Work.Gate, add: false);
+            Multiply(layer.Gate, layer.GateAdapter, first, end, Work.Gate, add: false);
             if (!upApart)
             {
                 Activate(first, end);
@@ -227,16 +230,16 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         if (upApart)
         {
             barrier.Wait();
-            NormInto(layer.Up!.Value, (index, null), layer.FfnNorm.Values, part, parts);
+            NormInto(layer.Up!.Value, null, (index, null), layer.FfnNorm.Values, part, parts);
             barrier.Wait();
             (int first, int end) = Tiles(layer.Gate, part, parts);
             Activate(first, end);
         }
 
         barrier.Wait();
-        Prepare(Work.Gate, layer.Proj2, (index, "ffn.proj_2"), part, parts);
+        Prepare(Work.Gate, layer.Proj2, layer.Proj2Adapter, (index, "ffn.proj_2"), part, parts);
         barrier.Wait();
-        Multiply(layer.Proj2, Work.X, add: true, (index, Step.Down), part, parts); // x + [rows, ffnDim] → [rows, modelDim]
+        Multiply(layer.Proj2, layer.Proj2Adapter, Work.X, add: true, (index, Step.Down), part, parts); // x + [rows, ffnDim] → [rows, modelDim]
         barrier.Wait();
 
         // Of the columns whose gate is known.
@@ -245,7 +248,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
             int first = firstTile * TileFormats.Rows, columns = (endTile * TileFormats.Rows) - first;
             if (layer.Up is { } up)
             {
-                Multiply(up, firstTile, endTile, Work.Up, add: false);
+                Multiply(up, layer.UpAdapter, firstTile, endTile, Work.Up, add: false);
             }
 
             for (int row = 0; row < _count && columns > 0; row++)
@@ -300,14 +303,21 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     }
 
     // The activations of a product: norm(x), in the form its matrix wants.
-    void NormInto(in TileMatrix matrix, (int Layer, string? Part) name, ReadOnlySpan<float> norm, int part, int parts)
+    void NormInto(in TileMatrix matrix, AdapterTiles? adapter, (int Layer, string? Part) name, ReadOnlySpan<float> norm, int part, int parts)
     {
         ActivationRows to = Activations(matrix);
-        foreach (int row in Share(_count, part, parts))
+        RowShare share = Share(_count, part, parts);
+        foreach (int row in share)
         {
             Normalise(row, norm, part, matrix, to.Row(row));
             Observe(name, Work.Normed.Row(part, ModelDim));
+            if (adapter is not null)
+            {
+                Work.Normed.Row(part, ModelDim).CopyTo(Work.AdapterInput!.Row(row, ModelDim));
+            }
         }
+
+        Reduce(adapter, Work.AdapterInput, share);
     }
 
     void Normalise(int row, ReadOnlySpan<float> norm, int part, in TileMatrix matrix, byte* to)
@@ -317,13 +327,27 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     }
 
     // The activations of a product, in the form its matrix wants.
-    void Prepare(Workspace.Buffer from, in TileMatrix matrix, (int Layer, string? Part) name, int part, int parts)
+    void Prepare(Workspace.Buffer from, in TileMatrix matrix, AdapterTiles? adapter, (int Layer, string? Part) name, int part, int parts)
     {
         ActivationRows to = Activations(matrix);
-        foreach (int row in Share(_count, part, parts))
+        RowShare share = Share(_count, part, parts);
+        foreach (int row in share)
         {
             ActivationPacking.Convert(from.Pointer + (row * from.Stride), matrix.Columns, to.Form, matrix.Format, to.Row(row));
             Observe(name, from.Row(row, matrix.Columns));
+        }
+
+        Reduce(adapter, from, share);
+    }
+
+    // A·x of this thread's rows, in floats whatever the matrix is stored as.
+    void Reduce(AdapterTiles? adapter, Workspace.Buffer? from, RowShare share)
+    {
+        if (adapter is not null && share.Count > 0)
+        {
+            ActivationRows x = new(ActivationForm.F32, (nint)(from!.Pointer + (share.First * from.Stride)), from.Stride * sizeof(float));
+            ActivationRows to = Work.LowRank(adapter.Rank);
+            kernels.Products.MatMul(adapter.A, 0, adapter.A.Tiles, x, share.Count, (float*)to.Row(share.First), to.Stride / sizeof(float), add: false);
         }
     }
 
@@ -336,19 +360,50 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
     }
 
     // y = activations · matrixᵀ (+ y) for this thread's tiles.
-    void Multiply(in TileMatrix matrix, Workspace.Buffer y, bool add, (int Layer, Step Step) step, int part, int parts)
+    void Multiply(in TileMatrix matrix, AdapterTiles? adapter, Workspace.Buffer y, bool add, (int Layer, Step Step) step, int part, int parts)
     {
         foreach ((int first, int end) in Pieces(matrix, step, part, parts))
         {
-            Multiply(matrix, first, end, y, add);
+            Multiply(matrix, adapter, first, end, y, add);
         }
     }
 
-    void Multiply(in TileMatrix matrix, int firstTile, int endTile, Workspace.Buffer y, bool add)
+    void Multiply(in TileMatrix matrix, AdapterTiles? adapter, int firstTile, int endTile, Workspace.Buffer y, bool add)
     {
-        if (firstTile < endTile)
+        if (firstTile >= endTile)
+        {
+            return;
+        }
+
+        if (adapter?.Factor is { } factor)
+        {
+            MultiplyScaled(matrix, factor.Values, firstTile, endTile, y, add);
+        }
+        else
         {
             kernels.Products.MatMul(matrix, firstTile, endTile, Activations(matrix), _count, y.Pointer, y.Stride, add);
+        }
+
+        if (adapter is not null)
+        {
+            kernels.Products.MatMul(adapter.B, firstTile, endTile, Work.LowRank(adapter.Rank), _count, y.Pointer, y.Stride, add: true);
+        }
+    }
+
+    // DoRA: each output of the product is scaled before anything is added to it.
+    void MultiplyScaled(in TileMatrix matrix, ReadOnlySpan<float> factor, int firstTile, int endTile, Workspace.Buffer y, bool add)
+    {
+        Workspace.Buffer product = add ? Work.Product! : y;
+        kernels.Products.MatMul(matrix, firstTile, endTile, Activations(matrix), _count, product.Pointer, product.Stride, add: false);
+        int first = firstTile * TileFormats.Rows, columns = Math.Min(endTile * TileFormats.Rows, matrix.Rows) - first;
+        for (int row = 0; row < _count; row++)
+        {
+            Span<float> values = product.Row(row, matrix.Rows).Slice(first, columns), to = y.Row(row, matrix.Rows).Slice(first, columns);
+            TensorPrimitives.Multiply(values, factor.Slice(first, columns), values);
+            if (add)
+            {
+                TensorPrimitives.Add(to, values, to);
+            }
         }
     }
 
@@ -401,6 +456,10 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         int _next = first - 1;
 
         public readonly int Current => _next;
+
+        public readonly int First => first;
+
+        public readonly int Count => end - first;
 
         public readonly RowShare GetEnumerator() => this;
 

@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 namespace OpenElm.Inference;
 
 /// <summary>How a model is opened for inference. Validated when the model is opened.</summary>
@@ -14,6 +16,9 @@ public sealed record InferenceOptions
 
     /// <summary>The kernel set by name; null takes <c>OPENELM_KERNELS</c>, or the fastest this machine runs.</summary>
     public string? Kernels { get; init; }
+
+    /// <summary>Adapters that are applied beside the weights; what they do adds up.</summary>
+    public ImmutableArray<AdapterPath> Adapters { get; init; } = [];
 
     /// <summary>Receives warnings, one sentence each; null drops them.</summary>
     public Action<string>? Warn { get; init; }
@@ -32,6 +37,14 @@ public sealed record InferenceOptions
         if (Threads is < 1)
         {
             problems.Add($"{Threads} threads; there must be 1 or more");
+        }
+
+        foreach (AdapterPath adapter in Adapters.IsDefault ? [] : Adapters)
+        {
+            if (!double.IsFinite(adapter.Scale))
+            {
+                problems.Add($"the scale of the adapter {adapter.Path} is {adapter.Scale}; it must be a finite number");
+            }
         }
 
         return problems is [] ? this : throw OpenElmException.Of("Invalid inference options", problems);

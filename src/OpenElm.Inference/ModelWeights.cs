@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Inference.Adapters;
 using OpenElm.Inference.Memory;
 using OpenElm.Inference.Threading;
 using OpenElm.Inference.Tiles;
@@ -10,7 +12,26 @@ namespace OpenElm.Inference;
 /// <summary>The weights of one layer; shapes as in <see cref="TensorShapes"/>. Gate and up are the halves of proj_1; without a gate, Up is null.</summary>
 internal sealed record LayerWeights(
     LayerShape Shape, NativeFloats AttnNorm, TileMatrix QkvProj, NativeFloats? QNorm, NativeFloats? KNorm, TileMatrix OutProj,
-    NativeFloats FfnNorm, TileMatrix Gate, TileMatrix? Up, TileMatrix Proj2);
+    NativeFloats FfnNorm, TileMatrix Gate, TileMatrix? Up, TileMatrix Proj2)
+{
+    /// <summary>What adapters change in the products; null where they change nothing.</summary>
+    public AdapterTiles? QkvAdapter { get; init; }
+
+    /// <inheritdoc cref="QkvAdapter"/>
+    public AdapterTiles? OutAdapter { get; init; }
+
+    /// <inheritdoc cref="QkvAdapter"/>
+    public AdapterTiles? GateAdapter { get; init; }
+
+    /// <summary>Of the same product A·x as <see cref="GateAdapter"/>.</summary>
+    public AdapterTiles? UpAdapter { get; init; }
+
+    /// <inheritdoc cref="QkvAdapter"/>
+    public AdapterTiles? Proj2Adapter { get; init; }
+
+    /// <summary>All of them.</summary>
+    public IEnumerable<AdapterTiles> Adapters => new[] { QkvAdapter, OutAdapter, GateAdapter, UpAdapter, Proj2Adapter }.OfType<AdapterTiles>();
+}
 
 /// <summary>
 /// What a model has learned: shared by all sequences, read-only. Matrices are packed into tiles once, by all threads; the
@@ -22,7 +43,7 @@ internal sealed class ModelWeights : IDisposable
     readonly StoredWeight _embedding;
     readonly ImmutableArray<long> _embeddingRow;
 
-    ModelWeights(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, ThreadTeam team, List<IDisposable> owned)
+    ModelWeights(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, IReadOnlyList<ScaledAdapter> adapters, ThreadTeam team, List<IDisposable> owned)
     {
         _owned = owned;
         _embedding = stored[TensorNames.Embedding];
@@ -52,18 +73,22 @@ internal sealed class ModelWeights : IDisposable
         })];
         Head = At(Head);
         Bytes = packing.Bytes;
+        Adapt(stored, LowRankUpdate.ByWeight(adapters));
 
         TileMatrix At(TileMatrix matrix) => matrix with { Address = address + matrix.Address };
     }
 
     /// <summary>All layers.</summary>
-    public ImmutableArray<LayerWeights> Layers { get; }
+    public ImmutableArray<LayerWeights> Layers { get; private set; }
 
     /// <summary>[modelDim].</summary>
     public NativeFloats FinalNorm { get; }
 
     /// <summary>[vocab, modelDim]: the embedding itself, if it is tied.</summary>
     public TileMatrix Head { get; }
+
+    /// <summary>What adapters add to rows of the embedding; null if nothing.</summary>
+    public EmbeddingAdapter? EmbeddingAdapter { get; private set; }
 
     /// <summary>The first tile of all.</summary>
     public nint Address { get; }
@@ -73,17 +98,19 @@ internal sealed class ModelWeights : IDisposable
 
     /// <summary>Takes the weights of an open checkpoint, and its ownership.</summary>
     /// <param name="checkpoint">The checkpoint; disposed with the weights.</param>
+    /// <param name="adapters">What is applied beside the weights; may be disposed afterwards.</param>
     /// <param name="team">Who packs.</param>
     /// <returns>The weights.</returns>
-    public static ModelWeights Of(Checkpoint checkpoint, ThreadTeam team) => new(checkpoint.Config, checkpoint.Weights, team, [checkpoint]);
+    public static ModelWeights Of(Checkpoint checkpoint, IReadOnlyList<ScaledAdapter> adapters, ThreadTeam team) => new(checkpoint.Config, checkpoint.Weights, adapters, team, [checkpoint]);
 
     /// <summary>Copies weights from memory.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="weights">Every weight by CoreNet's name, row-major.</param>
+    /// <param name="adapters">What is applied beside the weights; may be disposed afterwards.</param>
     /// <param name="team">Who packs.</param>
     /// <returns>The weights.</returns>
     /// <exception cref="OpenElmException">A weight is missing or has another size; all are listed.</exception>
-    public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, ThreadTeam team)
+    public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, IReadOnlyList<ScaledAdapter> adapters, ThreadTeam team)
     {
         string[] problems = [.. TensorShapes.Of(config)
             .Where(shape => !weights.TryGetValue(shape.Name, out ReadOnlyMemory<float> values) || values.Length != shape.Elements)
@@ -102,13 +129,58 @@ internal sealed class ModelWeights : IDisposable
             owned.Add(floats);
             weights[shape.Name].Span.CopyTo(floats.Slice(0, checked((int)shape.Elements)));
             return StoredWeight.Of(shape.Name, floats.AsTensor(shape.Name, shape.Shape));
-        }), team, owned);
+        }), adapters, team, owned);
     }
 
-    /// <summary>Reads one row of the embedding; allocates nothing.</summary>
+    /// <summary>Reads one row of the embedding, with what adapters add to it; allocates nothing.</summary>
     /// <param name="token">The row.</param>
     /// <param name="x">[modelDim].</param>
     public void Embed(int token, Span<float> x)
+    {
+        ReadEmbedding(token, x);
+        EmbeddingAdapter?.AddTo(token, x);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _owned.ForEach(owner => owner.Dispose());
+
+    void Adapt(IReadOnlyDictionary<string, StoredWeight> stored, ImmutableDictionary<string, Func<LowRankUpdate>> updates)
+    {
+        if (updates.IsEmpty)
+        {
+            return;
+        }
+
+        if (updates.TryGetValue(TensorNames.Embedding, out Func<LowRankUpdate>? embedding))
+        {
+            EmbeddingAdapter = Own(new EmbeddingAdapter(embedding()));
+        }
+
+        Layers = [.. Layers.Select((layer, i) =>
+        {
+            AdapterTiles? Tiles(string part, int firstRow, int rows) => updates.TryGetValue(TensorNames.Layer(i, part), out Func<LowRankUpdate>? update)
+                ? Own(AdapterTiles.Of(update(), stored[TensorNames.Layer(i, part)], firstRow, rows))
+                : null;
+
+            return layer with
+            {
+                QkvAdapter = Tiles("attn.qkv_proj", 0, layer.QkvProj.Rows),
+                OutAdapter = Tiles("attn.out_proj", 0, layer.OutProj.Rows),
+                GateAdapter = Tiles("ffn.proj_1", 0, layer.Gate.Rows),
+                UpAdapter = layer.Up is { } up ? Tiles("ffn.proj_1", layer.Gate.Rows, up.Rows) : null,
+                Proj2Adapter = Tiles("ffn.proj_2", 0, layer.Proj2.Rows),
+            };
+        })];
+
+        T Own<T>(T part)
+            where T : IDisposable
+        {
+            _owned.Add(part);
+            return part;
+        }
+    }
+
+    void ReadEmbedding(int token, Span<float> x)
     {
         long row = token;
         foreach (TensorView part in _embedding.Parts)
@@ -123,9 +195,6 @@ internal sealed class ModelWeights : IDisposable
             row -= part.Shape[0];
         }
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _owned.ForEach(owner => owner.Dispose());
 
     NativeFloats Norm(StoredWeight weight)
     {

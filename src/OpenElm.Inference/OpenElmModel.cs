@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Calibration;
@@ -24,7 +25,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     int _warnedOfLength;
     volatile bool _disposed;
 
-    OpenElmModel(OpenElmConfig config, Func<ThreadTeam, ModelWeights> load, InferenceOptions options)
+    OpenElmModel(OpenElmConfig config, Func<IReadOnlyList<ScaledAdapter>, ThreadTeam, ModelWeights> load, InferenceOptions options)
     {
         (Config, _warn) = (config, options.Warn);
         MaxLength = options.MaxLength ?? config.RopeMaxLength;
@@ -32,14 +33,25 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         var kernels = options.Kernels is { } name ? CpuKernels.Get(name) : CpuKernels.Best;
         KernelName = kernels.Name;
         _team = new ThreadTeam(options.Threads ?? Environment.ProcessorCount);
+        var adapters = new List<ScaledAdapter>();
         try
         {
-            _weights = load(_team);
+            foreach (AdapterPath adapter in options.Adapters)
+            {
+                adapters.Add(new ScaledAdapter(Adapter.Open(adapter.Path, config), adapter.Scale));
+                adapters[^1].Adapter.Notes.ToList().ForEach(note => _warn?.Invoke(note));
+            }
+
+            _weights = load(adapters, _team);
         }
         catch
         {
             _team.Dispose();
             throw;
+        }
+        finally
+        {
+            adapters.ForEach(adapter => adapter.Adapter.Dispose());
         }
 
         _pass = new ForwardPass(config, _weights, _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant), kernels);
@@ -97,7 +109,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         ArgumentNullException.ThrowIfNull(checkpoint);
         try
         {
-            return new OpenElmModel(checkpoint.Config, team => ModelWeights.Of(checkpoint, team), (options ?? new InferenceOptions()).Validated())
+            return new OpenElmModel(checkpoint.Config, (adapters, team) => ModelWeights.Of(checkpoint, adapters, team), (options ?? new InferenceOptions()).Validated())
             {
                 CauseOfOverflow = checkpoint.Weights.Values.Any(weight => weight.Parts.Any(part => part.DType == DType.F16)) ? HalfOverflow : DamagedOrOverflow,
             };
@@ -116,7 +128,7 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <returns>The model.</returns>
     /// <exception cref="OpenElmException">Weights do not fit the configuration, or an option is wrong.</exception>
     public static OpenElmModel Create(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, InferenceOptions? options = null) =>
-        new(config.Validated(), team => ModelWeights.Of(config, weights, team), (options ?? new InferenceOptions()).Validated());
+        new(config.Validated(), (adapters, team) => ModelWeights.Of(config, weights, adapters, team), (options ?? new InferenceOptions()).Validated());
 
     /// <summary>Allocates the state of one sequence.</summary>
     /// <param name="capacity">The longest it may get; null takes <see cref="MaxLength"/>.</param>

@@ -9,13 +9,15 @@ namespace OpenElm.Inference;
 internal sealed unsafe class Workspace : IDisposable
 {
     readonly NativeFloats _activations;
+    readonly NativeFloats? _lowRank;
 
     /// <summary>Allocates.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="rows">Tokens that go through the layers together.</param>
     /// <param name="parts">Threads.</param>
     /// <param name="kernels">The kernel set.</param>
-    public Workspace(OpenElmConfig config, int rows, int parts, CpuKernels kernels)
+    /// <param name="rank">The largest rank of adapters; 0 without any.</param>
+    public Workspace(OpenElmConfig config, int rows, int parts, CpuKernels kernels, int rank)
     {
         int headDim = config.HeadDim, widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * headDim)));
         Rows = rows;
@@ -29,6 +31,13 @@ internal sealed unsafe class Workspace : IDisposable
         long bytes = Enum.GetValues<ActivationForm>().Max(form => ActivationRows.StrideOf(form, widest));
         _activations = new NativeFloats(checked(rows * bytes / sizeof(float)));
         int queryHeads = config.Layers.Max(layer => layer.QueryHeadsPerKvHead);
+        if (rank > 0)
+        {
+            _lowRank = new NativeFloats(checked(rows * ActivationRows.StrideOf(ActivationForm.F32, rank) / sizeof(float)));
+            AdapterInput = new Buffer(rows, config.ModelDim);
+            Product = new Buffer(rows, config.ModelDim);
+        }
+
         Attention = [.. Enumerable.Range(0, parts).Select(_ => new BlockedAttention(headDim, queryHeads, kernels.Products))];
     }
 
@@ -56,6 +65,12 @@ internal sealed unsafe class Workspace : IDisposable
     /// <summary>[parts, modelDim]: a normalised row of each thread.</summary>
     public Buffer Normed { get; }
 
+    /// <summary>[rows, modelDim]: the normalised rows as floats, for adapters; null without any.</summary>
+    public Buffer? AdapterInput { get; }
+
+    /// <summary>[rows, modelDim]: a product that is scaled before it is added to the residual stream; null without adapters.</summary>
+    public Buffer? Product { get; }
+
     /// <summary>Attention's scratch of each thread.</summary>
     public BlockedAttention[] Attention { get; }
 
@@ -65,12 +80,17 @@ internal sealed unsafe class Workspace : IDisposable
     /// <returns>[rows, columns].</returns>
     public ActivationRows Activations(ActivationForm form, int columns) => new(form, (nint)_activations.Pointer, ActivationRows.StrideOf(form, columns));
 
+    /// <summary>A·x of an adapter, between its two products.</summary>
+    /// <param name="rank">The width.</param>
+    /// <returns>[rows, rank].</returns>
+    public ActivationRows LowRank(int rank) => new(ActivationForm.F32, (nint)_lowRank!.Pointer, ActivationRows.StrideOf(ActivationForm.F32, rank));
+
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDisposable buffer in new IDisposable[] { X, Qkv, Heads, Gate, Up, Logits, Normed, _activations }.Concat(Attention))
+        foreach (IDisposable? buffer in new IDisposable?[] { X, Qkv, Heads, Gate, Up, Logits, Normed, AdapterInput, Product, _activations, _lowRank }.Concat(Attention))
         {
-            buffer.Dispose();
+            buffer?.Dispose();
         }
     }
 

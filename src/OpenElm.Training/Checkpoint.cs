@@ -8,7 +8,7 @@ namespace OpenElm.Training;
 /// Activation checkpointing of one layer: the forward pass keeps the layer's input only; the backward pass computes the
 /// layer again and differentiates it. The arithmetic is the same, so the gradients are the same bits.
 /// </summary>
-/// <remarks>Layers have no dropout, so there is no random state to restore.</remarks>
+/// <remarks>Dropout's masks are a function of <see cref="Adapters.AdapterCollection.Dropout"/>, so there is no random state to restore.</remarks>
 internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
 {
     /// <inheritdoc/>
@@ -17,22 +17,23 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     /// <summary>Runs a layer.</summary>
     /// <param name="layer">The layer.</param>
     /// <param name="x">[batch, seq, modelDim].</param>
-    /// <param name="rope">Cosines and sines.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public static Tensor Run(DecoderLayer layer, Tensor x, RopeTable rope) =>
-        // Without a gradient to send back there would be no node, and the layer's weights would get none.
-        is_grad_enabled() && x.requires_grad ? apply(x, layer, rope) : layer.call(x, rope);
+    public static Tensor Run(DecoderLayer layer, Tensor x, SequenceLayout layout) =>
+        // Without a gradient to send back there would be no node, and the layer's weights would get none: the first layer behind a frozen
+        // embedding gets an input that wants one.
+        is_grad_enabled() ? apply(x.requires_grad ? x : x.detach().requires_grad_(true), layer, layout) : layer.call(x, layout);
 
     /// <inheritdoc/>
     public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
     {
-        (Tensor x, var layer, var rope) = ((Tensor)vars[0], (DecoderLayer)vars[1], (RopeTable)vars[2]);
+        (Tensor x, var layer, var layout) = ((Tensor)vars[0], (DecoderLayer)vars[1], (SequenceLayout)vars[2]);
         ctx.set_materialize_grads(false);
         ctx.save_for_backward([x]);
         ctx.save_data("layer", layer);
-        ctx.save_data("rope", rope);
+        ctx.save_data("layout", layout);
         using var noGrad = no_grad();
-        return layer.call(x, rope);
+        return layer.call(x, layout);
     }
 
     /// <inheritdoc/>
@@ -42,7 +43,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
         Tensor x = ctx.get_saved_variables()[0].detach().requires_grad_(true);
         using (enable_grad())
         {
-            Tensor y = ((DecoderLayer)ctx.get_data("layer")).call(x, (RopeTable)ctx.get_data("rope"));
+            Tensor y = ((DecoderLayer)ctx.get_data("layer")).call(x, (SequenceLayout)ctx.get_data("layout"));
             y.backward([grad_output]);
         }
 

@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Training.Adapters;
 using OpenElm.Training.Kernels;
 using OpenElm.Training.Torch;
 using TorchSharp;
@@ -16,7 +18,7 @@ namespace OpenElm.Training;
 /// <param name="Value">The weight; its <c>grad</c> is filled by the backward pass.</param>
 public readonly record struct NamedWeight(string Name, Parameter Value);
 
-/// <summary>A matrix without a bias: y = x · weightᵀ.</summary>
+/// <summary>A matrix without a bias: y = x · weightᵀ, and what adapters add to it.</summary>
 internal sealed class Projection : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] readonly Parameter _weight; // [outFeatures, inFeatures]
@@ -27,17 +29,27 @@ internal sealed class Projection : Module<Tensor, Tensor>
     {
         _options = options;
         _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, TorchLibrary.Device(options.Device)));
+        Adapters = new AdapterSlot(_weight);
         RegisterComponents();
     }
 
     public Parameter Weight => _weight;
+
+    public AdapterSlot Adapters { get; }
 
     /// <param name="input">[batch, seq, inFeatures].</param>
     /// <returns>[batch, seq, outFeatures] in the type of products.</returns>
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
-        return functional.linear(input.to_type(_options.ProductType), _weight.to_type(_options.ProductType)).MoveToOuterDisposeScope();
+        Tensor x = input.to_type(_options.ProductType), weight = Adapters.Effective.to_type(_options.ProductType);
+        Tensor product = functional.linear(x, weight), y = product;
+        foreach (LowRankLayer adapter in Adapters.Active)
+        {
+            y = adapter.AddTo(x, weight, product, y);
+        }
+
+        return y.MoveToOuterDisposeScope();
     }
 }
 
@@ -64,7 +76,7 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
 }
 
 /// <summary>Causal attention with grouped heads, QK-norm and RoPE.</summary>
-internal sealed class Attention : Module<Tensor, RopeTable, Tensor>
+internal sealed class Attention : Module<Tensor, SequenceLayout, Tensor>
 {
     [ComponentName(Name = "qkv_proj")] readonly Projection _qkvProj;
     [ComponentName(Name = "q_norm")] readonly RmsNorm? _qNorm;
@@ -88,15 +100,17 @@ internal sealed class Attention : Module<Tensor, RopeTable, Tensor>
         RegisterComponents();
     }
 
+    public IEnumerable<(string Name, AdapterSlot Slot)> Adapters => [("qkv_proj", _qkvProj.Adapters), ("out_proj", _outProj.Adapters)];
+
     /// <param name="x">[batch, seq, modelDim].</param>
-    /// <param name="rope">Cosines and sines of at least seq positions.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public override Tensor forward(Tensor x, RopeTable rope)
+    public override Tensor forward(Tensor x, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor qkv = _qkvProj.call(x);                                          // [batch, seq, (queryHeads + 2 · kvHeads) · headDim]
-        QueryKeyValue heads = _kernels.SplitNormRotate(qkv, _qNorm?.Weight, _kNorm?.Weight, rope, _shape);
-        Tensor y = _kernels.Attend(heads);                                      // [batch, seq, queryHeads · headDim]
+        QueryKeyValue heads = _kernels.SplitNormRotate(qkv, _qNorm?.Weight, _kNorm?.Weight, layout, _shape);
+        Tensor y = _kernels.Attend(heads, layout);                              // [batch, seq, queryHeads · headDim]
         return _outProj.call(y).MoveToOuterDisposeScope();                      // [batch, seq, modelDim]
     }
 }
@@ -118,6 +132,8 @@ internal sealed class FeedForward : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
+    public IEnumerable<(string Name, AdapterSlot Slot)> Adapters => [("proj_1", _proj1.Adapters), ("proj_2", _proj2.Adapters)];
+
     /// <param name="input">[batch, seq, modelDim].</param>
     /// <returns>[batch, seq, modelDim].</returns>
     public override Tensor forward(Tensor input)
@@ -130,7 +146,7 @@ internal sealed class FeedForward : Module<Tensor, Tensor>
 }
 
 /// <summary>One decoder layer with its own widths.</summary>
-internal sealed class DecoderLayer : Module<Tensor, RopeTable, Tensor>
+internal sealed class DecoderLayer : Module<Tensor, SequenceLayout, Tensor>
 {
     [ComponentName(Name = "attn_norm")] readonly RmsNorm _attnNorm;
     [ComponentName(Name = "attn")] readonly Attention _attn;
@@ -147,19 +163,22 @@ internal sealed class DecoderLayer : Module<Tensor, RopeTable, Tensor>
         RegisterComponents();
     }
 
+    public IEnumerable<(string Name, AdapterSlot Slot)> Adapters =>
+        [.. _attn.Adapters.Select(entry => ("attn." + entry.Name, entry.Slot)), .. _ffn.Adapters.Select(entry => ("ffn." + entry.Name, entry.Slot))];
+
     /// <param name="x">[batch, seq, modelDim]: the residual stream.</param>
-    /// <param name="rope">Cosines and sines of at least seq positions.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public override Tensor forward(Tensor x, RopeTable rope)
+    public override Tensor forward(Tensor x, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
-        x = x + _attn.call(_attnNorm.call(x), rope);
+        x = x + _attn.call(_attnNorm.call(x), layout);
         x = x + _ffn.call(_ffnNorm.call(x));
         return x.MoveToOuterDisposeScope();
     }
 }
 
-/// <summary>OpenELM in tensors, for training. Weights are uninitialised until <see cref="Initialize"/> or <see cref="Load"/>.</summary>
+/// <summary>OpenELM in tensors, for training. Weights are uninitialised until <see cref="Initialize"/> or <see cref="Load(IReadOnlyDictionary{string, StoredWeight})"/>.</summary>
 public sealed class OpenElmModule : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "token_embeddings")] readonly Embeddings _embeddings;
@@ -186,6 +205,10 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
 
         Dictionary<string, Parameter> byName = named_parameters().ToDictionary(pair => pair.name, pair => pair.parameter);
         Weights = [.. TensorShapes.Of(Config).Select(shape => new NamedWeight(shape.Name, byName[shape.Name]))];
+        Trainable = Weights;
+        Adapters = new AdapterCollection(this, _layers
+            .SelectMany((layer, i) => layer.Adapters.Select(entry => KeyValuePair.Create($"layers.{i}.{entry.Name}", entry.Slot)))
+            .Append(KeyValuePair.Create("token_embeddings", _embeddings.Adapters)).ToImmutableDictionary());
     }
 
     /// <summary>The architecture.</summary>
@@ -194,19 +217,31 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <summary>How the model computes.</summary>
     public ModuleOptions Options { get; }
 
-    /// <summary>Every weight once, in the order of the forward pass.</summary>
+    /// <summary>Every weight of the base once, in the order of the forward pass.</summary>
     public ImmutableArray<NamedWeight> Weights { get; }
 
-    /// <summary>[vocab, modelDim]: the embedding of a tied model, else the classifier.</summary>
+    /// <summary>What the optimizer changes: all of <see cref="Weights"/>, or beside adapters only theirs; in both cases without what is frozen.</summary>
+    public ImmutableArray<NamedWeight> Trainable { get; private set; }
+
+    /// <summary>The adapters on the model; none at first.</summary>
+    public AdapterCollection Adapters { get; }
+
+    /// <summary>[vocab, modelDim]: the embedding of a tied model, without its adapters, else the classifier.</summary>
     public Parameter HeadWeight => _classifier?.Weight ?? _embeddings.Weight;
 
     /// <summary>Computes the logits of every position.</summary>
     /// <param name="input">[batch, seq] token ids, int64.</param>
     /// <returns>[batch, seq, vocab] in the type of products.</returns>
-    public override Tensor forward(Tensor input)
+    public override Tensor forward(Tensor input) => ComputeLogits(input, _rope.LayoutOf(input.size(1)));
+
+    /// <summary>Computes the logits of every position.</summary>
+    /// <param name="ids">[batch, seq] token ids, int64.</param>
+    /// <param name="layout">Positions, and which of them see each other.</param>
+    /// <returns>[batch, seq, vocab] in the type of products.</returns>
+    internal Tensor ComputeLogits(Tensor ids, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor x = ComputeHidden(input);                                        // [batch, seq, modelDim]
+        Tensor x = ComputeHidden(ids, layout);                                  // [batch, seq, modelDim]
         return functional.linear(x.to_type(Options.ProductType), HeadWeight.to_type(Options.ProductType)).MoveToOuterDisposeScope();
     }
 
@@ -215,12 +250,23 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <returns>[batch, seq, modelDim] after the last norm.</returns>
     public Tensor ComputeHidden(Tensor ids)
     {
+        ArgumentNullException.ThrowIfNull(ids);
+        return ComputeHidden(ids, _rope.LayoutOf(ids.size(1)));
+    }
+
+    /// <summary>The layout of a batch.</summary>
+    /// <param name="positions">[batch · seq] positions that begin anew with each record; null where a sequence is one record.</param>
+    /// <param name="seq">Positions of a sequence.</param>
+    /// <returns>The layout; its tensors belong to the caller's scope and must live until the backward pass is done.</returns>
+    internal SequenceLayout LayoutOf(int[]? positions, int seq) => positions is null ? _rope.LayoutOf(seq) : _rope.LayoutOf(positions, seq);
+
+    internal Tensor ComputeHidden(Tensor ids, SequenceLayout layout)
+    {
         using DisposeScope scope = NewDisposeScope();
-        _rope.EnsureLength(ids.size(1));
         Tensor x = _embeddings.call(ids);                                       // [batch, seq, modelDim]
         foreach (DecoderLayer layer in _layers)
         {
-            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, _rope) : layer.call(x, _rope);
+            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, layout) : layer.call(x, layout);
         }
 
         return _norm.call(x).MoveToOuterDisposeScope();
@@ -228,23 +274,77 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
 
     /// <summary>Draws new weights (section 1.8 of the reference); the same seed gives the same weights.</summary>
     /// <param name="seed">The seed.</param>
-    public void Initialize(long seed) => Initialization.Draw(this, seed);
+    /// <exception cref="InvalidOperationException">The model has adapters, which belong to the weights it has.</exception>
+    public void Initialize(long seed)
+    {
+        RefuseAdapters();
+        Initialization.Draw(this, seed);
+    }
 
     /// <summary>Copies stored weights into the model.</summary>
     /// <param name="weights">All weights by canonical name, as <see cref="ModelFolder.Weights"/> has them.</param>
     /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
-    public void Load(IReadOnlyDictionary<string, TensorView> weights) =>
+    /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
+    public void Load(IReadOnlyDictionary<string, TensorView> weights)
+    {
+        RefuseAdapters();
         WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
+    }
 
-    /// <summary>Lists the weights for a file writer; they are read when it writes.</summary>
+    /// <summary>Copies the weights of an open checkpoint, of whatever format and types, into the model.</summary>
+    /// <param name="weights">All weights by canonical name, as <see cref="Checkpoints.Checkpoint.Weights"/> has them.</param>
+    /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
+    /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
+    public void Load(IReadOnlyDictionary<string, StoredWeight> weights)
+    {
+        RefuseAdapters();
+        WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
+    }
+
+    /// <summary>Keeps weights as they are: they leave <see cref="Trainable"/> and get no gradients.</summary>
+    /// <param name="expressions">Matched from the start of names as <see cref="AdapterConfig.Freeze"/> says; each must match one.</param>
+    /// <exception cref="OpenElmException">An expression is none, or matches no name.</exception>
+    public void Freeze(IEnumerable<string> expressions)
+    {
+        NamedWeight[] all = [.. Weights.Select(weight => weight with { Name = Adapters.NameOfBase(weight.Name) }), .. Adapters.SelectMany(adapter => adapter.Weights)];
+        IReadOnlySet<string> frozen = NameExpression.Select(expressions, [.. all.Select(weight => weight.Name)], "freeze");
+        foreach (NamedWeight weight in all.Where(weight => frozen.Contains(weight.Name)))
+        {
+            weight.Value.requires_grad = false;
+        }
+
+        Trainable = [.. Trainable.Where(weight => weight.Value.requires_grad)];
+    }
+
+    /// <summary>Lists the base weights for a file writer; they are read when it writes.</summary>
     /// <returns>All weights in the order of the forward pass, in their own type.</returns>
     public IReadOnlyList<TensorSource> ToSources() => WeightTransfer.ToSources(Weights);
+
+    /// <summary>Finds what is trained after an adapter has come or gone.</summary>
+    internal void RefreshTrainable()
+    {
+        foreach (NamedWeight weight in Weights)
+        {
+            weight.Value.requires_grad = Adapters.Count == 0;
+        }
+
+        Trainable = Adapters.Count == 0 ? Weights : [.. Adapters.SelectMany(adapter => adapter.Weights).Where(weight => weight.Value.requires_grad)];
+    }
+
+    void RefuseAdapters()
+    {
+        if (Adapters.Count > 0)
+        {
+            throw new InvalidOperationException("The model has adapters; load or draw its weights before they are attached.");
+        }
+    }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         if (disposing)
         {
+            Adapters.DisposeAll();
             _rope.Dispose();
         }
 
@@ -252,7 +352,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>The token embedding: one row for each id, no scale.</summary>
+/// <summary>The token embedding: one row for each id, no scale, and what adapters add to it. The tied head reads the weight without them.</summary>
 internal sealed class Embeddings : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] readonly Parameter _weight; // [vocab, modelDim]
@@ -263,12 +363,25 @@ internal sealed class Embeddings : Module<Tensor, Tensor>
     {
         _paddingId = options.PaddingId;
         _weight = Parameter(empty(config.VocabSize, config.ModelDim, options.WeightType, TorchLibrary.Device(options.Device)));
+        Adapters = new AdapterSlot(_weight);
         RegisterComponents();
     }
 
     public Parameter Weight => _weight;
 
+    public AdapterSlot Adapters { get; }
+
     /// <param name="input">[batch, seq] token ids.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public override Tensor forward(Tensor input) => Dispatcher.Embedding(_weight, input, _paddingId);
+    public override Tensor forward(Tensor input)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor rows = Dispatcher.Embedding(Adapters.Effective, input, _paddingId);
+        foreach (LowRankLayer adapter in Adapters.Active)
+        {
+            rows = adapter.AddRowsTo(input, rows, _paddingId);
+        }
+
+        return rows.MoveToOuterDisposeScope();
+    }
 }

@@ -27,9 +27,25 @@ internal sealed class RopeTable : IDisposable
     /// <summary>Rows of the table.</summary>
     public int Positions { get; private set; }
 
-    /// <summary>Makes the table longer if a sequence needs it.</summary>
-    /// <param name="seq">Positions needed.</param>
-    public void EnsureLength(long seq)
+    /// <summary>The layout of sequences that hold one record each.</summary>
+    /// <param name="seq">Positions of a sequence.</param>
+    public SequenceLayout LayoutOf(long seq)
+    {
+        EnsureLength(seq);
+        return new SequenceLayout(Cos, Sin, seq, Segments: default);
+    }
+
+    /// <summary>The layout of sequences that hold several records; its tensors belong to the caller's scope.</summary>
+    /// <param name="positions">[batch · seq]: the position of each token in its record; 0 begins a record.</param>
+    /// <param name="seq">Positions of a sequence.</param>
+    public SequenceLayout LayoutOf(int[] positions, int seq)
+    {
+        EnsureLength(positions.Max() + 1);
+        using Tensor rows = tensor(positions, device: _device);
+        return new SequenceLayout(Cos.index_select(0, rows), Sin.index_select(0, rows), positions.Length, SequenceLayout.SegmentsOf(positions, seq));
+    }
+
+    void EnsureLength(long seq)
     {
         if (seq > Positions)
         {

@@ -1,7 +1,9 @@
+using System.Collections.Immutable;
 using OpenElm.Checkpoints;
-using OpenElm.Configuration;
 using OpenElm.Data;
-using OpenElm.Training.Losses;
+using OpenElm.IO;
+using OpenElm.Training.Adapters;
+using OpenElm.Training.Objectives;
 using OpenElm.Training.Optimization;
 using OpenElm.Yaml;
 using TorchSharp;
@@ -10,46 +12,29 @@ using static TorchSharp.torch;
 namespace OpenElm.Training;
 
 /// <summary>
-/// The training loop (openelm.md 4.5): micro-batches forward and backward, clip, AdamW, count one update. It owns the model,
-/// the optimizer and the position; where batches come from, what is shown and where checkpoints go is decided outside.
+/// The training loop (openelm.md 4.5): micro-batches forward and backward, clip, AdamW, count one update. It owns the model and
+/// the optimizer; what is minimised, where batches come from, what is shown and where checkpoints go is decided outside.
 /// </summary>
-public sealed class Trainer : IDisposable
+/// <typeparam name="TBatch">What one forward pass takes.</typeparam>
+public sealed class Trainer<TBatch> : IDisposable
 {
-    readonly RunConfig _run;
-    readonly int _padId;
+    readonly ITrainingConfig _run;
+    readonly ITrainingObjective<TBatch> _objective;
+    readonly IWeightFiles _files;
     readonly CosineSchedule _schedule;
-    readonly CausalLMLoss _loss;
     readonly AdamW _optimizer;
     readonly ExponentialMovingAverage? _ema;
 
-    /// <summary>Builds model and optimizer, with new weights from the run's seed.</summary>
+    /// <summary>Puts an optimizer around a model whose weights are set.</summary>
     /// <param name="run">The run.</param>
-    /// <param name="model">The architecture.</param>
-    /// <param name="padId">The target id that the loss ignores.</param>
-    /// <param name="device"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
-    public Trainer(RunConfig run, OpenElmConfig model, int padId, string device)
+    /// <param name="model">The model, taken over.</param>
+    /// <param name="objective">What is minimised.</param>
+    /// <param name="files">How weights are stored.</param>
+    public Trainer(ITrainingConfig run, OpenElmModule model, ITrainingObjective<TBatch> objective, IWeightFiles files)
     {
-        _run = run;
-        Model = new OpenElmModule(model, new ModuleOptions
-        {
-            Precision = run.Trainer.Precision,
-            Kernels = run.Trainer.Kernels,
-            ActivationCheckpointing = run.Trainer.ActivationCheckpointing,
-            PaddingId = padId,
-            Device = device,
-        });
-        Model.Initialize(run.Seed);
-        _schedule = new CosineSchedule(
-            run.Schedule.MaxLearningRate, run.Schedule.MinLearningRate, run.Schedule.WarmupIterations, run.LastIteration, run.Schedule.WarmupInitLearningRate);
-        _padId = padId;
-        _loss = new CausalLMLoss(new LossOptions
-        {
-            IgnoreIndex = padId,
-            ZLossFactor = run.Loss.ZLoss,
-            LabelSmoothing = run.Loss.LabelSmoothing,
-            CountIgnoredInZLoss = run.Loss.CountPaddingInZLoss,
-        });
-        _optimizer = new AdamW(Model.Weights, new AdamWOptions
+        (_run, _objective, _files, Model) = (run, objective, files, model);
+        _schedule = run.Schedule.Over(run.Trainer.Steps);
+        _optimizer = new AdamW(Model.Trainable, new AdamWOptions
         {
             Beta1 = run.Optimizer.Beta1,
             Beta2 = run.Optimizer.Beta2,
@@ -62,6 +47,9 @@ public sealed class Trainer : IDisposable
     /// <summary>The model in training.</summary>
     public OpenElmModule Model { get; }
 
+    /// <summary>What is measured in each update.</summary>
+    public ImmutableArray<Measurement> Measurements => _objective.Measurements;
+
     /// <summary>Optimizer updates made.</summary>
     public long Step { get; private set; }
 
@@ -72,52 +60,57 @@ public sealed class Trainer : IDisposable
     /// <param name="data">Gives the update's micro-batches.</param>
     /// <param name="cancel">Ends the wait for a batch; an update that has begun is finished.</param>
     /// <returns>What the update measured, still on the device.</returns>
-    public StepResult MakeUpdate(BatchStream data, CancellationToken cancel)
+    public StepResult MakeUpdate(IBatchSource<TBatch> data, CancellationToken cancel)
     {
-        TokenBatch[] batches = [.. Enumerable.Range(0, _run.Trainer.Accumulation).Select(_ => data.Next(cancel))];
+        TBatch[] batches = [.. Enumerable.Range(0, _run.Trainer.Accumulation).Select(_ => data.Next(cancel))];
         return MakeUpdate(batches);
     }
 
     /// <summary>Makes one update from given micro-batches.</summary>
     /// <param name="batches">The micro-batches.</param>
     /// <returns>What the update measured, still on the device.</returns>
-    public StepResult MakeUpdate(IReadOnlyList<TokenBatch> batches)
+    public StepResult MakeUpdate(IReadOnlyList<TBatch> batches)
     {
         using DisposeScope scope = NewDisposeScope();
         double learningRate = _schedule.LearningRate(Step);
-        Tensor crossEntropy = zeros([], device: device(Model.Options.Device)), zLoss = zeros_like(crossEntropy);
-        double share = 1.0 / batches.Count;
-        foreach (TokenBatch batch in batches)
+        BatchSize[] sizes = [.. batches.Select(_objective.SizeOf)];
+        int targets = sizes.Sum(size => size.Targets);
+        Tensor[] means = [.. Measurements.Select(_ => zeros([], device: device(Model.Options.Device)))];
+        for (int i = 0; i < batches.Count; i++)
         {
             using DisposeScope microBatch = NewDisposeScope();
-            (Tensor inputs, Tensor targets) = BatchTensors.Of(batch, Model.Options.Device);
-            LossResult loss = _loss.Compute(Model, inputs, targets);
-            (_run.Trainer.AccumulationReduction == AccumulationReduction.Mean && batches.Count > 1 ? loss.Total * share : loss.Total).backward();
-            crossEntropy.add_(loss.CrossEntropy, alpha: share);
-            zLoss.add_(loss.ZLoss, alpha: share);
+            Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, i);
+            ObjectiveResult result = _objective.Compute(Model, batches[i]);
+            double share = _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? sizes[i].Targets / (double)targets : 1.0 / batches.Count;
+            using Scalar weight = share; // held, because TorchSharp frees a number that nobody holds even while libtorch reads it
+            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight)).backward();
+            for (int m = 0; m < means.Length; m++)
+            {
+                means[m].add_(result.Measured[m], alpha: weight);
+            }
         }
 
+        Model.Adapters.Dropout = null;
         double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
-        Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Weights, maxNorm);
+        Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Trainable, maxNorm);
         _optimizer.LearningRate = learningRate;
         _optimizer.Step();
         _optimizer.ZeroGrad();
         _ema?.Update();
 
         Step++;
-        int positions = batches.Sum(batch => batch.Targets.Length);
-        TokensSeen += batches.Sum(batch => batch.Targets.Length - batch.Targets.AsSpan().Count(_padId));
-        return new StepResult(Step, learningRate, crossEntropy.MoveToOuterDisposeScope(), zLoss.MoveToOuterDisposeScope(), norm.MoveToOuterDisposeScope(), positions, batches[0].Origin);
+        TokensSeen += targets;
+        return new StepResult(
+            Step, learningRate, [.. means.Select(mean => mean.MoveToOuterDisposeScope())], norm.MoveToOuterDisposeScope(), sizes.Sum(size => size.Positions), sizes[0].Origin);
     }
 
     /// <summary>Saves everything that going on needs.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
-    /// <param name="tokenizer">The SentencePiece model to put beside the weights.</param>
     /// <param name="state">The state around the loop; step and tokens are filled in.</param>
     /// <returns>The checkpoint.</returns>
-    public TrainingCheckpoint Save(string folder, ReadOnlyMemory<byte> tokenizer, TrainingState state) => TrainingCheckpoint.Write(
+    public TrainingCheckpoint Save(string folder, TrainingState state) => TrainingCheckpoint.Write(
         folder,
-        new ModelContent(Model.Config, [.. _optimizer.MasterWeights().Select(weight => WeightTransfer.ToSource(weight.Name, weight.Tensor))]) { Tokenizer = tokenizer, MaxShardBytes = _run.Checkpoints.MaxShardBytes },
+        path => _files.WriteInto(path, [.. _optimizer.MasterWeights().Select(weight => WeightTransfer.ToSource(weight.Name, weight.Tensor))]),
         _optimizer.ExportState(),
         _ema?.ToSources(),
         state with { Step = Step, TokensSeen = TokensSeen },
@@ -128,13 +121,7 @@ public sealed class Trainer : IDisposable
     /// <exception cref="OpenElmException">Its files are damaged or belong to another model.</exception>
     public void Load(TrainingCheckpoint checkpoint)
     {
-        using ModelFolder folder = ModelFolder.Open(checkpoint.Path);
-        if (folder.Config != Model.Config)
-        {
-            throw new OpenElmException($"The checkpoint {checkpoint.Path} holds another architecture than the configuration; resume with the configuration it was made with.");
-        }
-
-        Model.Load(folder.Weights);
+        LoadWeights(checkpoint.Path);
         using SafetensorsFile optimizer = SafetensorsFile.Open(checkpoint.OptimizerFile);
         _optimizer.ImportState(optimizer.Tensors);
         if (_ema is not null)
@@ -147,10 +134,20 @@ public sealed class Trainer : IDisposable
         (Step, TokensSeen) = (state.Step, state.TokensSeen);
     }
 
-    /// <summary>The moving average of the weights as a model, or null if the run keeps none.</summary>
-    /// <param name="tokenizer">The SentencePiece model to put beside the weights.</param>
-    /// <returns>What <see cref="ModelFolderWriter"/> writes.</returns>
-    public ModelContent? MovingAverage(ReadOnlyMemory<byte> tokenizer) => _ema is null ? null : new ModelContent(Model.Config, _ema.ToSources()) { Tokenizer = tokenizer };
+    /// <summary>Sets the weights alone, for example to an average; training cannot go on from there.</summary>
+    /// <param name="folder">A folder of weights as <see cref="Save"/> writes them.</param>
+    /// <exception cref="OpenElmException">Its files are damaged or belong to another model.</exception>
+    public void LoadWeights(string folder) => _files.Load(folder, Model);
+
+    /// <summary>Writes the moving average of the weights as a folder of its own, if the run keeps one.</summary>
+    /// <param name="folder">The folder.</param>
+    public void WriteMovingAverage(string folder)
+    {
+        if (_ema is not null)
+        {
+            AtomicFolder.Write(folder, path => _files.WriteInto(path, _ema.ToSources()), overwrite: true);
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -164,18 +161,20 @@ public sealed class Trainer : IDisposable
 /// <summary>What one update measured, on the device: reading a number waits for the device.</summary>
 /// <param name="Step">Updates made.</param>
 /// <param name="LearningRate">The learning rate of the update.</param>
-/// <param name="CrossEntropy">[]: mean over the micro-batches, in nats a token.</param>
-/// <param name="ZLoss">[]: the z-loss, likewise.</param>
+/// <param name="Measured">[] each: means over the micro-batches of what the objective measures.</param>
 /// <param name="GradientNorm">[]: global L2 norm before clipping.</param>
 /// <param name="Positions">Token positions computed, padding included.</param>
 /// <param name="Origin">Where the update's first text lies.</param>
-public sealed record StepResult(long Step, double LearningRate, Tensor CrossEntropy, Tensor ZLoss, Tensor GradientNorm, int Positions, string Origin) : IDisposable
+public sealed record StepResult(long Step, double LearningRate, ImmutableArray<Tensor> Measured, Tensor GradientNorm, int Positions, string Origin) : IDisposable
 {
     /// <inheritdoc/>
     public void Dispose()
     {
-        CrossEntropy.Dispose();
-        ZLoss.Dispose();
+        foreach (Tensor mean in Measured)
+        {
+            mean.Dispose();
+        }
+
         GradientNorm.Dispose();
     }
 }

@@ -1,3 +1,4 @@
+using OpenElm.Adapters;
 using OpenElm.Configuration;
 
 namespace OpenElm.Training;
@@ -16,6 +17,9 @@ public sealed record TrainingPlan
 
     /// <summary>Parameters of the model.</summary>
     public required long Parameters { get; init; }
+
+    /// <summary>Parameters that are trained: all of the model, or those of adapters.</summary>
+    public required long TrainedParameters { get; init; }
 
     /// <summary>Bytes of the weights the forward pass reads.</summary>
     public required long WeightBytes { get; init; }
@@ -68,28 +72,55 @@ public sealed record TrainingPlan
     /// <returns>The plan.</returns>
     public static TrainingPlan Of(RunConfig run)
     {
-        OpenElmConfig config = run.Model.Resolve();
-        TrainerConfig trainer = run.Trainer;
+        ArgumentNullException.ThrowIfNull(run);
+        return Of(run.Model.Resolve(), run.Trainer, run.Data.SequenceLength);
+    }
+
+    /// <summary>Plans the training of a whole model, or of adapters beside its frozen weights.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="trainer">The loop.</param>
+    /// <param name="sequenceLength">Tokens in a sequence.</param>
+    /// <param name="adapted">The modules with adapters; none trains the whole model.</param>
+    /// <returns>The plan.</returns>
+    public static TrainingPlan Of(OpenElmConfig config, TrainerConfig trainer, int sequenceLength, IReadOnlyCollection<AdaptedModule>? adapted = null)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(trainer);
         long parameters = ParameterCount.Of(config).Total;
         bool bf16 = trainer.Precision == Precision.Bf16;
-        long tokens = (long)trainer.MicroBatch * run.Data.SequenceLength;
+        long tokens = (long)trainer.MicroBatch * sequenceLength;
         int weightBytes = bf16 ? 2 : 4;
 
-        long optimizer = parameters * ((bf16 ? 12 : 8) + (trainer.EmaMomentum > 0 ? 4 : 0));
+        // Adapters are in single precision whatever the model's type, so they have no master copy.
+        bool isWhole = adapted is null or { Count: 0 };
+        long trained = isWhole ? parameters : adapted!.Sum(module => module.Parameters);
+        int ema = trainer.EmaMomentum > 0 ? 4 : 0;
         return new TrainingPlan
         {
             Parameters = parameters,
+            TrainedParameters = trained,
             // Autocast keeps a bf16 copy of every matrix through the step.
-            WeightBytes = parameters * (trainer.Precision == Precision.Autocast ? weightBytes + 2 : weightBytes),
-            GradientBytes = parameters * weightBytes,
-            OptimizerBytes = optimizer,
-            ActivationBytes = tokens * ActivationBytesPerToken(config, trainer),
+            WeightBytes = (parameters * (trainer.Precision == Precision.Autocast ? weightBytes + 2 : weightBytes)) + (isWhole ? 0 : 4 * trained),
+            GradientBytes = trained * (isWhole ? weightBytes : 4),
+            OptimizerBytes = trained * (8 + (isWhole && bf16 ? 4 : 0) + ema),
+            ActivationBytes = tokens * (ActivationBytesPerToken(config, trainer) + AdapterBytesPerToken(adapted ?? [], trainer)),
             LossBytes = TrainingMemory.LogitBytes(config, tokens),
-            CheckpointBytes = (4 * parameters) + (8 * parameters) + (trainer.EmaMomentum > 0 ? 4 * parameters : 0),
+            CheckpointBytes = trained * (4 + 8 + ema),
             TokensPerStep = tokens * trainer.Accumulation,
             Tokens = tokens * trainer.Accumulation * trainer.Steps,
-            FlopsPerToken = FlopsOf(config, run.Data.SequenceLength),
+            // Frozen products have no gradient of their weights: a third of their work.
+            FlopsPerToken = FlopsOf(config, sequenceLength) - (isWhole ? 0 : (2.0 * parameters) - (6.0 * trained)),
         };
+    }
+
+    // Beside what the model keeps (the masked input of a linear layer takes the place of the plain one): A·x', and for DoRA
+    // the products before and after the magnitude. Checkpointing keeps them for one layer at a time.
+    static long AdapterBytesPerToken(IReadOnlyCollection<AdaptedModule> adapted, TrainerConfig trainer)
+    {
+        int productBytes = trainer.Precision == Precision.Fp32 ? 4 : 2;
+        long[] layers = [.. adapted.GroupBy(module => module.IsEmbedding ? module.Name : string.Join('.', module.Name.Split('.').Take(2)))
+            .Select(layer => layer.Sum(module => productBytes * (module.Rank + (module.Dora ? 2 * module.Outputs : 0))))];
+        return layers.Length == 0 ? 0 : trainer.ActivationCheckpointing ? layers.Max() : layers.Sum();
     }
 
     static long ActivationBytesPerToken(OpenElmConfig config, TrainerConfig trainer) => TrainingMemory.ActivationBytesPerToken(

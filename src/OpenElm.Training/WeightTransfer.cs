@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -13,18 +14,29 @@ internal static class WeightTransfer
     /// <param name="tensors">Where to.</param>
     /// <param name="stored">Where from, by name.</param>
     /// <param name="failure">How the message of a misfit begins.</param>
-    public static void Load(IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, TensorView> stored, string failure)
+    public static void Load(IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, TensorView> stored, string failure) =>
+        Load(tensors, stored, view => view.Shape, ToTensor, failure);
+
+    /// <summary>Copies the weights of a checkpoint of any format; quantised ones and those in several parts become floats first.</summary>
+    /// <param name="tensors">Where to.</param>
+    /// <param name="stored">Where from, by name.</param>
+    /// <param name="failure">How the message of a misfit begins.</param>
+    public static void Load(IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, StoredWeight> stored, string failure) =>
+        Load(tensors, stored, weight => weight.Shape, weight => tensor(weight.ToFloats(), [.. weight.Shape]), failure);
+
+    static void Load<T>(
+        IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, T> stored, Func<T, ImmutableArray<long>> shape, Func<T, Tensor> read, string failure)
     {
         var problems = new List<string>();
         foreach ((string name, Tensor tensor) in tensors)
         {
-            if (!stored.TryGetValue(name, out TensorView view))
+            if (!stored.TryGetValue(name, out T? found))
             {
                 problems.Add($"{name} is missing");
             }
-            else if (!view.Shape.AsSpan().SequenceEqual(tensor.shape))
+            else if (!shape(found).AsSpan().SequenceEqual(tensor.shape))
             {
-                problems.Add($"{name} is [{string.Join(", ", view.Shape)}]; the model wants [{string.Join(", ", tensor.shape)}]");
+                problems.Add($"{name} is [{string.Join(", ", shape(found))}]; the model wants [{string.Join(", ", tensor.shape)}]");
             }
         }
 
@@ -36,7 +48,7 @@ internal static class WeightTransfer
         using var noGrad = no_grad();
         foreach ((string name, Tensor tensor) in tensors)
         {
-            using Tensor host = ToTensor(stored[name]);
+            using Tensor host = read(stored[name]);
             tensor.copy_(host);
         }
     }

@@ -37,6 +37,33 @@ public sealed class EvaluateCommandTests : IDisposable
     }
 
     [Fact]
+    public void The_training_runtime_scores_by_itself_whatever_the_format()
+    {
+        string tokenizer = Path.Combine(RepositoryFiles.Root, "samples", "tokenizer", "mistral", "tokenizer.model");
+        Assert.Equal(0, Openelm.Run("convert", "--random", "gpt-test", _folder["random.gguf"], "--tokenizer", tokenizer).Code); // gate and up lie apart there
+        foreach (string model in new[] { Stories, _folder["random.gguf"] })
+        {
+            (string runtime, double[] expected) = Scores(model, "inference");
+            Assert.StartsWith("inference ", runtime);
+            (runtime, double[] scores) = Scores(model, "training");
+            Assert.Equal("training cpu fp32", runtime);
+            Assert.NotEqual(expected, scores); // sums in another order: the other runtime has computed
+            Assert.All(expected.Zip(scores), pair => Assert.InRange(pair.Second / pair.First, 1 - 1e-5, 1 + 1e-5));
+        }
+
+        (string Runtime, double[] Scores) Scores(string model, string runtime)
+        {
+            string folder = _folder[$"{runtime}-{Path.GetFileName(model)}"];
+            (int code, _, string error) = Evaluate(model, "--tasks", "arc_easy", "--no-cache", "--runtime", runtime, "--output", folder);
+            Assert.True(code == 0, error);
+            return (
+                JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "results.json"))).RootElement.GetProperty("runtime").GetString()!,
+                [.. File.ReadLines(Path.Combine(folder, "samples", "arc_easy.0-shot.jsonl")).SelectMany(line =>
+                    JsonDocument.Parse(line).RootElement.GetProperty("logprobs").EnumerateArray().Select(value => value.GetDouble()))]);
+        }
+    }
+
+    [Fact]
     public void A_second_evaluation_is_answered_from_the_cache()
     {
         string[] arguments = [Stories, "--tasks", "arc_easy", "--cache", _folder["answers"], "--json"];
@@ -104,6 +131,80 @@ public sealed class EvaluateCommandTests : IDisposable
     }
 
     [Fact]
+    public void Stand_ins_are_taken_on_request_and_told_everywhere()
+    {
+        Directory.Move(_folder["data/arc_easy"], _folder["data/sciq"]);
+        File.Delete(_folder["data/sciq/test.jsonl"]);
+        File.WriteAllLines(_folder["data/sciq/validation.jsonl"], Enumerable.Range(0, 3).Select(i =>
+            $"{{\"support\": \"Fact {i}.\", \"question\": \"What?\", \"distractor1\": \"a\", \"distractor2\": \"b\", \"distractor3\": \"c\", \"correct_answer\": \"d\"}}"));
+        (int code, _, string error) = Evaluate(Stories, "--suite", "zero-shot", "--no-cache", "--skip-missing");
+        Assert.Equal(0, code);
+        Assert.Contains("left out: sciq (0-shot): sciq needs the split 'test'", error);
+        Assert.Contains("take the split 'validation' instead with --allow-stand-ins", error);
+        (code, string output, error) = Evaluate(Stories, "--suite", "zero-shot", "--no-cache", "--skip-missing", "--allow-stand-ins");
+        Assert.Equal(0, code);
+        Assert.Contains("stand-in: sciq (0-shot): the documents are from the split 'validation': the split 'test' is missing", error);
+        Assert.Contains("| sciq [1] ", output);
+        Assert.Contains("| SciQ (0) [1] |", output);
+        Assert.Contains("1 of 7 columns uses data that stand in", output);
+        (code, output, error) = Evaluate(Stories, "--tasks", "piqa,sciq", "--no-cache", "--num-fewshot", "2", "--allow-stand-ins", "--json");
+        Assert.True(code == 0, error);
+        Assert.Equal(["examples", "documents examples"], JsonDocument.Parse(output).RootElement.GetProperty("tasks").EnumerateArray()
+            .Select(task => string.Join(' ', task.GetProperty("stand_ins").EnumerateArray().Select(standIn => standIn.GetProperty("kind").GetString()))));
+    }
+
+    [Fact]
+    public void Written_answers_are_those_of_generate_with_beams()
+    {
+        // The official form: a list of instructions, whose last line says what the answers are. Short ones, for a context of 512 tokens.
+        Directory.CreateDirectory(_folder["data/commonsense/boolq"]);
+        File.WriteAllText(_folder["data/commonsense/boolq/test.json"], new JsonArray([.. Enumerable.Range(0, 5).Select(i => new JsonObject
+        {
+            ["instruction"] = $"Is {i} big?\n\nAnswer format: true/false",
+            ["input"] = "",
+            ["output"] = "the correct answer is true",
+            ["answer"] = "true",
+        })]).ToJsonString());
+        // A task of one's own whose answers this model does write.
+        File.WriteAllLines(_folder["data/names.jsonl"], ["{\"who\": \"Once upon a time, there was a little\", \"name\": \"girl\"}", "{\"who\": \"One day, a big dog and a\", \"name\": \"zebra\"}"]);
+        File.WriteAllText(_folder["data/names.yaml"], "task: names\nfiles: { test: [names.jsonl] }\ntest_split: test\nprompt: \"{{ who }}\"\nanswer_pattern: \"[a-z]+\"\nanswer: \"{{ name }}\"\ngeneration: { beams: 3, max_tokens: 6 }\nmetrics: [acc]\n");
+        string[] arguments = [Stories, "--tasks", $"commonsense_generation_boolq,arc_easy,{_folder["data/names.yaml"]}", "--limit", "3", "--cache", _folder["answers"], "--output", _folder["out"]];
+        (int code, string output, string error) = Evaluate(arguments);
+        Assert.True(code == 0, error);
+        Assert.Matches(@"5 texts, 0 known before; \d+ tokens written", error);
+        Assert.Matches(@"\| names +\|     0 \| acc      \| 0\.\d", output);
+
+        JsonElement[] answers = [.. File.ReadAllLines(_folder["out/samples/names.0-shot.jsonl"]).Select(line => JsonDocument.Parse(line).RootElement)];
+        foreach ((JsonElement answer, string prompt) in answers.Zip(["Once upon a time, there was a little", "One day, a big dog and a"]))
+        {
+            (_, string text, _) = Openelm.Run("generate", Stories, "--prompt", prompt, "--beams", "3", "--max-tokens", "6", "--no-echo");
+            Assert.Equal(text.TrimEnd('\n'), answer.GetProperty("text").GetString());
+            string first = System.Text.RegularExpressions.Regex.Match(text, "[a-z]+").Value;
+            Assert.Equal(first, answer.GetProperty("answer").GetString());
+            Assert.Equal(first == answer.GetProperty("expected").GetString() ? 1 : 0, answer.GetProperty("metrics").GetProperty("acc").GetDouble());
+        }
+
+        Assert.Equal([1, 0], answers.Select(answer => answer.GetProperty("metrics").GetProperty("acc").GetDouble()));
+        JsonElement[] written = [.. File.ReadAllLines(_folder["out/samples/commonsense_generation_boolq.0-shot.jsonl"]).Select(line => JsonDocument.Parse(line).RootElement)];
+        Assert.Equal(3, written.Length);
+        Assert.All(written, line => Assert.False(line.TryGetProperty("logprobs", out _)));
+
+        File.Move(_folder["out/results.json"], _folder["first.json"]);
+        (_, string again, error) = Evaluate(arguments);
+        Assert.Equal(output, again);
+        Assert.Contains("5 texts, 5 known before; 0 tokens written", error);
+        Assert.Equal(answers.Select(answer => answer.ToString()), File.ReadAllLines(_folder["out/samples/names.0-shot.jsonl"]));
+    }
+
+    [Fact]
+    public void Written_answers_do_not_go_with_requests_in_a_file()
+    {
+        (int code, _, string error) = Evaluate("--tasks", "commonsense_generation_boolq", "--write-out", _folder["requests.jsonl"]);
+        Assert.Equal(2, code);
+        Assert.Contains("commonsense_generation_boolq has the model write its answers", error);
+    }
+
+    [Fact]
     public void All_checkpoints_of_a_run_give_a_curve()
     {
         foreach (string name in new[] { "run/checkpoints/step-00000010", "run/checkpoints/step-00000020", "run/average" })
@@ -111,11 +212,13 @@ public sealed class EvaluateCommandTests : IDisposable
             CopyModel(_folder[name]);
         }
 
+        File.WriteAllText(_folder["run/report.html"], "<h1>run</h1>\n<!-- evaluation -->\n<!-- /evaluation -->\n");
         (int code, string output, string error) = Evaluate(_folder["run"], "--all-checkpoints", "--tasks", "arc_easy,piqa", "--cache", _folder["answers"]);
         Assert.True(code == 0, error);
         Assert.Contains("| step-00000020 |         20 |", output);
         Assert.Contains("| average ", output);
         Assert.Contains("<svg", File.ReadAllText(_folder["run/evaluation.html"]));
+        Assert.Contains("<svg", File.ReadAllText(_folder["run/report.html"]));
         Assert.Equal(7, File.ReadAllLines(_folder["run/evaluation/evaluation.csv"]).Length);
         Assert.True(File.Exists(_folder["run/evaluation/piqa.svg"]) && File.Exists(_folder["run/evaluation/step-00000010/results.json"]));
         Assert.Equal(2, Evaluate(_folder["data"], "--all-checkpoints", "--tasks", "piqa", "--no-cache").Code);
@@ -140,6 +243,8 @@ public sealed class EvaluateCommandTests : IDisposable
     [InlineData("There is no suite 'best'", "model", "--suite", "best")]
     [InlineData("no task 'pika'", "model", "--tasks", "pika")]
     [InlineData("runs on cpu only", "model", "--tasks", "piqa", "--device", "cuda")]
+    [InlineData("--torch is for the training runtime", "model", "--tasks", "piqa", "--torch", "folder")]
+    [InlineData("--threads, --kernels and --kv are for the inference runtime", "model", "--tasks", "piqa", "--runtime", "training", "--kv", "BF16")]
     public void A_wrong_request_is_told(string reason, params string[] arguments)
     {
         (int code, _, string error) = Evaluate(arguments);

@@ -9,7 +9,7 @@ public sealed class ProgressReporterTests
         Step = 1200,
         TotalSteps = 350_000,
         Loss = 3.41234,
-        CrossEntropy = 3.4,
+        Measured = [new("cross_entropy", 3.4)],
         LearningRate = 0.0053,
         GradientNorm = 0.8765,
         TokensPerSecond = 41_234.5,

@@ -20,6 +20,7 @@ public sealed class VerifyCommandTests : IDisposable
         Assert.All(rows, row =>
         {
             bool applies = row.File.StartsWith("model-", StringComparison.Ordinal)
+                || row.File.StartsWith("adapters-", StringComparison.Ordinal)
                 || row.File.StartsWith(row.Runtime == "training (cpu)" ? "train-" : "sampling-", StringComparison.Ordinal);
             Assert.Equal(applies ? "passed" : "not_applicable", row.Status);
         });
@@ -57,7 +58,7 @@ public sealed class VerifyCommandTests : IDisposable
         Assert.Equal(2, Openelm.Run("verify", _folder.Path).Code);
         Assert.Contains("cpu only", Openelm.Run("verify", RepositoryFiles.Golden, "--runtime", "inference", "--device", "cuda").Error);
         File.Copy(Path.Combine(RepositoryFiles.Golden, "golden.json"), _folder["golden.json"]);
-        File.Copy(Path.Combine(RepositoryFiles.Golden, "adapters-linear.safetensors"), _folder["adapters-linear.safetensors"]);
+        File.Copy(Path.Combine(RepositoryFiles.Golden, "train-openelm-micro.safetensors"), _folder["train-openelm-micro.safetensors"]);
         (int code, _, string error) = Openelm.Run("verify", _folder.Path, "--runtime", "inference");
         Assert.Equal(2, code);
         Assert.Contains("nothing was compared", error);

@@ -16,7 +16,7 @@ public sealed class GoldenSuiteTests
     {
         using var runtime = new InferenceGoldenRuntime(new InferenceOptions { Kernels = kernels });
         GoldenResult result = GoldenSuite.RunFile(RepositoryFiles.Golden, name, runtime);
-        bool applies = name.StartsWith("model-", StringComparison.Ordinal) || name.StartsWith("sampling-", StringComparison.Ordinal);
+        bool applies = name.StartsWith("model-", StringComparison.Ordinal) || name.StartsWith("sampling-", StringComparison.Ordinal) || name.StartsWith("adapters-", StringComparison.Ordinal);
         Assert.True(result.Status == (applies ? GoldenStatus.Passed : GoldenStatus.NotApplicable), result.ToString() + result.Worst);
         Assert.Equal(applies, result.Checks.Length > 0);
     }
@@ -97,6 +97,24 @@ public sealed class GoldenSuiteTests
         using var changed = new GoldenCopy(Name);
         changed.Write("temperature_0.7", 7, 1e-3f);
         Assert.Equal(["temperature_0.7"], GoldenSuite.RunFile(changed.Folder, Name, runtime).Checks.Where(check => !check.Passed).Select(check => check.Name));
+    }
+
+    [Theory]
+    [InlineData("lora.merged", "lora.merged")]
+    [InlineData("dora.y", "dora.y")]
+    [InlineData("dora.grad.magnitude", "dora.grad.magnitude")]
+    [InlineData("lora.grad.A", "lora.grad.A")]
+    [InlineData("dora.grad.x", "dora.grad.x")]
+    public void An_expected_value_of_an_adapter_changed_by_a_hundredth_fails(string key, string check)
+    {
+        const string Name = "adapters-linear";
+        using var runtime = new TrainingGoldenRuntime();
+        Assert.Equal(GoldenStatus.Passed, GoldenSuite.RunFile(RepositoryFiles.Golden, Name, runtime).Status);
+        using var changed = new GoldenCopy(Name);
+        changed.Write(key, 7, 1e-2f);
+        GoldenResult result = GoldenSuite.RunFile(changed.Folder, Name, runtime);
+        Assert.Equal(GoldenStatus.Failed, result.Status);
+        Assert.Contains(check, result.Checks.Where(one => !one.Passed).Select(one => one.Name));
     }
 
     [Fact]

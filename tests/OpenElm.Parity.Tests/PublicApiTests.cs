@@ -16,6 +16,7 @@ public sealed class PublicApiTests
     [InlineData("OpenElm.Core")]
     [InlineData("OpenElm.Yaml")]
     [InlineData("OpenElm.Data")]
+    [InlineData("OpenElm.Evaluation")]
     [InlineData("OpenElm.Inference")]
     [InlineData("OpenElm.Training")]
     [InlineData("OpenElm.Verification")]

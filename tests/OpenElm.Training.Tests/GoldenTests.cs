@@ -9,7 +9,7 @@ public sealed class GoldenTests
         get
         {
             var cases = new TheoryData<string, KernelChoice, bool>();
-            foreach (string file in GoldenSuite.Discover(RepositoryFiles.Golden).Where(name => name.StartsWith("model-", StringComparison.Ordinal) || name.StartsWith("train-", StringComparison.Ordinal)))
+            foreach (string file in GoldenSuite.Discover(RepositoryFiles.Golden).Where(name => name.StartsWith("model-", StringComparison.Ordinal) || name.StartsWith("train-", StringComparison.Ordinal) || name.StartsWith("adapters-", StringComparison.Ordinal)))
             {
                 foreach (KernelChoice kernels in new[] { KernelChoice.Reference, KernelChoice.Torch, KernelChoice.Fused })
                 {
@@ -31,6 +31,6 @@ public sealed class GoldenTests
         GoldenResult result = GoldenSuite.RunFile(RepositoryFiles.Golden, file, runtime);
 
         Assert.True(result.Status == GoldenStatus.Passed, string.Join("\n", result.Checks.Where(check => !check.Passed)));
-        Assert.Contains(result.Checks, check => check.Name.Contains(file.StartsWith("model-", StringComparison.Ordinal) ? "grads." : "final."));
+        Assert.Contains(result.Checks, check => check.Name.Contains(file.Split('-')[0] switch { "model" => "grads.", "adapters" => "grad.", _ => "final." }));
     }
 }

@@ -22,7 +22,7 @@ internal sealed class EvaluateArguments
     readonly Option<int?> _shots = new("--num-fewshot", "-n") { Description = "Solved examples before each question, for --tasks; suites have their own" };
     readonly Option<int?> _limit = new("--limit", "-l") { Description = "Only so many documents of each task" };
     readonly Option<int> _seed = new("--seed") { Description = "Seed of the examples", DefaultValueFactory = _ => new ItemOptions().Seed };
-    readonly Option<bool> _ownExamples = new("--examples-from-evaluated") { Description = "Where the split of the examples is missing, take them from the evaluated documents (never the document itself); numbers then do not compare with published ones" };
+    readonly Option<bool> _allowStandIns = new("--allow-stand-ins") { Description = "Where official data are missing, take the validation split for the test split, and examples from the evaluated documents (never the document itself); told and marked everywhere, for such numbers do not compare with published ones" };
     readonly Option<bool> _skipMissing = new("--skip-missing") { Description = "Leave out tasks whose data cannot be read, with a warning, instead of stopping" };
 
     readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "A SentencePiece tokenizer.model instead of the model's own" };
@@ -33,6 +33,7 @@ internal sealed class EvaluateArguments
     readonly Option<int?> _threads = new("--threads") { Description = "Threads that share a product instead of one a processor" };
     readonly Option<string?> _kernels = new("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS)" };
     readonly Option<KvCacheType> _kv = new("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8" };
+    readonly AdapterArguments _adapters = new();
     readonly Option<int?> _batchSize = new("--batch-size", "-b") { Description = "Contexts given to the model at a time; scores do not depend on it" };
     readonly Option<string?> _cache = new("--cache") { Description = $"Folder of known answers, by which a stopped evaluation goes on and a repeated one is instant (default: {CacheVariable}, then the user's own data folder)" };
     readonly Option<bool> _noCache = new("--no-cache") { Description = "Neither read nor keep answers" };
@@ -53,12 +54,14 @@ internal sealed class EvaluateArguments
         command.Arguments.Add(_model);
         foreach (Option option in new Option[]
         {
-            _suite, _tasks, _data, _shots, _limit, _seed, _ownExamples, _skipMissing, _output, _comparePaper, _allCheckpoints, _writeOut, _scores,
+            _suite, _tasks, _data, _shots, _limit, _seed, _allowStandIns, _skipMissing, _output, _comparePaper, _allCheckpoints, _writeOut, _scores,
             _batchSize, _cache, _noCache, _runtime, _device, _torch, _tokenizer, _maxLength, _threads, _kernels, _kv,
         })
         {
             command.Options.Add(option);
         }
+
+        _adapters.AddTo(command);
     }
 
     /// <summary>Reads what was asked for; all contradictions are told at once.</summary>
@@ -87,6 +90,10 @@ internal sealed class EvaluateArguments
         Refuse(parsed.GetValue(_limit) is < 1, $"--limit is {parsed.GetValue(_limit)}; it must be at least 1");
         Refuse(parsed.GetValue(_batchSize) is < 1, $"--batch-size is {parsed.GetValue(_batchSize)}; it must be at least 1");
         Refuse(runtime == Inference && device != "cpu", $"the inference runtime runs on cpu only; add --runtime {Training} for --device {device}");
+        Refuse(runtime == Inference && parsed.GetValue(_torch) is not null, $"--torch is for the training runtime; add --runtime {Training}");
+        Refuse(
+            runtime == Training && ((parsed.GetValue(_threads), parsed.GetValue(_kernels)) != (null, null) || parsed.GetValue(_kv) != default),
+            $"--threads, --kernels and --kv are for the {Inference} runtime; leave them out with --runtime {Training}");
         Refuse(parsed.GetValue(_noCache) && parsed.GetValue(_cache) is not null, "--cache and --no-cache exclude each other");
         string? data = parsed.GetValue(_data) ?? Environment.GetEnvironmentVariable(EvaluationData.EnvironmentVariable);
         Refuse(string.IsNullOrEmpty(data), $"name the folder of evaluation data with --data or the variable {EvaluationData.EnvironmentVariable}");
@@ -100,7 +107,7 @@ internal sealed class EvaluateArguments
             Shots = parsed.GetValue(_shots),
             Limit = parsed.GetValue(_limit),
             Seed = parsed.GetValue(_seed),
-            ExamplesFromEvaluatedSplit = parsed.GetValue(_ownExamples),
+            AllowStandIns = parsed.GetValue(_allowStandIns),
         };
         ImmutableArray<EvaluationSuite> found = [.. suites.Select(EvaluationSuite.Find)];
         return new EvaluateRequest
@@ -117,16 +124,17 @@ internal sealed class EvaluateArguments
             Scores = scores,
             AllCheckpoints = all,
             BatchSize = parsed.GetValue(_batchSize),
-            TorchFolder = parsed.GetValue(_torch),
             Loading = new EvaluatedModelOptions
             {
                 Runtime = runtime,
                 Device = device,
+                TorchFolder = parsed.GetValue(_torch),
                 Tokenizer = parsed.GetValue(_tokenizer),
                 MaxLength = parsed.GetValue(_maxLength),
                 Threads = parsed.GetValue(_threads),
                 Kernels = parsed.GetValue(_kernels),
                 Kv = parsed.GetValue(_kv),
+                Adapters = _adapters.Read(parsed),
                 CacheFolder = parsed.GetValue(_noCache) ? null : parsed.GetValue(_cache) ?? DefaultCache(),
             },
         };
@@ -154,6 +162,9 @@ internal sealed record EvaluateRequest
 
     public required bool SkipMissing { get; init; }
 
+    /// <summary>Known once the data have been read.</summary>
+    public ImmutableArray<LeftOutTask> LeftOut { get; init; } = [];
+
     public required string? Output { get; init; }
 
     public required bool ComparePaper { get; init; }
@@ -165,8 +176,6 @@ internal sealed record EvaluateRequest
     public required bool AllCheckpoints { get; init; }
 
     public required int? BatchSize { get; init; }
-
-    public required string? TorchFolder { get; init; }
 
     public required EvaluatedModelOptions Loading { get; init; }
 }

@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.CommandLine;
-using System.Globalization;
 using System.Text;
 using OpenElm.Evaluation;
 using OpenElm.Evaluation.Engine;
@@ -25,8 +24,14 @@ internal static class EvaluateCommand
         command.SetAction(parsed =>
         {
             EvaluateRequest request = arguments.Read(parsed);
-            ImmutableArray<PreparedTask> tasks = TaskSelection.Prepare(
-                request.Tasks, request.Data, request.SkipMissing ? problem => context.Warn($"left out: {problem}") : null, context.Cancellation);
+            if ((request.WriteOut ?? request.Scores) is not null && request.Tasks.FirstOrDefault(task => task.Task.Kind == RequestKind.Generation) is { } written)
+            {
+                throw new OpenElmException($"{written.Task.Name} has the model write its answers; --write-out and --scores are for log-probabilities. Leave the task out.");
+            }
+
+            (ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut) = TaskSelection.Prepare(request.Tasks, request.Data, request.SkipMissing, context.Cancellation);
+            request = request with { LeftOut = leftOut };
+            WarnOfData(context, tasks, leftOut);
             if (request.WriteOut is { } file)
             {
                 WriteOut(context, tasks, file);
@@ -47,6 +52,7 @@ internal static class EvaluateCommand
         });
         return command.WithExamples(
             "openelm evaluate MODEL --suite zero-shot --data data/eval",
+            "openelm evaluate MODEL --suite zero-shot,openllm,llm360 --data data/eval --allow-stand-ins --skip-missing",
             "openelm evaluate apple/OpenELM-270M --suite openllm,llm360 --compare-paper --output results/270m",
             "openelm evaluate MODEL --tasks arc_easy,mmlu,my-task.yaml --num-fewshot 5 --limit 200 --json",
             "openelm evaluate runs/quickstart --all-checkpoints --suite zero-shot --limit 200 --skip-missing",
@@ -77,6 +83,19 @@ internal static class EvaluateCommand
         return compare.WithExamples("openelm evaluate compare results/a results/b", "openelm evaluate compare results/a/results.json results/b/results.json --json");
     }
 
+    static void WarnOfData(CommandContext context, ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut)
+    {
+        foreach (IGrouping<string, string> tasksOf in StandIn.Told(tasks.Select(task => (task.Task.Name, task.Task.Group, task.Shots, task.StandIns))))
+        {
+            context.Warn($"stand-in: {string.Join(", ", tasksOf)}: {tasksOf.Key}");
+        }
+
+        foreach (LeftOutTask task in leftOut)
+        {
+            context.Warn($"left out: {task.Task} ({task.Shots}-shot): {task.Reason}");
+        }
+    }
+
     static EvaluationReport Evaluate(ConsoleContext context, EvaluateRequest request, ImmutableArray<PreparedTask> tasks, string path)
     {
         using var model = EvaluatedModel.Load(path, request.Loading, context);
@@ -86,13 +105,12 @@ internal static class EvaluateCommand
         using (var progress = new EvaluationProgress(context, Path.GetFileName(Path.TrimEndingDirectorySeparator(path))))
         {
             var options = new EngineOptions { Cache = model.Cache, Progress = progress, BatchSize = request.BatchSize, Time = context.Time };
-            (results, counts) = EvaluationRun.Score(tasks, model.Tokenizer, model.Scorer, options, context.Cancellation);
+            (results, counts) = EvaluationRun.Score(tasks, model.Tokenizer, model.Scorer, options, model.Writer, context.Cancellation);
         }
 
         TimeSpan time = context.Time.GetElapsedTime(start);
-        context.Log(string.Create(CultureInfo.InvariantCulture,
-            $"{path}: {counts.Requests:N0} requests in {Durations.Format(time)}, {counts.Cached:N0} answers known before; {counts.TokensComputed:N0} of {counts.TokensAsked:N0} tokens computed ({counts.Saved:P1} saved, {counts.Recomputed:P1} of the computed ones again)"));
-        return NewReport(context, request, path, model.Runtime, results) with { Cost = counts, Seconds = time.TotalSeconds };
+        context.Log($"{path}: {EvaluationProgress.Cost(counts, time)}");
+        return NewReport(context, request, path, model.Runtime, results) with { MaxLength = model.Tokenizer.MaxLength, Cost = counts, Seconds = time.TotalSeconds };
     }
 
     static EvaluationReport NewReport(CommandContext context, EvaluateRequest request, string model, string runtime, ImmutableArray<TaskResult> results) => new()
@@ -105,6 +123,7 @@ internal static class EvaluateCommand
         Limit = request.Options.Limit,
         Suites = request.Suites,
         Tasks = results,
+        LeftOut = request.LeftOut,
     };
 
     static void Print(CommandContext context, EvaluateRequest request, EvaluationReport report)
@@ -148,7 +167,7 @@ internal static class EvaluateCommand
         int requests = tasks.Sum(task => task.Items.Sum(item => item.Requests.Length));
         if (context.IsJson)
         {
-            context.WriteJson(new { Output = file, Requests = requests, Tasks = tasks.Select(task => new { task.Task.Name, task.Shots, Documents = task.Items.Length }).ToArray() });
+            context.WriteJson(new { Output = file, Requests = requests, Tasks = tasks.Select(task => new { task.Task.Name, task.Shots, Documents = task.Items.Length, task.StandIns }).ToArray() });
         }
         else
         {
@@ -178,6 +197,7 @@ internal static class EvaluateCommand
 
         var curve = new TrainingCurve(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(run.Path))), points.ToImmutable());
         string page = CurvePage.Write(curve, run.Path);
+        bool reported = HtmlReport.SetEvaluation(run.ReportFile, CurvePage.Section(curve));
         if (context.IsJson)
         {
             context.WriteJson(new { Page = page, Checkpoints = points.Select(point => new { point.Name, point.Step, point.IsAverage, Results = ResultsDocument.Of(point.Report) }).ToArray() });
@@ -185,7 +205,7 @@ internal static class EvaluateCommand
         }
 
         context.Output.Write(curve.ToMarkdown());
-        context.Log($"The page is {page}.");
+        context.Log(reported ? $"The pictures are in {run.ReportFile}, and alone in {page}." : $"The page is {page}.");
 
         void Add(string name, long step, bool isAverage, string path)
         {

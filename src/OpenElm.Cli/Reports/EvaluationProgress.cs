@@ -43,11 +43,26 @@ internal sealed class EvaluationProgress(ConsoleContext context, string what) : 
     public void Dispose() => Clear();
 
     internal static string Describe(string what, EngineProgress progress) => string.Create(CultureInfo.InvariantCulture,
-        $"{what}: {100.0 * progress.TokensDone / Math.Max(1, progress.TokensTotal):F0} % of {progress.TokensTotal:N0} tokens, {progress.TokensDone / Math.Max(1e-9, progress.Elapsed.TotalSeconds):N0} tok/s{(progress.Left is { } left ? $", left {Durations.Format(left)}" : "")}");
+        $"{what}: {100.0 * progress.Done / Math.Max(1, progress.Total):F0} % of {progress.Total:N0} {progress.Unit}, {Rate(progress)}{(progress.Left is { } left ? $", left {Durations.Format(left)}" : "")}");
+
+    static string Rate(EngineProgress progress)
+    {
+        double rate = progress.Done / Math.Max(1e-9, progress.Elapsed.TotalSeconds);
+        return progress.Unit == "tokens" ? string.Create(CultureInfo.InvariantCulture, $"{rate:N0} tok/s") : string.Create(CultureInfo.InvariantCulture, $"{rate:N1} {progress.Unit}/s");
+    }
+
+    /// <summary>What an evaluation cost, in a line.</summary>
+    public static string Cost(EngineCounts counts, TimeSpan time)
+    {
+        string scored = string.Create(CultureInfo.InvariantCulture,
+            $"{counts.Requests:N0} requests, {counts.Cached:N0} answers known before; {counts.TokensComputed:N0} of {counts.TokensAsked:N0} tokens computed ({counts.Saved:P1} saved, {counts.Recomputed:P1} of the computed ones again)");
+        string written = string.Create(CultureInfo.InvariantCulture, $"{counts.Texts:N0} texts, {counts.TextsCached:N0} known before; {counts.TokensWritten:N0} tokens written");
+        return $"{(counts.Texts == 0 ? scored : counts.Requests == 0 ? written : $"{scored}; {written}")} in {Durations.Format(time)}";
+    }
 
     static string Bar(EngineProgress progress)
     {
-        int full = (int)(BarWidth * progress.TokensDone / Math.Max(1, progress.TokensTotal));
+        int full = (int)(BarWidth * progress.Done / Math.Max(1, progress.Total));
         return new string('━', full) + new string('┄', BarWidth - full);
     }
 

@@ -1,4 +1,4 @@
-using OpenElm.Inference.Chat;
+using OpenElm.Chat;
 using OpenElm.Inference.Generation;
 
 namespace OpenElm.Commands;

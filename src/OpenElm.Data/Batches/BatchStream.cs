@@ -15,7 +15,7 @@ namespace OpenElm.Data;
 /// the next <c>microBatch</c> sequences of logical shard b mod shards. Ranks take slices of that order and background workers
 /// make it; neither changes it. For one consumer; not thread-safe.
 /// </summary>
-public sealed class BatchStream : IDisposable
+public sealed class BatchStream : IBatchSource<TokenBatch>
 {
     readonly BatchSchedule _schedule;
     readonly DataFingerprint _fingerprint;
@@ -85,8 +85,13 @@ public sealed class BatchStream : IDisposable
         Shards = [.. _states],
     };
 
+    IDataPosition IBatchSource<TokenBatch>.Position => Position;
+
+    /// <inheritdoc/>
+    public TimeSpan Waited => _waited.Elapsed;
+
     /// <summary>What was read and what became of it, up to the last batch handed out.</summary>
-    public DataStatistics Statistics => _counted with { Batches = _handedOut, Waited = _waited.Elapsed };
+    public DataStatistics Statistics => _counted with { Batches = _handedOut, Waited = Waited };
 
     /// <summary>The next batch of this rank.</summary>
     /// <param name="cancel">Ends the wait for it.</param>

@@ -7,7 +7,7 @@ namespace OpenElm.Data;
 /// Where a stream of batches goes on: small, exact, and independent of workers and ranks. Shards that a rank did not read stand
 /// further back and are caught up on resume; <see cref="Merge"/> saves that work.
 /// </summary>
-public sealed record DataPosition
+public sealed record DataPosition : IDataPosition
 {
     /// <summary>Batches of the global order that were handed out.</summary>
     public required long NextBatch { get; init; }

@@ -2,13 +2,22 @@ namespace OpenElm.Data;
 
 /// <summary>Sequences of one training step.</summary>
 /// <param name="Inputs">[sequences * sequenceLength], row after row.</param>
-/// <param name="Targets">[sequences * sequenceLength], each input's next token; the pad id where the loss must not look.</param>
+/// <param name="Targets">[sequences * sequenceLength], each input's next token; the pad id or <see cref="IgnoredTarget"/> where the loss must not look.</param>
 /// <param name="Sequences">Rows.</param>
 /// <param name="SequenceLength">Tokens of a row.</param>
 /// <param name="Index">The batch's number in the one global order, from 0.</param>
 /// <param name="Origin">File and record where the first row begins, for messages.</param>
 public sealed record TokenBatch(int[] Inputs, int[] Targets, int Sequences, int SequenceLength, long Index, string Origin)
 {
+    /// <summary>The target where tuning's loss must not look.</summary>
+    public const int IgnoredTarget = -100;
+
+    /// <summary>
+    /// [sequences * sequenceLength], the position of each input in its own record, where rows hold several records: 0 begins a
+    /// record, and no record sees another. Null: a row is one record.
+    /// </summary>
+    public int[]? Positions { get; init; }
+
     /// <summary>Splits <paramref name="rows"/> [sequences * (sequenceLength + 1)] into inputs and targets.</summary>
     internal static TokenBatch FromRows(ReadOnlySpan<int> rows, int sequences, long index, string origin)
     {

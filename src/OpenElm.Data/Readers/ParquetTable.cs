@@ -4,7 +4,7 @@ using Parquet.Serialization;
 namespace OpenElm.Data.Readers;
 
 /// <summary>
-/// All rows of a small parquet file with all columns, structs and lists in them included: evaluation data. Corpora are read column by column
+/// All rows of a small parquet file with all columns, structs and lists in them included: data of evaluation and tuning. Corpora are read column by column
 /// (<see cref="ParquetDocumentReader"/>).
 /// </summary>
 internal static class ParquetTable

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.IO.Compression;
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Data;
@@ -15,15 +16,36 @@ internal static class SplitFiles
     /// <exception cref="OpenElmException">No file was found (the message names all that were looked for), or one is wrong.</exception>
     public static ImmutableArray<DataRow> Read(EvaluationData data, TaskDefinition task, string split)
     {
-        ImmutableArray<string> files = Find(data, task, split, out List<string> wanted);
-        if (files is [])
-        {
-            throw new OpenElmException($"{task.Task} needs the split '{split}', and none of these files is there: {string.Join(", ", wanted)}; "
-                + $"put one of them into the data folder, or name another folder with --data or the variable {EvaluationData.EnvironmentVariable}.");
-        }
-
-        return [.. files.SelectMany(file => RowReader.Read(file, task.Columns))];
+        ImmutableArray<string> files = Find(data, task, split, out _);
+        return files is [] ? throw Missing(data, task, split, null) : Rows(files, task);
     }
+
+    /// <summary>Reads all rows of files.</summary>
+    /// <param name="files">The files.</param>
+    /// <param name="task">The task.</param>
+    /// <returns>The rows in the order of the files.</returns>
+    public static ImmutableArray<DataRow> Rows(IEnumerable<string> files, TaskDefinition task) => [.. files.SelectMany(file => RowReader.Read(file, task.Columns))];
+
+    /// <summary>What to tell about a split that is missing.</summary>
+    /// <param name="data">The data folder.</param>
+    /// <param name="task">The task.</param>
+    /// <param name="split">The split.</param>
+    /// <param name="standIn">What could stand in; null where nothing could.</param>
+    /// <returns>To be thrown; it names all files that were looked for.</returns>
+    public static OpenElmException Missing(EvaluationData data, TaskDefinition task, string split, string? standIn)
+    {
+        _ = Find(data, task, split, out List<string> wanted);
+        return new OpenElmException($"{task.Task} needs the split '{split}', and none of these files is there: {string.Join(", ", wanted)}; "
+            + $"put one of them into the data folder, or name another folder with --data or the variable {EvaluationData.EnvironmentVariable}"
+            + (standIn is null ? "." : $", or take {standIn} instead with --allow-stand-ins."));
+    }
+
+    /// <summary>The files that may stand in for a task's documents.</summary>
+    /// <param name="data">The data folder.</param>
+    /// <param name="task">The task.</param>
+    /// <returns>Those of the first alternative that is there; none if the task names none.</returns>
+    public static ImmutableArray<string> StandIns(EvaluationData data, TaskDefinition task) =>
+        task.StandIns.TryGetValue(task.Task, out ImmutableArray<string> named) ? FirstOf(data, task, named, []) : [];
 
     /// <summary>Whether a split is there.</summary>
     /// <param name="data">The data folder.</param>
@@ -37,20 +59,7 @@ internal static class SplitFiles
         wanted = [];
         if (task.Files.TryGetValue(split, out ImmutableArray<string> named))
         {
-            foreach (string file in named)
-            {
-                foreach (string root in task.Home is null ? [data.Root] : new[] { task.Home, data.Root })
-                {
-                    string path = Path.Combine(root, file);
-                    wanted.Add(path);
-                    if (Matching(path) is { IsEmpty: false } found)
-                    {
-                        return found;
-                    }
-                }
-            }
-
-            return [];
+            return FirstOf(data, task, named, wanted);
         }
 
         foreach (string folder in task.Folders is [] ? [task.Task] : task.Folders)
@@ -61,6 +70,24 @@ internal static class SplitFiles
             foreach (string path in RowReader.Endings.Select(ending => Path.Combine(place, split + ending))
                 .Concat([Path.Combine(place, split + "-*.parquet"), Path.Combine(place, "data", split + "-*.parquet")]))
             {
+                if (Matching(path) is { IsEmpty: false } found)
+                {
+                    return found;
+                }
+            }
+        }
+
+        return [];
+    }
+
+    static ImmutableArray<string> FirstOf(EvaluationData data, TaskDefinition task, ImmutableArray<string> alternatives, List<string> wanted)
+    {
+        foreach (string file in alternatives)
+        {
+            foreach (string root in task.Home is null ? [data.Root] : new[] { task.Home, data.Root })
+            {
+                string path = Path.Combine(root, file);
+                wanted.Add(path);
                 if (Matching(path) is { IsEmpty: false } found)
                 {
                     return found;

@@ -1,4 +1,4 @@
-using System.Buffers.Binary;
+using System.Collections.Immutable;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
@@ -9,21 +9,22 @@ namespace OpenElm.Evaluation.Engine;
 
 /// <summary>
 /// Answers of one model, kept on disk: a folder of text files to which lines are only ever appended. Each process writes a file of its own and reads all,
-/// so that several may use the folder at once and a killed one loses at most the line it was writing. A line holds the hash of the tokens, the score, and a
+/// so that several may use the folder at once and a killed one loses at most the line it was writing. A line holds the hash of the tokens, the score (or the tokens that were written), and a
 /// checksum over both and the model: damaged lines, and lines of other models, are counted and reported, never trusted.
 /// </summary>
 public sealed class AnswerCache : IDisposable
 {
-    const string Header = "openelm-answers 1", Prefix = "answers-", Suffix = ".txt";
+    const string Header = "openelm-answers 1", Prefix = "answers-", Suffix = ".txt", Written = "wrote";
 
     readonly Dictionary<UInt128, ContinuationScore> _answers = [];
+    readonly Dictionary<UInt128, ImmutableArray<int>> _texts = [];
     readonly string _folder, _model;
     FileStream? _file;
 
     AnswerCache(string folder, string model) => (_folder, _model) = (folder, model);
 
     /// <summary>Answers known.</summary>
-    public int Count => _answers.Count;
+    public int Count => _answers.Count + _texts.Count;
 
     /// <summary>Opens the answers of a model.</summary>
     /// <param name="folder">The folder of all models' answers; made when the first answer is added.</param>
@@ -59,6 +60,12 @@ public sealed class AnswerCache : IDisposable
     /// <returns>Whether it is known.</returns>
     public bool TryGet(TokenWindow window, out ContinuationScore score) => _answers.TryGetValue(Key(window), out score);
 
+    /// <summary>Looks a written answer up.</summary>
+    /// <param name="request">The question.</param>
+    /// <param name="tokens">The answer.</param>
+    /// <returns>Whether it is known.</returns>
+    public bool TryGetText(GenerationRequest request, out ImmutableArray<int> tokens) => _texts.TryGetValue(Key(request), out tokens);
+
     /// <summary>Keeps an answer.</summary>
     /// <param name="window">The tokens.</param>
     /// <param name="score">Their score.</param>
@@ -66,21 +73,36 @@ public sealed class AnswerCache : IDisposable
     public void Add(TokenWindow window, ContinuationScore score)
     {
         UInt128 key = Key(window);
+        Append(Line(key, Content(score)));
+        _answers[key] = score;
+    }
+
+    /// <summary>Keeps a written answer.</summary>
+    /// <param name="request">The question.</param>
+    /// <param name="tokens">The answer.</param>
+    /// <exception cref="OpenElmException">It cannot be written.</exception>
+    public void AddText(GenerationRequest request, ImmutableArray<int> tokens)
+    {
+        UInt128 key = Key(request);
+        Append(Line(key, Content(tokens)));
+        _texts[key] = tokens;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _file?.Dispose();
+
+    void Append(string line)
+    {
         try
         {
             _file ??= Create();
-            _file.Write(Encoding.ASCII.GetBytes(Line(key, score) + "\n")); // not buffered: one write, whole lines
+            _file.Write(Encoding.ASCII.GetBytes(line + "\n")); // not buffered: one write, whole lines
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new OpenElmException($"An answer cannot be written to {_folder} ({e.Message}); name another folder or evaluate without a cache.", e);
         }
-
-        _answers[key] = score;
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _file?.Dispose();
 
     FileStream Create()
     {
@@ -105,11 +127,7 @@ public sealed class AnswerCache : IDisposable
         while (reader.ReadLine() is { } line)
         {
             number++;
-            if (Parse(line) is { } answer)
-            {
-                _answers[answer.Key] = answer.Score;
-            }
-            else
+            if (!Take(line))
             {
                 first = bad++ == 0 ? number : first;
             }
@@ -121,27 +139,46 @@ public sealed class AnswerCache : IDisposable
         }
     }
 
-    (UInt128 Key, ContinuationScore Score)? Parse(string line) =>
-        line.Split(' ') is [var keyText, var logText, "0" or "1", _] parts
-        && UInt128.TryParse(keyText, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out UInt128 key)
-        && double.TryParse(logText, NumberStyles.Float, CultureInfo.InvariantCulture, out double log)
-        && new ContinuationScore(log, parts[2] == "1") is var score
-        && Line(key, score) == line ? (key, score) : null;
-
-    string Line(UInt128 key, ContinuationScore score)
+    bool Take(string line)
     {
-        string content = $"{key:x32} {score.LogProbability.ToString("R", CultureInfo.InvariantCulture)} {(score.IsGreedy ? 1 : 0)}";
-        return $"{content} {XxHash32.HashToUInt32(Encoding.ASCII.GetBytes($"{_model} {content}")):x8}";
+        if (line.Split(' ') is not [var keyText, var first, var second, _]
+            || !UInt128.TryParse(keyText, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out UInt128 key)
+            || Line(key, $"{first} {second}") != line)
+        {
+            return false;
+        }
+
+        if (first == Written)
+        {
+            _texts[key] = [.. second.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(id => int.Parse(id, CultureInfo.InvariantCulture))];
+        }
+        else
+        {
+            _answers[key] = new ContinuationScore(double.Parse(first, NumberStyles.Float, CultureInfo.InvariantCulture), second == "1");
+        }
+
+        return true;
     }
 
-    static UInt128 Key(TokenWindow window)
+    static string Content(ContinuationScore score) => $"{score.LogProbability.ToString("R", CultureInfo.InvariantCulture)} {(score.IsGreedy ? 1 : 0)}";
+
+    static string Content(ImmutableArray<int> tokens) => $"{Written} {string.Join(',', tokens)}";
+
+    string Line(UInt128 key, string content) => $"{key:x32} {content} {XxHash32.HashToUInt32(Encoding.ASCII.GetBytes($"{_model} {key:x32} {content}")):x8}";
+
+    static UInt128 Key(GenerationRequest request) =>
+        // No window has a context of such a length.
+        Key([-1, request.Settings.Beams, request.Settings.MaxTokens, request.Settings.IgnoreEos ? 1 : 0], request.Prompt.AsSpan(), []);
+
+    // The length, so that the border between the two counts.
+    static UInt128 Key(TokenWindow window) => Key([window.Context.Length], window.Context.AsSpan(), window.Continuation.AsSpan());
+
+    static UInt128 Key(ReadOnlySpan<int> kind, ReadOnlySpan<int> context, ReadOnlySpan<int> continuation)
     {
         var hash = new XxHash128();
-        Span<byte> length = stackalloc byte[sizeof(int)];
-        BinaryPrimitives.WriteInt32LittleEndian(length, window.Context.Length); // so that the border between the two counts
-        hash.Append(length);
-        hash.Append(MemoryMarshal.AsBytes(window.Context.AsSpan()));
-        hash.Append(MemoryMarshal.AsBytes(window.Continuation.AsSpan()));
+        hash.Append(MemoryMarshal.AsBytes(kind));
+        hash.Append(MemoryMarshal.AsBytes(context));
+        hash.Append(MemoryMarshal.AsBytes(continuation));
         return hash.GetCurrentHashAsUInt128();
     }
 }

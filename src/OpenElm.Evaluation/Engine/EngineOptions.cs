@@ -4,13 +4,16 @@ using OpenElm.Scoring;
 namespace OpenElm.Evaluation.Engine;
 
 /// <summary>How far an evaluation is.</summary>
-/// <param name="TokensDone">Distinct tokens behind us.</param>
-/// <param name="TokensTotal">Distinct tokens in all.</param>
+/// <param name="Done">Distinct tokens, or texts to be written, behind us.</param>
+/// <param name="Total">How many in all.</param>
 /// <param name="Elapsed">Time since the first was begun.</param>
-public readonly record struct EngineProgress(long TokensDone, long TokensTotal, TimeSpan Elapsed)
+public readonly record struct EngineProgress(long Done, long Total, TimeSpan Elapsed)
 {
+    /// <summary>What is counted: tokens or texts.</summary>
+    public string Unit { get; init; } = "tokens";
+
     /// <summary>Time left at this pace; null before the first is done.</summary>
-    public TimeSpan? Left => TokensDone > 0 ? Elapsed * ((double)(TokensTotal - TokensDone) / TokensDone) : null;
+    public TimeSpan? Left => Done > 0 ? Elapsed * ((double)(Total - Done) / Done) : null;
 }
 
 /// <summary>How an evaluation runs; scores do not depend on it.</summary>
@@ -37,6 +40,15 @@ public sealed record EngineOptions
 /// <param name="TokensComputed">Tokens that went through the model, padding among them.</param>
 public readonly record struct EngineCounts(int Requests, int Cached, long TokensAsked, long TokensDistinct, long TokensComputed)
 {
+    /// <summary>Answers that the model wrote in its own words.</summary>
+    public int Texts { get; init; }
+
+    /// <summary>Of those, the answers that were known.</summary>
+    public int TextsCached { get; init; }
+
+    /// <summary>Tokens of those that were not.</summary>
+    public long TokensWritten { get; init; }
+
     /// <summary>The part of the computed tokens that had been computed before. A scorer that remembers an earlier call can make it less than nothing.</summary>
     public double Recomputed => TokensComputed == 0 ? 0 : 1 - ((double)TokensDistinct / TokensComputed);
 

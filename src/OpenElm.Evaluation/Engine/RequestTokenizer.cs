@@ -31,13 +31,28 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
         ArgumentNullException.ThrowIfNull(request);
         return kind switch
         {
-            RequestKind.Continuation => new TokenizedRequest([Window(request.Context, request.Continuation)]),
+            RequestKind.Continuation => Continuation(request.Context, request.Continuation),
             RequestKind.WholeText => new TokenizedRequest([.. RollingWindows.Of([.. tokenizer.Encode(request.Continuation, WithBos)], tokenizer.EosId, maxLength)]),
             _ => throw new ArgumentException("Text that is generated has no log-probability.", nameof(kind)),
         };
     }
 
-    TokenWindow Window(string context, string continuation)
+    /// <summary>Encodes a prompt that the model goes on with; the last tokens stay that leave room for its answer.</summary>
+    /// <param name="prompt">The prompt.</param>
+    /// <param name="settings">How the answer is written.</param>
+    /// <returns>BOS and the prompt.</returns>
+    /// <exception cref="OpenElmException">The answer alone fills the model's context.</exception>
+    public GenerationRequest Encode(string prompt, GenerationSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        int room = maxLength - settings.MaxTokens;
+        int[] tokens = tokenizer.Encode(prompt, WithBos);
+        return room >= 1
+            ? new GenerationRequest([.. tokens[Math.Max(0, tokens.Length - room)..]], settings) { IsTruncated = tokens.Length > room }
+            : throw new OpenElmException($"An answer of {settings.MaxTokens} tokens leaves no room for the question: the model takes {maxLength}.");
+    }
+
+    TokenizedRequest Continuation(string context, string continuation)
     {
         (int[] tokens, int start) = Scorer.Split(tokenizer, context, continuation);
         int scored = tokens.Length - start;
@@ -45,11 +60,11 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
         {
             throw new OpenElmException(scored < 1
                 ? $"The continuation \"{Excerpt(continuation)}\" has no tokens of its own behind \"…{context[Math.Max(0, context.Length - 40)..]}\"; a choice must not be empty."
-                : $"The continuation \"{Excerpt(continuation)}\" has {scored} tokens; the model takes {maxLength}.");
+                : $"The continuation \"{Excerpt(continuation)}\" has {scored} tokens; the model takes {maxLength}. Raise that with --max-length if the model can, or leave the document out.");
         }
 
         int from = Math.Max(0, tokens.Length - maxLength - 1); // left truncation
-        return new TokenWindow(Shared(tokens.AsSpan(from, start - from)), [.. tokens[start..]]);
+        return new TokenizedRequest([new TokenWindow(Shared(tokens.AsSpan(from, start - from)), [.. tokens[start..]])]) { IsTruncated = from > 0 };
     }
 
     // The choices of a question have one context: it is kept in memory once.

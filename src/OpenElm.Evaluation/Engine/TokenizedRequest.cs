@@ -13,4 +13,8 @@ public readonly record struct TokenWindow(ImmutableArray<int> Context, Immutable
 
 /// <summary>A request as the model sees it.</summary>
 /// <param name="Windows">One; of a whole text, as many as it needs. Their log-probabilities add up to the request's.</param>
-public sealed record TokenizedRequest(ImmutableArray<TokenWindow> Windows);
+public sealed record TokenizedRequest(ImmutableArray<TokenWindow> Windows)
+{
+    /// <summary>Whether the beginning of the context was cut off because the model takes fewer tokens.</summary>
+    public bool IsTruncated { get; init; }
+}

@@ -10,6 +10,21 @@ public static class ItemMetric
     /// <summary>The document's part of a metric.</summary>
     /// <param name="metric">The harness' name.</param>
     /// <param name="item">The document.</param>
+    /// <param name="answer">The model's answer.</param>
+    /// <returns>As for scores; of a written answer, 1 if it is the right one.</returns>
+    /// <exception cref="OpenElmException">There is no such metric, or the document lacks what it needs.</exception>
+    public static double Of(string metric, EvaluationItem item, ItemAnswer answer)
+    {
+        ArgumentNullException.ThrowIfNull(item);
+        ArgumentNullException.ThrowIfNull(answer);
+        return item.Expected is not { } expected ? Of(metric, item, answer.Scores)
+            : metric == "acc" ? answer.Found == expected.Right ? 1 : 0
+            : throw new OpenElmException($"The metric '{metric}' is for scores; an answer that the model writes has acc.");
+    }
+
+    /// <summary>The document's part of a metric.</summary>
+    /// <param name="metric">The harness' name.</param>
+    /// <param name="item">The document.</param>
     /// <param name="scores">One for each of its requests.</param>
     /// <returns>0 or 1 for accuracies, a share for <c>mc2</c>, the log-probability for perplexities.</returns>
     /// <exception cref="OpenElmException">There is no such metric, or the document lacks what it needs.</exception>

@@ -1,33 +1,44 @@
 using System.Collections.Immutable;
 using OpenElm.Evaluation.Tasks;
-using OpenElm.Scoring;
 
 namespace OpenElm.Evaluation.Metrics;
 
-/// <summary>From scores to the results of a task.</summary>
+/// <summary>From answers to the results of a task.</summary>
 public static class TaskSummary
 {
     /// <summary>Computes a task's metrics.</summary>
-    /// <param name="task">The task.</param>
-    /// <param name="shots">Solved examples before each question.</param>
-    /// <param name="items">The documents.</param>
-    /// <param name="scores">For each document, one score for each request.</param>
+    /// <param name="prepared">The task and its documents.</param>
+    /// <param name="answers">One for each document.</param>
     /// <returns>The results.</returns>
     /// <exception cref="OpenElmException">There is no document, or one lacks what a metric needs; the task is named.</exception>
-    public static TaskResult Of(IEvaluationTask task, int shots, IReadOnlyList<EvaluationItem> items, IReadOnlyList<ImmutableArray<ContinuationScore>> scores)
+    public static TaskResult Of(PreparedTask prepared, IReadOnlyList<ItemAnswer> answers)
     {
-        ArgumentNullException.ThrowIfNull(task);
-        ArgumentNullException.ThrowIfNull(items);
-        ArgumentNullException.ThrowIfNull(scores);
+        ArgumentNullException.ThrowIfNull(prepared);
+        ArgumentNullException.ThrowIfNull(answers);
+        IEvaluationTask task = prepared.Task;
         try
         {
-            ImmutableArray<ItemResult> results = [.. items.Select((item, i) => new ItemResult(
-                item.DocumentId, scores[i], [.. task.Metrics.Select(metric => ItemMetric.Of(metric, item, scores[i]))]) { Size = item.Size })];
-            return new TaskResult(task.Name, task.Group, shots, [.. task.Metrics.Select((metric, i) => MetricSummary.Of(metric, results, i))], results);
+            ImmutableArray<ItemResult> results = [.. prepared.Items.Select((item, i) => Result(task, item, answers[i]))];
+            return new TaskResult(task.Name, task.Group, prepared.Shots, [.. task.Metrics.Select((metric, i) => MetricSummary.Of(metric, results, i))], results) { StandIns = prepared.StandIns };
         }
         catch (OpenElmException problem)
         {
             throw new OpenElmException($"{task.Name}: {problem.Message}", problem);
         }
+    }
+
+    static ItemResult Result(IEvaluationTask task, EvaluationItem item, ItemAnswer answer)
+    {
+        if (answer.Text is { } text && item.Expected is { } expected)
+        {
+            answer = answer with { Found = expected.Find(task.Generation?.Counted(text) ?? text) };
+        }
+
+        return new ItemResult(item.DocumentId, answer, [.. task.Metrics.Select(metric => ItemMetric.Of(metric, item, answer))])
+        {
+            Gold = item.Gold,
+            Expected = item.Expected?.Right,
+            Size = item.Size,
+        };
     }
 }

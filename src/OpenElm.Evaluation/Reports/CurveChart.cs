@@ -21,7 +21,7 @@ internal static partial class CurveChart
     {
         bool percent = !MetricSummary.IsPerplexity(line.Metric);
         double scale = percent ? 100 : 1;
-        var plot = new PlotModel { PlotAreaBorderColor = Grey, TextColor = OxyColors.Black, DefaultFont = "sans-serif", PlotMargins = new OxyThickness(56, double.NaN, 16, double.NaN) };
+        var plot = new PlotModel { PlotAreaBorderColor = Grey, TextColor = OxyColors.Black, DefaultFont = "sans-serif", PlotMargins = new OxyThickness(74, double.NaN, 16, double.NaN) };
         plot.Axes.Add(Axis(AxisPosition.Bottom, "iterations"));
         plot.Axes.Add(Axis(AxisPosition.Left, percent ? $"{line.Metric} (%)" : line.Metric));
         var points = new LineSeries { Color = Blue, StrokeThickness = 1.5, MarkerType = MarkerType.Circle, MarkerSize = 3.5, MarkerFill = Blue };
@@ -65,6 +65,9 @@ internal static partial class CurveChart
     {
         Position = position,
         Title = title,
+        AxisTitleDistance = position == AxisPosition.Left ? 26 : 4, // behind the numbers
+        MinimumPadding = 0.04,
+        MaximumPadding = 0.04,
         MajorGridlineStyle = LineStyle.Solid,
         MajorGridlineColor = OxyColor.FromRgb(0xe4, 0xe4, 0xe4),
         TicklineColor = Grey,

@@ -32,6 +32,12 @@ public sealed record EvaluationReport
     /// <summary>The tasks' results, in the order they were asked for.</summary>
     public required ImmutableArray<TaskResult> Tasks { get; init; }
 
+    /// <summary>Tasks that were asked for and left out, because their data cannot be read.</summary>
+    public ImmutableArray<LeftOutTask> LeftOut { get; init; } = [];
+
+    /// <summary>Tokens that the model takes; null where another engine gave the scores.</summary>
+    public int? MaxLength { get; init; }
+
     /// <summary>What the scores cost; null where another engine gave them.</summary>
     public EngineCounts? Cost { get; init; }
 
@@ -42,5 +48,5 @@ public sealed record EvaluationReport
     public ImmutableArray<GroupResult> Groups => GroupResult.Of(Tasks);
 
     /// <summary>A row for each suite.</summary>
-    public ImmutableArray<SuiteResult> SuiteRows => [.. Suites.Select(suite => SuiteResult.Of(suite, Tasks))];
+    public ImmutableArray<SuiteResult> SuiteRows => [.. Suites.Select(suite => SuiteResult.Of(suite, Tasks, LeftOut))];
 }

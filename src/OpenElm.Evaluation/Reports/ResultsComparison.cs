@@ -71,6 +71,11 @@ public static class ResultsComparison
 
     static string? Mismatch(TaskResult first, TaskResult second)
     {
+        if (!first.StandIns.SequenceEqual(second.StandIns))
+        {
+            return $"{first.Task} has other data: in the first file {Data(first)}, in the second {Data(second)}";
+        }
+
         int[] one = [.. first.Items.Select(item => item.DocumentId)], other = [.. second.Items.Select(item => item.DocumentId)];
         if (one.AsSpan().SequenceEqual(other))
         {
@@ -82,6 +87,8 @@ public static class ResultsComparison
             ? $"{first.Task} has its documents in another order"
             : $"{first.Task} has {one.Length} and {other.Length} documents; only one file has document {string.Join(", ", lonely.Take(Named))}{(lonely.Length > Named ? ", …" : "")}";
     }
+
+    static string Data(TaskResult task) => task.StandIns is [] ? "the official ones" : string.Join(" and ", task.StandIns.Select(standIn => standIn.Description));
 
     static int Index(TaskResult task, string metric) => task.Metrics.ToList().FindIndex(other => other.Name == metric);
 

@@ -5,6 +5,7 @@ using System.Text.Json.Serialization;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
+using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Reports;
 
@@ -44,6 +45,12 @@ public sealed record ResultsDocument
     /// <summary>The suites' averages.</summary>
     public required ImmutableArray<SuiteEntry> Suites { get; init; }
 
+    /// <summary>Tasks that were asked for and left out, with the reason.</summary>
+    public required ImmutableArray<LeftOutTask> LeftOut { get; init; }
+
+    /// <summary>Tokens that the model takes; null where another engine gave the scores.</summary>
+    public required int? MaxLength { get; init; }
+
     /// <summary>What the scores cost; null where another engine gave them.</summary>
     public EngineCounts? Cost { get; init; }
 
@@ -55,8 +62,11 @@ public sealed record ResultsDocument
     /// <param name="Group">The group a task belongs to.</param>
     /// <param name="Shots">Solved examples before each question.</param>
     /// <param name="Documents">How many documents.</param>
+    /// <param name="Truncated">Documents whose beginning was cut off because the model takes fewer tokens.</param>
+    /// <param name="Unanswered">Written texts in which no answer was found; they count as wrong.</param>
     /// <param name="Metrics">Over all of them.</param>
-    public sealed record Entry(string Name, string? Group, int Shots, int Documents, ImmutableArray<MetricEntry> Metrics);
+    /// <param name="StandIns">What stands in for missing data.</param>
+    public sealed record Entry(string Name, string? Group, int Shots, int Documents, int Truncated, int Unanswered, ImmutableArray<MetricEntry> Metrics, ImmutableArray<StandIn> StandIns);
 
     /// <summary>A metric.</summary>
     /// <param name="Name">The harness' name.</param>
@@ -68,23 +78,26 @@ public sealed record ResultsDocument
     /// <param name="Name">Its name.</param>
     /// <param name="Average">The mean of all columns; null while one is missing.</param>
     /// <param name="Stderr">Its standard error.</param>
+    /// <param name="PartialAverage">The mean of those columns that have a value.</param>
     /// <param name="Columns">The columns.</param>
-    public sealed record SuiteEntry(string Name, double? Average, double? Stderr, ImmutableArray<ColumnEntry> Columns);
+    public sealed record SuiteEntry(string Name, double? Average, double? Stderr, double? PartialAverage, ImmutableArray<ColumnEntry> Columns);
 
     /// <summary>A suite's column.</summary>
     /// <param name="Title">The paper's heading.</param>
     /// <param name="Task">The task or group.</param>
     /// <param name="Shots">Solved examples.</param>
     /// <param name="Metric">The metric that counts.</param>
-    /// <param name="Value">Its value; null where the task was not run.</param>
+    /// <param name="Value">Its value; null where the task was not run, or not all tasks of a group.</param>
     /// <param name="Stderr">Its standard error.</param>
-    public sealed record ColumnEntry(string Title, string Task, int Shots, string Metric, double? Value, double? Stderr);
+    /// <param name="StandIns">What stands in for missing data.</param>
+    public sealed record ColumnEntry(string Title, string Task, int Shots, string Metric, double? Value, double? Stderr, ImmutableArray<StandIn> StandIns);
 
     static readonly JsonSerializerOptions Json = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         WriteIndented = true,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals, // a perplexity may be infinite
     };
 
@@ -103,10 +116,12 @@ public sealed record ResultsDocument
             Date = report.Date,
             Seed = report.Seed,
             Limit = report.Limit,
+            LeftOut = report.LeftOut,
+            MaxLength = report.MaxLength,
             Cost = report.Cost,
             Seconds = report.Seconds,
-            Tasks = [.. report.Tasks.Select(task => new Entry(task.Task, task.Group, task.Shots, task.Items.Length, Metrics(task.Metrics)))],
-            Groups = [.. report.Groups.Select(group => new Entry(group.Name, null, group.Shots, group.Documents, Metrics(group.Metrics)))],
+            Tasks = [.. report.Tasks.Select(task => new Entry(task.Task, task.Group, task.Shots, task.Items.Length, task.Truncated, task.Unanswered, Metrics(task.Metrics), task.StandIns))],
+            Groups = [.. report.Groups.Select(group => new Entry(group.Name, null, group.Shots, group.Documents, group.Truncated, group.Unanswered, Metrics(group.Metrics), group.StandIns))],
             Suites = [.. report.SuiteRows.Select(Suite)],
         };
     }
@@ -136,6 +151,6 @@ public sealed record ResultsDocument
 
     static ImmutableArray<MetricEntry> Metrics(ImmutableArray<MetricValue> metrics) => [.. metrics.Select(metric => new MetricEntry(metric.Name, metric.Value, metric.StandardError))];
 
-    static SuiteEntry Suite(SuiteResult row) => new(row.Suite.Name, row.Average, row.StandardError, [.. row.Cells.Select(cell =>
-        new ColumnEntry(cell.Column.Title, cell.Column.Task, cell.Column.Shots, cell.Column.Metric, cell.Value?.Value, cell.Value?.StandardError))]);
+    static SuiteEntry Suite(SuiteResult row) => new(row.Suite.Name, row.Average, row.StandardError, row.PartialAverage, [.. row.Cells.Select(cell =>
+        new ColumnEntry(cell.Column.Title, cell.Column.Task, cell.Column.Shots, cell.Column.Metric, cell.Value?.Value, cell.Value?.StandardError, cell.StandIns))]);
 }

@@ -58,6 +58,8 @@ public sealed record ResultsFolder(string Path)
             Date = document.Date,
             Seed = document.Seed,
             Limit = document.Limit,
+            LeftOut = document.LeftOut,
+            MaxLength = document.MaxLength,
             Cost = document.Cost,
             Seconds = document.Seconds,
             Suites = [.. document.Suites.Select(suite => EvaluationSuite.Find(suite.Name))],
@@ -88,7 +90,7 @@ public sealed record ResultsFolder(string Path)
         }
 
         return items.Count == task.Documents
-            ? new TaskResult(task.Name, task.Group, task.Shots, [.. task.Metrics.Select(metric => new MetricValue(metric.Name, metric.Value, metric.Stderr))], items.ToImmutable())
+            ? new TaskResult(task.Name, task.Group, task.Shots, [.. task.Metrics.Select(metric => new MetricValue(metric.Name, metric.Value, metric.Stderr))], items.ToImmutable()) { StandIns = task.StandIns }
             : throw new OpenElmException($"{file} has {items.Count} lines; {FileName} counts {task.Documents} documents.");
     }
 

@@ -8,38 +8,81 @@ namespace OpenElm.Evaluation.Reports;
 /// <summary>The tables that a person reads.</summary>
 public static class ResultsTables
 {
-    /// <summary>The harness' table: a row for each metric; groups behind their tasks' mean, their tasks indented.</summary>
+    /// <summary>The harness' table: a row for each metric; groups before their tasks, these indented. Remarks on the data stand below.</summary>
     /// <param name="report">The report.</param>
     /// <returns>Markdown.</returns>
     public static string Tasks(EvaluationReport report)
     {
         ArgumentNullException.ThrowIfNull(report);
-        var table = new MarkdownTable("Task", "Shots>", "Metric", "Value>", "±", "Stderr>", "Documents>");
+        var notes = new Footnotes();
+        string Heading(string name, string remark) => $"{name}{notes.Marks([remark])}>";
+        var headings = new List<string>(); // of what most evaluations have none of
+        bool hasTruncated = report.Tasks.Any(task => task.Truncated > 0), hasUnanswered = report.Tasks.Any(task => task.Unanswered > 0);
+        if (hasTruncated)
+        {
+            headings.Add(Heading("Truncated", $"documents that are longer than the {report.MaxLength} tokens that the model takes: their beginning, examples first, is cut off"));
+        }
+
+        if (hasUnanswered)
+        {
+            headings.Add(Heading("Unanswered", "texts of the model in which no answer was found; they count as wrong"));
+        }
+
+        var table = new MarkdownTable(["Task", "Shots>", "Metric", "Value>", "±", "Stderr>", "Documents>", .. headings]);
         var told = new HashSet<(string?, int)>();
         foreach (TaskResult task in report.Tasks)
         {
             if (task.Group is not null && told.Add((task.Group, task.Shots)))
             {
                 GroupResult group = report.Groups.First(group => group.Name == task.Group && group.Shots == task.Shots);
-                Add(group.Name, group.Shots, group.Metrics, group.Documents);
+                Add(group.Name, group.Shots, group.Metrics, group.Documents, group.Truncated, group.Unanswered, GroupRemarks(report, group));
             }
 
-            Add(task.Group is null ? task.Task : $"- {task.Task}", task.Shots, task.Metrics, task.Items.Length);
+            Add(task.Group is null ? task.Task : $"- {task.Task}", task.Shots, task.Metrics, task.Items.Length, task.Truncated, task.Unanswered, task.StandIns.Select(standIn => standIn.Description));
         }
 
-        return table.ToString();
-
-        void Add(string name, int shots, ImmutableArray<MetricValue> metrics, int documents)
+        foreach (LeftOutTask task in report.LeftOut)
         {
+            Add(task.Task, task.Shots, [], 0, 0, 0, ["left out: its data cannot be read (the reason is among the warnings, and in the results as JSON)"]);
+        }
+
+        return $"{table}{notes}";
+
+        void Add(string name, int shots, ImmutableArray<MetricValue> metrics, int documents, int truncated, int unanswered, IEnumerable<string> remarks)
+        {
+            name += notes.Marks(remarks);
             foreach (MetricValue metric in metrics)
             {
-                table.Add(name, Whole(shots), metric.Name, Number(metric.Value), metric.StandardError is null ? "" : "±", Number(metric.StandardError), Whole(documents));
+                AddRow(name, metric.Name, Number(metric.Value), metric.StandardError is null ? "" : "±", Number(metric.StandardError));
                 name = "";
             }
+
+            if (metrics is [])
+            {
+                AddRow(name, "–", "–", "", "");
+            }
+
+            void AddRow(string first, string metric, string value, string sign, string error) =>
+                table.Add([
+                    first, Whole(shots), metric, value, sign, error, Whole(documents),
+                    .. hasTruncated ? new[] { Whole(truncated) } : [], .. hasUnanswered ? new[] { Whole(unanswered) } : []]);
         }
     }
 
-    /// <summary>The paper's table of a suite, in percent; below, the standard errors, and the paper's own row where the model is one of its.</summary>
+    static IEnumerable<string> GroupRemarks(EvaluationReport report, GroupResult group)
+    {
+        if (report.LeftOut.Count(task => task.Group == group.Name && task.Shots == group.Shots) is > 0 and var missing)
+        {
+            yield return $"without {missing} of its {missing + group.Tasks.Length} tasks, which were left out: not the group's official mean";
+        }
+
+        if (group.Tasks.Count(task => task.StandIns is not []) is > 0 and var standIns)
+        {
+            yield return $"{standIns} of its {group.Tasks.Length} tasks {(standIns == 1 ? "uses" : "use")} data that stand in for official ones";
+        }
+    }
+
+    /// <summary>The paper's table of a suite, in percent; below, the standard errors, the paper's own row where the model is one of its, and what the average lacks.</summary>
     /// <param name="report">The report.</param>
     /// <param name="row">The suite's row.</param>
     /// <param name="comparePaper">Whether to show the paper's row.</param>
@@ -48,7 +91,9 @@ public static class ResultsTables
     {
         ArgumentNullException.ThrowIfNull(report);
         ArgumentNullException.ThrowIfNull(row);
-        var table = new MarkdownTable([$"{row.Suite.Title} (%)", .. row.Cells.Select(cell => $"{cell.Column.Title} ({cell.Column.Shots})>"), "average>"]);
+        var notes = new Footnotes();
+        string[] headings = [.. row.Cells.Select(cell => $"{cell.Column.Title} ({cell.Column.Shots}){notes.Marks(cell.StandIns.Select(standIn => standIn.Description))}>")];
+        var table = new MarkdownTable([$"{row.Suite.Title} (%)", .. headings, $"average{notes.Marks(AverageRemarks(report, row))}>"]);
         table.Add([report.Model, .. row.Cells.Select(cell => Percent(cell.Value?.Value)), Percent(row.Average)]);
         table.Add(["± stderr", .. row.Cells.Select(cell => Percent(cell.Value?.StandardError)), Percent(row.StandardError)]);
         if (comparePaper && PaperNumbers.Find(row.Suite, report.Model) is { } paper)
@@ -56,7 +101,32 @@ public static class ResultsTables
             table.Add(["paper", .. paper.Cells.Select(cell => Percent(cell / 100)), Percent(paper.Average / 100)]);
         }
 
-        return table.ToString();
+        return $"{table}{notes}";
+    }
+
+    // A mean that is not the paper's says so.
+    static IEnumerable<string> AverageRemarks(EvaluationReport report, SuiteResult row)
+    {
+        if (row.Missing is not [] and var missing)
+        {
+            yield return $"there is no average: {string.Join(", ", missing.Select(column => column.Title))} {(missing.Length == 1 ? "has" : "have")} no value"
+                + (row.PartialAverage is { } partial ? $"; the mean over the rest, {row.Cells.Length - missing.Length} of {row.Cells.Length} columns, is {Percent(partial)}" : "");
+        }
+
+        if (row.Cells.Count(cell => cell.StandIns is not []) is > 0 and var standIns)
+        {
+            yield return $"{standIns} of {row.Cells.Length} columns {(standIns == 1 ? "uses" : "use")} data that stand in for official ones: compare with other models on the same data only";
+        }
+
+        if (row.Cells.Count(cell => cell.Truncated > 0) is > 0 and var truncated)
+        {
+            yield return $"documents in {truncated} of {row.Cells.Length} columns are longer than the model takes, and truncated";
+        }
+
+        if (report.Limit is { } limit)
+        {
+            yield return $"of at most {limit} documents of each task (--limit)";
+        }
     }
 
     /// <summary>The table of a comparison.</summary>
@@ -77,7 +147,7 @@ public static class ResultsTables
         return table.ToString();
     }
 
-    internal static string Number(double? value) => value is { } known ? known.ToString(Math.Abs(known) < 1e4 ? "F4" : "G5", CultureInfo.InvariantCulture) : "";
+    internal static string Number(double? value) => value is { } known ? known.ToString(Math.Abs(known) switch { < 1e3 => "F4", < 1e7 => "F1", _ => "G5" }, CultureInfo.InvariantCulture) : "";
 
     internal static string Percent(double? share) => share is { } known ? (100 * known).ToString("F2", CultureInfo.InvariantCulture) : "–";
 

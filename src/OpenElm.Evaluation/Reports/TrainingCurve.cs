@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
+using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Reports;
 
@@ -28,6 +29,11 @@ public sealed record TrainingCurve(string Run, ImmutableArray<CurvePoint> Points
     /// <summary>A line for each column of the suites, then for each task outside them, then the suites' averages.</summary>
     public ImmutableArray<CurveLine> Lines { get; } = MakeLines(Points);
 
+    /// <summary>What a reader must know of the data: stand-ins and tasks that were left out; the same for all checkpoints.</summary>
+    public ImmutableArray<string> Remarks { get; } = [
+        .. StandIn.Told(Points[0].Report.Tasks.Select(task => (task.Task, task.Group, task.Shots, task.StandIns))).Select(tasks => $"{string.Join(", ", tasks)}: {tasks.Key}."),
+        .. Points[0].Report.LeftOut.Select(task => $"{task.Task} is left out: its data cannot be read.")];
+
     /// <summary>The table as Markdown, in the metrics' own units with standard errors.</summary>
     /// <returns>The table.</returns>
     public string ToMarkdown()
@@ -39,7 +45,7 @@ public sealed record TrainingCurve(string Run, ImmutableArray<CurvePoint> Points
                 ResultsTables.Number(line.Values[p].Value) + (line.Values[p].StandardError is { } error ? $" ± {ResultsTables.Number(error)}" : ""))]);
         }
 
-        return table.ToString();
+        return string.Concat([table.ToString(), .. Remarks.Select(remark => $"\n{remark}\n")]);
     }
 
     /// <summary>The table as CSV: a row for each checkpoint and task.</summary>

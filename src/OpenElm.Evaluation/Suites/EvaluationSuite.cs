@@ -47,20 +47,14 @@ public sealed record EvaluationSuite(string Name, string Title, ImmutableArray<S
         new("WinoGrande", "winogrande", 5, "acc"),
     ]);
 
-    /// <summary>The questions of LLM-Adapters in its own wording, for models tuned on commonsense_170k.</summary>
-    public static EvaluationSuite Commonsense { get; } = new("commonsense", "Commonsense reasoning (LLM-Adapters)", [
-        new("ARC-c", "commonsense_ARC-Challenge", 0, "acc"),
-        new("ARC-e", "commonsense_ARC-Easy", 0, "acc"),
-        new("BoolQ", "commonsense_boolq", 0, "acc"),
-        new("HellaSwag", "commonsense_hellaswag", 0, "acc"),
-        new("PIQA", "commonsense_piqa", 0, "acc"),
-        new("SIQA", "commonsense_social_i_qa", 0, "acc"),
-        new("WinoGrande", "commonsense_winogrande", 0, "acc"),
-        new("OBQA", "commonsense_openbookqa", 0, "acc"),
-    ]);
+    /// <summary>The questions of LLM-Adapters in its own wording, for models tuned on commonsense_170k, by log-likelihood: the mode that the paper reports.</summary>
+    public static EvaluationSuite Commonsense { get; } = LlmAdapters("commonsense", "Commonsense reasoning (LLM-Adapters)");
+
+    /// <summary>The same questions as LLM-Adapters asks them: the model writes its answer.</summary>
+    public static EvaluationSuite CommonsenseGeneration { get; } = LlmAdapters("commonsense-generation", "Commonsense reasoning, written answers (LLM-Adapters)");
 
     /// <summary>All suites.</summary>
-    public static ImmutableArray<EvaluationSuite> All { get; } = [ZeroShot, OpenLlm, Llm360, Commonsense];
+    public static ImmutableArray<EvaluationSuite> All { get; } = [ZeroShot, OpenLlm, Llm360, Commonsense, CommonsenseGeneration];
 
     /// <summary>Finds a suite.</summary>
     /// <param name="name">Its name.</param>
@@ -68,4 +62,12 @@ public sealed record EvaluationSuite(string Name, string Title, ImmutableArray<S
     /// <exception cref="OpenElmException">There is none of this name.</exception>
     public static EvaluationSuite Find(string name) => All.FirstOrDefault(suite => suite.Name == name)
         ?? throw new OpenElmException($"There is no suite '{name}'; there are {string.Join(", ", All.Select(suite => suite.Name))}.");
+
+    static EvaluationSuite LlmAdapters(string name, string title)
+    {
+        (string Title, string Set)[] columns = [
+            ("ARC-c", "ARC-Challenge"), ("ARC-e", "ARC-Easy"), ("BoolQ", "boolq"), ("HellaSwag", "hellaswag"), ("PIQA", "piqa"), ("SIQA", "social_i_qa"),
+            ("WinoGrande", "winogrande"), ("OBQA", "openbookqa")];
+        return new EvaluationSuite(name, title, [.. columns.Select(column => new SuiteColumn(column.Title, $"{name.Replace('-', '_')}_{column.Set}", 0, "acc"))]);
+    }
 }

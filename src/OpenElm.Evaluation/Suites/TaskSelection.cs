@@ -13,11 +13,12 @@ public sealed record SelectedTask(IEvaluationTask Task, ItemOptions Options)
     public int Shots => Task.ShotsWith(Options);
 }
 
-/// <summary>A task with its documents.</summary>
-/// <param name="Task">The task.</param>
+/// <summary>A task that was asked for and not evaluated.</summary>
+/// <param name="Task">Its name.</param>
+/// <param name="Group">Its group, or null.</param>
 /// <param name="Shots">Solved examples before each question.</param>
-/// <param name="Items">The documents.</param>
-public sealed record PreparedTask(IEvaluationTask Task, int Shots, ImmutableArray<EvaluationItem> Items);
+/// <param name="Reason">What is wrong with its data.</param>
+public sealed record LeftOutTask(string Task, string? Group, int Shots, string Reason);
 
 /// <summary>From what a user asked for to tasks with documents.</summary>
 public static class TaskSelection
@@ -64,34 +65,31 @@ public static class TaskSelection
     /// <summary>Reads the documents of tasks.</summary>
     /// <param name="tasks">The tasks.</param>
     /// <param name="data">Where the data are.</param>
-    /// <param name="skipped">Told of each task whose data cannot be read, which is then left out; null makes that an error.</param>
+    /// <param name="skipMissing">Whether tasks whose data cannot be read are left out; otherwise that is an error.</param>
     /// <param name="cancellation">Stops between two tasks.</param>
-    /// <returns>Tasks with documents.</returns>
+    /// <returns>Tasks with documents, and those that were left out.</returns>
     /// <exception cref="OpenElmException">Data are missing or wrong; all tasks' problems are told.</exception>
-    public static ImmutableArray<PreparedTask> Prepare(IEnumerable<SelectedTask> tasks, EvaluationData data, Action<string>? skipped = null, CancellationToken cancellation = default)
+    public static (ImmutableArray<PreparedTask> Tasks, ImmutableArray<LeftOutTask> LeftOut) Prepare(
+        IEnumerable<SelectedTask> tasks, EvaluationData data, bool skipMissing = false, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(tasks);
-        var problems = new List<string>();
         var prepared = ImmutableArray.CreateBuilder<PreparedTask>();
+        var leftOut = ImmutableArray.CreateBuilder<LeftOutTask>();
         foreach (SelectedTask selected in tasks)
         {
             cancellation.ThrowIfCancellationRequested();
             try
             {
-                prepared.Add(new PreparedTask(selected.Task, selected.Shots, selected.Task.Items(data, selected.Options)));
+                prepared.Add(selected.Task.Prepare(data, selected.Options));
             }
             catch (OpenElmException problem)
             {
-                problems.Add($"{selected.Task.Name} ({selected.Shots}-shot): {problem.Message}");
+                leftOut.Add(new LeftOutTask(selected.Task.Name, selected.Task.Group, selected.Shots, problem.Message));
             }
         }
 
-        if (problems is not [] && (skipped is null || prepared.Count == 0))
-        {
-            throw OpenElmException.Of("The data of some tasks cannot be used", problems);
-        }
-
-        problems.ForEach(problem => skipped?.Invoke(problem));
-        return prepared.ToImmutable();
+        return leftOut.Count > 0 && (!skipMissing || prepared.Count == 0)
+            ? throw OpenElmException.Of("The data of some tasks cannot be used", [.. leftOut.Select(task => $"{task.Task} ({task.Shots}-shot): {task.Reason}")])
+            : (prepared.ToImmutable(), leftOut.ToImmutable());
     }
 }

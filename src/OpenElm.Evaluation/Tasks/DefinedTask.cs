@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Sampling;
 
@@ -18,13 +19,15 @@ internal sealed class DefinedTask : IEvaluationTask
 
     public string? Group => Definition.Group;
 
-    public RequestKind Kind => Definition.Text is null ? RequestKind.Continuation : RequestKind.WholeText;
+    public RequestKind Kind => Definition.Text is not null ? RequestKind.WholeText : Definition.AnswerPattern is not null ? RequestKind.Generation : RequestKind.Continuation;
+
+    public GenerationSettings? Generation => Kind == RequestKind.Generation ? Definition.Generation ?? new GenerationSettings() : null;
 
     public ImmutableArray<string> Metrics => Definition.Metrics;
 
     public int ShotsWith(ItemOptions options) => Definition.ShotsAreFixed ? Definition.Shots : options.Shots ?? Definition.Shots;
 
-    public ImmutableArray<EvaluationItem> Items(EvaluationData data, ItemOptions options)
+    public PreparedTask Prepare(EvaluationData data, ItemOptions options)
     {
         int shots = ShotsWith(options);
         if (shots < 0 || (shots > 0 && Kind == RequestKind.WholeText) || options.Limit <= 0)
@@ -40,9 +43,13 @@ internal sealed class DefinedTask : IEvaluationTask
             throw new OpenElmException($"The data folder {data.Root} does not exist; name it with --data or the variable {EvaluationData.EnvironmentVariable}.");
         }
 
-        ImmutableArray<DataRow> rows = PreparedRows.Of(SplitFiles.Read(data, Definition, Definition.EvaluatedSplit), Definition.Prepare);
-        FewshotExamples? examples = shots == 0 ? null : FewshotExamples.Read(data, Definition, _templates, rows, shots, options);
-        return [.. Chosen(rows.Length, options.Limit).Select(i => Item(i, rows[i], examples))];
+        var evaluated = EvaluatedRows.Read(data, Definition, options.AllowStandIns);
+        ImmutableArray<DataRow> rows = PreparedRows.Of(evaluated.Rows, Definition.Prepare);
+        FewshotExamples? examples = shots == 0 ? null : FewshotExamples.Read(data, Definition, _templates, evaluated, rows, shots, options);
+        return new PreparedTask(this, shots, [.. Chosen(rows.Length, options.Limit).Select(i => Item(i, rows[i], examples))])
+        {
+            StandIns = [.. new[] { evaluated.StandIn, examples?.StandIn }.OfType<StandIn>()],
+        };
     }
 
     IEnumerable<int> Chosen(int count, int? limit)
@@ -71,6 +78,7 @@ internal sealed class DefinedTask : IEvaluationTask
             Requests = [.. document.Requests.Select(request => request with { Context = before + request.Context })],
             Choices = document.Choices,
             Gold = document.Gold,
+            Expected = document.Expected,
             TrueChoices = document.TrueChoices,
             Size = document.Size,
         };

@@ -4,7 +4,7 @@ namespace OpenElm.Evaluation.Tasks;
 
 /// <summary>What is asked of the model for one document: the log-probability of a continuation behind a context.</summary>
 /// <param name="Context">The text before; empty for whole texts.</param>
-/// <param name="Continuation">The text that is scored, its leading delimiter included.</param>
+/// <param name="Continuation">The text that is scored, its leading delimiter included. Where the model writes its answer, a right one, which it does not see.</param>
 public sealed record EvaluationRequest(string Context, string Continuation);
 
 /// <summary>One document of a task, ready to be scored.</summary>
@@ -24,6 +24,9 @@ public sealed record EvaluationItem
 
     /// <summary>Of TruthfulQA's answers: how many at the beginning are true. 0 elsewhere.</summary>
     public int TrueChoices { get; init; }
+
+    /// <summary>Where the model writes its answer: the right one. Null elsewhere.</summary>
+    public ExpectedAnswer? Expected { get; init; }
 
     /// <summary>Of a whole text: words (split at white space) and bytes (UTF-8) that perplexities are divided by. 0 elsewhere.</summary>
     public (int Words, int Bytes) Size { get; init; }

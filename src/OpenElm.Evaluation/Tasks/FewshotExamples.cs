@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Sampling;
 
@@ -23,23 +24,32 @@ internal sealed class FewshotExamples
         _solved = i => solved[i] ??= templates.Apply(rows[i]).Solved;
     }
 
+    /// <summary>Says that the examples are not the official ones; null where they are.</summary>
+    public StandIn? StandIn { get; private init; }
+
     /// <summary>Reads the examples of a task.</summary>
     /// <param name="data">The data folder.</param>
     /// <param name="task">The task.</param>
     /// <param name="templates">Its templates.</param>
-    /// <param name="evaluated">The documents that are asked.</param>
+    /// <param name="evaluated">Where the documents that are asked come from.</param>
+    /// <param name="asked">These documents, prepared.</param>
     /// <param name="shots">How many examples stand before each, at least 1.</param>
     /// <param name="options">The seed, and whether the documents themselves may stand in for a missing split.</param>
     /// <returns>The examples.</returns>
-    public static FewshotExamples Read(EvaluationData data, TaskDefinition task, TaskTemplates templates, ImmutableArray<DataRow> evaluated, int shots, ItemOptions options)
+    public static FewshotExamples Read(
+        EvaluationData data, TaskDefinition task, TaskTemplates templates, EvaluatedRows evaluated, ImmutableArray<DataRow> asked, int shots, ItemOptions options)
     {
-        bool standIn = task.ExampleSplit != task.EvaluatedSplit && options.ExamplesFromEvaluatedSplit && !SplitFiles.Exist(data, task, task.ExampleSplit);
-        ImmutableArray<DataRow> rows = standIn || task.ExampleSplit == task.EvaluatedSplit ? evaluated
-            : PreparedRows.Of(SplitFiles.Read(data, task, task.ExampleSplit), task.Prepare);
-        bool oneMore = task.FewshotRule == FewshotRule.Random && (standIn || task.DrawsOneMore);
-        int drawn = oneMore ? shots + 1 : shots;
+        bool isOwn = task.ExampleSplit == task.EvaluatedSplit, isMissing = !isOwn && task.ExampleSplit != evaluated.Split && !SplitFiles.Exist(data, task, task.ExampleSplit);
+        if (isMissing && !options.AllowStandIns)
+        {
+            throw SplitFiles.Missing(data, task, task.ExampleSplit, "the evaluated documents (never the document itself)");
+        }
+
+        bool isBorrowed = isMissing || (!isOwn && task.ExampleSplit == evaluated.Split);
+        ImmutableArray<DataRow> rows = isOwn || isBorrowed ? asked : PreparedRows.Of(SplitFiles.Read(data, task, task.ExampleSplit), task.Prepare);
+        int drawn = isBorrowed || (task.FewshotRule == FewshotRule.Random && task.DrawsOneMore) ? shots + 1 : shots;
         return drawn <= rows.Length
-            ? new FewshotExamples(task, templates, rows, shots, drawn, options.Seed)
+            ? new FewshotExamples(task, templates, rows, shots, drawn, options.Seed) { StandIn = isMissing ? new StandIn(StandInKind.Examples, task.ExampleSplit, "the evaluated documents") : null }
             : throw new OpenElmException($"{task.Task} with {shots} examples draws {drawn}, but {rows[0].File} has only {rows.Length}; ask for fewer.");
     }
 

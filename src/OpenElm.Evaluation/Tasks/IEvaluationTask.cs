@@ -16,10 +16,10 @@ public sealed record ItemOptions
     public int Seed { get; init; } = 1234;
 
     /// <summary>
-    /// Whether examples may come from the evaluated documents (never the document itself) where the split that the harness takes them from is not there.
-    /// Numbers then do not compare with published ones; where this is false, the missing split is an error.
+    /// Whether other data may stand in for official ones that are missing: the validation split (or files that the task names) for the evaluated documents,
+    /// and these (never the document itself) for the examples. Each stand-in is told in <see cref="PreparedTask.StandIns"/>; without this it is an error.
     /// </summary>
-    public bool ExamplesFromEvaluatedSplit { get; init; }
+    public bool AllowStandIns { get; init; }
 }
 
 /// <summary>A task of lm-evaluation-harness: documents become requests, their scores become metrics.</summary>
@@ -37,6 +37,9 @@ public interface IEvaluationTask
     /// <summary>The metrics by the harness' names: <c>acc</c>, <c>acc_norm</c>, <c>mc1</c>, <c>mc2</c>, <c>pct_stereotype</c>, <c>word_perplexity</c>, …</summary>
     ImmutableArray<string> Metrics { get; }
 
+    /// <summary>How answers are written; null unless <see cref="Kind"/> is <see cref="RequestKind.Generation"/>.</summary>
+    GenerationSettings? Generation => null;
+
     /// <summary>How many examples stand before each question: some tasks have a fixed number.</summary>
     /// <param name="options">What was asked for.</param>
     /// <returns>The number.</returns>
@@ -45,7 +48,7 @@ public interface IEvaluationTask
     /// <summary>Reads the documents and makes the items, in the order of the file.</summary>
     /// <param name="data">Where the data are.</param>
     /// <param name="options">How.</param>
-    /// <returns>The items.</returns>
+    /// <returns>The items, and what stands in for missing data.</returns>
     /// <exception cref="OpenElmException">A file or column is missing, or a row is wrong; the message names file and row.</exception>
-    ImmutableArray<EvaluationItem> Items(EvaluationData data, ItemOptions options);
+    PreparedTask Prepare(EvaluationData data, ItemOptions options);
 }

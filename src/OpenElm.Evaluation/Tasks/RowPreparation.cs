@@ -1,5 +1,5 @@
 using System.Collections.Immutable;
-using OpenElm.Evaluation.Data;
+using OpenElm.Data.Rows;
 
 namespace OpenElm.Evaluation.Tasks;
 

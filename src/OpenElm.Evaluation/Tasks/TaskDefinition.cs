@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Serialization;
+using OpenElm.Evaluation.Metrics;
 using OpenElm.Templates;
 
 namespace OpenElm.Evaluation.Tasks;
@@ -16,8 +17,9 @@ internal enum FewshotRule
 
 /// <summary>
 /// A task as its YAML file describes it; docs/evaluation-tasks.md explains each key. Texts in double braces are Jinja over the columns of a row.
-/// Four forms: <see cref="Prompt"/> with <see cref="Choices"/> behind it; choices that end the context, with one <see cref="Continuation"/>
-/// behind all; a prompt with one continuation; a whole <see cref="Text"/>.
+/// Five forms: <see cref="Prompt"/> with <see cref="Choices"/> behind it; choices that end the context, with one <see cref="Continuation"/>
+/// behind all; a prompt with one continuation; a whole <see cref="Text"/>; a prompt that the model answers in its own words, in which
+/// <see cref="AnswerPattern"/> finds the answer.
 /// </summary>
 internal sealed record TaskDefinition : IValidated
 {
@@ -35,6 +37,9 @@ internal sealed record TaskDefinition : IValidated
 
     /// <summary>Files of a split that is not called after itself, alternatives in order; <c>archive.zip!member</c> reads from a zip file.</summary>
     public ImmutableDictionary<string, ImmutableArray<string>> Files { get; init; } = ImmutableDictionary<string, ImmutableArray<string>>.Empty;
+
+    /// <summary>By task: files that may stand in for the evaluated split where it is missing and the user allows it, alternatives in order.</summary>
+    public ImmutableDictionary<string, ImmutableArray<string>> StandIns { get; init; } = ImmutableDictionary<string, ImmutableArray<string>>.Empty;
 
     /// <summary>Columns of csv files without a header.</summary>
     public ImmutableArray<string> Columns { get; init; } = [];
@@ -68,6 +73,15 @@ internal sealed record TaskDefinition : IValidated
 
     /// <summary>What follows every choice, or the prompt.</summary>
     public string? Continuation { get; init; }
+
+    /// <summary>A regular expression that finds the answer in what the model writes: the first match counts.</summary>
+    public string? AnswerPattern { get; init; }
+
+    /// <summary>The match that is right.</summary>
+    public string? Answer { get; init; }
+
+    /// <summary>How the model writes; null for the defaults.</summary>
+    public GenerationSettings? Generation { get; init; }
 
     /// <summary>A whole text to be scored.</summary>
     public string? Text { get; init; }
@@ -138,9 +152,29 @@ internal sealed record TaskDefinition : IValidated
             problems.Add($"{At("task")} is {Task}; it must hold {{variant}} exactly when there are variants.");
         }
 
-        if (Text is null && Choices is null && Continuation is null)
+        if (Text is null && Choices is null && Continuation is null && AnswerPattern is null)
         {
-            problems.Add($"{At("choices")} is missing: a task has choices, a continuation, or a whole text.");
+            problems.Add($"{At("choices")} is missing: a task has choices, a continuation, a whole text, or an answer_pattern for what the model writes.");
+        }
+
+        if (AnswerPattern is not null && (Text ?? Choices ?? Continuation ?? Target ?? TrueChoices) is not null)
+        {
+            problems.Add($"{At("answer_pattern")} stands beside text, choices, continuation, target or true_choices: what the model writes has none of them.");
+        }
+
+        if (AnswerPattern is null != Answer is null)
+        {
+            problems.Add($"{At(Answer is null ? "answer" : "answer_pattern")} is missing: one finds the answer in what the model writes, the other is the right one.");
+        }
+
+        if (AnswerPattern is null && Generation is not null)
+        {
+            problems.Add($"{At("generation")} is for answers that the model writes; add an answer_pattern.");
+        }
+
+        if (AnswerPattern is not null && Metrics.Any(metric => metric != "acc"))
+        {
+            problems.Add($"{At("metrics")} must be [acc]: an answer that the model writes is right or wrong.");
         }
 
         if (Text is not null && (Choices ?? Continuation ?? Target) is not null)
@@ -158,10 +192,15 @@ internal sealed record TaskDefinition : IValidated
             problems.Add($"{At("metrics")} is empty; name at least one.");
         }
 
+        problems.AddRange(Metrics.Where(metric => !ItemMetric.Names.Contains(metric))
+            .Select(metric => $"{At("metrics")} has '{metric}'; there are {string.Join(", ", ItemMetric.Names)}."));
+        string[] tasks = Variants is [] ? [Task] : [.. Variants.Select(variant => For(variant).Task)];
+        problems.AddRange(StandIns.Keys.Where(task => !tasks.Contains(task)).Select(task => $"{At("stand_ins")} speaks of {task}, which is no task of this file."));
+
         foreach ((string key, string? template) in new[]
         {
             ("description", Description), ("prompt", Prompt), ("choices", Choices), ("continuation", Continuation),
-            ("text", Text), ("original_text", OriginalText), ("target", Target), ("true_choices", TrueChoices),
+            ("text", Text), ("original_text", OriginalText), ("target", Target), ("true_choices", TrueChoices), ("answer_pattern", AnswerPattern), ("answer", Answer),
         })
         {
             try

@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
 using System.Globalization;
 using System.Text;
-using OpenElm.Evaluation.Data;
+using OpenElm.Data.Rows;
 using OpenElm.Templates;
 
 namespace OpenElm.Evaluation.Tasks;
@@ -21,6 +21,9 @@ internal sealed record Document
     /// <summary>The right one, or −1.</summary>
     public int Gold { get; init; } = -1;
 
+    /// <summary>The right answer, where the model writes its own; null elsewhere.</summary>
+    public ExpectedAnswer? Expected { get; init; }
+
     /// <summary>How many at the beginning are true; 0 where that is no question.</summary>
     public int TrueChoices { get; init; }
 
@@ -36,7 +39,7 @@ internal sealed class TaskTemplates
 {
     readonly TaskDefinition _task;
     readonly Template _description, _prompt;
-    readonly Template? _choices, _continuation, _text, _originalText, _target, _trueChoices;
+    readonly Template? _choices, _continuation, _text, _originalText, _target, _trueChoices, _answerPattern, _answer;
 
     public TaskTemplates(TaskDefinition task)
     {
@@ -49,6 +52,8 @@ internal sealed class TaskTemplates
         _text = task.Text is { } text ? Parsed(text, "text") : null;
         _originalText = task.OriginalText is { } original ? Parsed(original, "original_text") : null;
         _target = task.Target is { } target ? Parsed(target, "target") : null;
+        _answerPattern = task.AnswerPattern is { } pattern ? Parsed(pattern, "answer_pattern") : null;
+        _answer = task.Answer is { } answer ? Parsed(answer, "answer") : null;
         _trueChoices = task.TrueChoices is { } trueChoices ? Parsed(trueChoices, "true_choices") : null;
     }
 
@@ -66,7 +71,9 @@ internal sealed class TaskTemplates
 
         try
         {
-            return _text is null ? Question(row, variables) : WholeText(_text, variables);
+            return _text is not null ? WholeText(_text, variables)
+                : _answerPattern is not null ? Written(_answerPattern, _answer!, row, variables)
+                : Question(row, variables);
         }
         catch (OpenElmException wrong) when (!wrong.Message.StartsWith(row.File, StringComparison.Ordinal))
         {
@@ -95,6 +102,27 @@ internal sealed class TaskTemplates
             Gold = gold,
             TrueChoices = _trueChoices is null ? 0 : Position(_trueChoices.Evaluate(variables), choices.Length + 1, "number of true answers", row),
         };
+    }
+
+    Document Written(Template pattern, Template answer, DataRow row, Dictionary<string, object?> variables)
+    {
+        var expected = new ExpectedAnswer(pattern.Render(variables, strict: true), answer.Render(variables, strict: true));
+        try
+        {
+            return expected.Find(expected.Right) == expected.Right
+                ? new Document
+                {
+                    Description = _description.Render(variables, strict: true),
+                    Requests = [new EvaluationRequest(_prompt.Render(variables, strict: true), _task.Delimiter + expected.Right)],
+                    Choices = [],
+                    Expected = expected,
+                }
+                : throw row.Wrong($"has the answer '{expected.Right}', which the pattern {expected.Pattern} does not find.");
+        }
+        catch (ArgumentException wrong)
+        {
+            throw row.Wrong($"gives an answer_pattern that is no regular expression: {wrong.Message}", wrong);
+        }
     }
 
     Document WholeText(Template template, Dictionary<string, object?> variables)

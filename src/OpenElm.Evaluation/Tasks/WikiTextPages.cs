@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.RegularExpressions;
-using OpenElm.Evaluation.Data;
+using OpenElm.Data.Rows;
 
 namespace OpenElm.Evaluation.Tasks;
 

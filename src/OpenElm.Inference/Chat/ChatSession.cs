@@ -1,3 +1,4 @@
+using OpenElm.Chat;
 using OpenElm.Inference.Generation;
 using OpenElm.Tokenization;
 

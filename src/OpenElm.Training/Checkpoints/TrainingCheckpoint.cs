@@ -4,7 +4,7 @@ using OpenElm.IO;
 namespace OpenElm.Training;
 
 /// <summary>
-/// One saved moment of a run: a model folder, and beside it <c>trainer/</c> with the optimizer (and the moving average),
+/// One saved moment of a run: a model or adapter folder, and in it <c>trainer/</c> with the optimizer (and the moving average),
 /// the state, and the effective configuration; <c>manifest.json</c> holds the checksums of all files.
 /// </summary>
 public sealed record TrainingCheckpoint(string Path)
@@ -30,19 +30,19 @@ public sealed record TrainingCheckpoint(string Path)
 
     /// <summary>Writes a checkpoint; killed at any moment, it is there whole or not at all.</summary>
     /// <param name="path">The folder; one of the same name is replaced.</param>
-    /// <param name="model">Architecture, weights and tokenizer.</param>
+    /// <param name="writeWeights">Writes the trained weights into the folder it is given.</param>
     /// <param name="optimizer">The optimizer's tensors.</param>
     /// <param name="ema">The moving average, or null.</param>
     /// <param name="state">The state.</param>
     /// <param name="configuration">The effective configuration as YAML.</param>
     /// <returns>The checkpoint.</returns>
     public static TrainingCheckpoint Write(
-        string path, ModelContent model, IReadOnlyList<TensorSource> optimizer, IReadOnlyList<TensorSource>? ema, TrainingState state, string configuration)
+        string path, Action<string> writeWeights, IReadOnlyList<TensorSource> optimizer, IReadOnlyList<TensorSource>? ema, TrainingState state, string configuration)
     {
         AtomicFolder.Write(path, folder =>
         {
             var partial = new TrainingCheckpoint(folder);
-            ModelFolderWriter.WriteInto(folder, model);
+            writeWeights(folder);
             SafetensorsWriter.Write(partial.OptimizerFile, optimizer);
             if (ema is not null)
             {

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using OpenElm.Data;
 
 namespace OpenElm.Training;
 
@@ -29,8 +28,8 @@ public sealed record TrainingState
     /// <summary>Time spent training, over all parts of the run.</summary>
     public required double TrainedSeconds { get; init; }
 
-    /// <summary>Where the data stream stands: the next batch comes from here.</summary>
-    public required DataPosition Data { get; init; }
+    /// <summary>Where the data stand: the next batch comes from here. An object as <see cref="OpenElm.Data.IDataPosition.ToJson"/> writes it.</summary>
+    public required JsonElement Data { get; init; }
 
     /// <summary>The validation loss at this step, or null if it was not measured.</summary>
     public double? ValidationLoss { get; init; }

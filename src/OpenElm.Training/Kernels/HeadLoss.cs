@@ -38,7 +38,8 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
     {
         (Tensor hidden, Tensor head, Tensor targets) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
         (var loss, var options, var parts) = ((LossOptions)vars[3], (ModuleOptions)vars[4], (Parts)vars[5]);
-        bool wantsGradients = hidden.requires_grad || head.requires_grad;
+        (bool wantsHidden, bool wantsHead) = (hidden.requires_grad, head.requires_grad); // a frozen head needs none
+        bool wantsGradients = wantsHidden || wantsHead;
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
 
@@ -50,8 +51,8 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
         LossRows sums = options.UsesFusedKernels
             ? new FusedLossRows(targets, loss, wantsGradients)
             : new ReferenceLossRows(targets, loss, wantsGradients);
-        Tensor? hiddenGrad = wantsGradients ? empty_like(products) : null;
-        Tensor? headGrad = wantsGradients ? zeros(vocab, head.size(1), ScalarType.Float32, head.device) : null;
+        Tensor? hiddenGrad = wantsHidden ? empty_like(products) : null;
+        Tensor? headGrad = wantsHead ? zeros(vocab, head.size(1), ScalarType.Float32, head.device) : null;
         for (long begin = 0; begin < tokens; begin += rows)
         {
             using DisposeScope chunk = NewDisposeScope();
@@ -60,17 +61,22 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
             Tensor h = products[range], logits = buffer[TensorIndex.Slice(0, end - begin)];
             Dispatcher.MatMul(h, weight.t(), logits);                                         // [rows, vocab]
             sums.Add(logits, begin);
-            if (wantsGradients)
+            if (hiddenGrad is not null)
             {
-                Dispatcher.MatMul(logits, weight, hiddenGrad![range]);
-                AddProduct(headGrad!, logits.t(), h);
+                Dispatcher.MatMul(logits, weight, hiddenGrad[range]);
+            }
+
+            if (headGrad is not null)
+            {
+                AddProduct(headGrad, logits.t(), h);
             }
         }
 
         (Tensor crossEntropy, Tensor z, Tensor count) = sums.Means();
         if (wantsGradients)
         {
-            ctx.save_for_backward([hiddenGrad!.to_type(hidden.dtype).MoveToOuterDisposeScope(), headGrad!.to_type(head.dtype).MoveToOuterDisposeScope()]);
+            ctx.save_data("hidden", wantsHidden);
+            ctx.save_for_backward([.. new[] { hiddenGrad?.to_type(hidden.dtype), headGrad?.to_type(head.dtype) }.OfType<Tensor>().Select(gradient => gradient.MoveToOuterDisposeScope())]);
         }
 
         (parts.CrossEntropy, parts.ZLoss, parts.Count) = (crossEntropy.MoveToOuterDisposeScope(), z.MoveToOuterDisposeScope(), count.MoveToOuterDisposeScope());
@@ -81,7 +87,8 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
     public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
     {
         List<Tensor> saved = ctx.get_saved_variables();
-        Tensor hidden = saved[0].mul(grad_output), head = saved[1].mul(grad_output);
+        bool hasHidden = (bool)ctx.get_data("hidden");
+        Tensor? hidden = hasHidden ? saved[0].mul(grad_output) : null, head = hasHidden && saved.Count == 1 ? null : saved[^1].mul(grad_output);
         saved.ForEach(tensor => tensor.Dispose());
         grad_output.Dispose();
         return BackwardResults.Return(hidden, head, null, null, null, null);

@@ -19,16 +19,22 @@ internal class TorchKernels : TrainingKernels
     }
 
     /// <inheritdoc/>
-    public override QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, RopeTable rope, AttentionShape shape) =>
-        _reference.SplitNormRotate(qkv, qNorm, kNorm, rope, shape);
+    public override QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, SequenceLayout layout, AttentionShape shape) =>
+        _reference.SplitNormRotate(qkv, qNorm, kNorm, layout, shape);
 
     /// <inheritdoc/>
-    public override Tensor Attend(QueryKeyValue heads)
+    public override Tensor Attend(QueryKeyValue heads, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
         (Tensor q, Tensor k, Tensor v) = heads;
-        Tensor y = Dispatcher.Attention(q, k, v, causal: true);                       // [batch, queryHeads, seq, headDim]
-        return y.transpose(1, 2).reshape(q.size(0), q.size(2), q.size(1) * q.size(3)).MoveToOuterDisposeScope();
+        Tensor y = layout.IsPacked
+            ? cat([.. layout.Segments.Select(segment => Together(Dispatcher.Attention(Of(q, segment), Of(k, segment), Of(v, segment), causal: true)))], dim: 1)
+            : Together(Dispatcher.Attention(q, k, v, causal: true));                  // [batch, seq, queryHeads, headDim]
+        return y.reshape(q.size(0), q.size(2), q.size(1) * q.size(3)).MoveToOuterDisposeScope();
+
+        static Tensor Of(Tensor heads, Segment segment) => heads.narrow(0, segment.Row, 1).narrow(2, segment.Start, segment.Length);
+
+        static Tensor Together(Tensor heads) => heads.transpose(1, 2);
     }
 
     /// <inheritdoc/>

@@ -30,15 +30,16 @@ internal abstract class TrainingKernels
     /// <param name="qkv">[batch, seq, (queryHeads + 2 · kvHeads) · headDim]: all queries, all keys, all values.</param>
     /// <param name="qNorm">[headDim], or null.</param>
     /// <param name="kNorm">[headDim], or null.</param>
-    /// <param name="rope">Cosines and sines, long enough.</param>
+    /// <param name="layout">The position of each token.</param>
     /// <param name="shape">The layer.</param>
     /// <returns>All three in the type of <paramref name="qkv"/>.</returns>
-    public abstract QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, RopeTable rope, AttentionShape shape);
+    public abstract QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, SequenceLayout layout, AttentionShape shape);
 
-    /// <summary>softmax(QKᵀ/√headDim + causal mask)·V.</summary>
+    /// <summary>softmax(QKᵀ/√headDim + causal mask)·V, each record by itself.</summary>
     /// <param name="heads">Queries, keys and values.</param>
+    /// <param name="layout">Which tokens see each other.</param>
     /// <returns>[batch, seq, queryHeads · headDim].</returns>
-    public abstract Tensor Attend(QueryKeyValue heads);
+    public abstract Tensor Attend(QueryKeyValue heads, SequenceLayout layout);
 
     /// <summary>SiLU(gate) · up, where the first half of the last dimension is the gate.</summary>
     /// <param name="gateUp">[…, 2 · ffnDim].</param>

@@ -31,10 +31,17 @@ public sealed class CausalLMLoss
     public LossResult Compute(OpenElmModule model, Tensor ids, Tensor targets)
     {
         ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(ids);
+        return Compute(model, ids, targets, model.LayoutOf(null, (int)ids.size(1)));
+    }
+
+    /// <summary>The same for a batch whose sequences may hold several records.</summary>
+    internal LossResult Compute(OpenElmModule model, Tensor ids, Tensor targets, SequenceLayout layout)
+    {
         using DisposeScope scope = NewDisposeScope();
         LossResult loss = model.Options.Kernels == KernelChoice.Reference
-            ? ComputePlain(model.call(ids), targets)
-            : ComputeChunked(model.ComputeHidden(ids), model.HeadWeight, targets, model.Options);
+            ? ComputePlain(model.ComputeLogits(ids, layout), targets)
+            : ComputeChunked(model.ComputeHidden(ids, layout), model.HeadWeight, targets, model.Options);
         return MoveOut(loss);
     }
 

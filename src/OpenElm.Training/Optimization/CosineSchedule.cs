@@ -11,15 +11,18 @@ namespace OpenElm.Training.Optimization;
 /// <param name="WarmupInit">The rate of the first update.</param>
 public sealed record CosineSchedule(double Peak, double Floor, long WarmupIterations, long MaxIterations, double WarmupInit = 1e-6)
 {
+    /// <summary>Decimals that rates are rounded to, as the reference rounds them; null does not round.</summary>
+    public int? Decimals { get; init; } = 8;
+
     /// <summary>The learning rate of an update.</summary>
     /// <param name="step">Updates done before it, from 0.</param>
-    /// <returns>The rate, rounded to eight decimals as the reference rounds it.</returns>
+    /// <returns>The rate.</returns>
     public double LearningRate(long step)
     {
         double rate = step < WarmupIterations
             ? WarmupInit + (step * ((Peak - WarmupInit) / WarmupIterations))
             : Floor + (0.5 * (Peak - Floor) * (1 + Math.Cos(Math.PI * (step - WarmupIterations) / (MaxIterations - WarmupIterations + 1))));
-        return Math.Round(Math.Max(0, rate), 8);
+        return Decimals is { } decimals ? Math.Round(Math.Max(0, rate), decimals) : Math.Max(0, rate);
     }
 
     /// <summary>Adds one sentence for each impossible field.</summary>

@@ -18,10 +18,34 @@ public static class HtmlReport
         svg { max-width: 100%; height: auto; } .prompt { color: #777; }
         """;
 
+    const string EvaluationBegins = "<!-- evaluation -->\n", EvaluationEnds = "<!-- /evaluation -->\n";
+
     /// <summary>Writes the report to a file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="report">What to show.</param>
     public static void Write(string path, RunReport report) => AtomicFile.WriteText(path, Render(report));
+
+    /// <summary>Puts an evaluation into a report that is written already, in the place of an earlier one.</summary>
+    /// <param name="path">The report.</param>
+    /// <param name="content">HTML that may stand in the body.</param>
+    /// <returns>False if there is no report, or one of a version that has no place for it.</returns>
+    public static bool SetEvaluation(string path, string content)
+    {
+        if (!File.Exists(path))
+        {
+            return false;
+        }
+
+        string html = File.ReadAllText(path);
+        int begin = html.IndexOf(EvaluationBegins, StringComparison.Ordinal), end = html.IndexOf(EvaluationEnds, StringComparison.Ordinal);
+        if (begin < 0 || end < begin)
+        {
+            return false;
+        }
+
+        AtomicFile.WriteText(path, string.Concat(html.AsSpan(0, begin + EvaluationBegins.Length), content, html.AsSpan(end)));
+        return true;
+    }
 
     /// <summary>Renders the report.</summary>
     /// <param name="report">What to show.</param>
@@ -39,6 +63,7 @@ public static class HtmlReport
         AppendValidations(html, report);
         AppendBigram(html, report.Bigram);
         AppendSamples(html, report);
+        html.Append(EvaluationBegins).Append(EvaluationEnds);
         if (report.Steps.Length > 0)
         {
             Section(html, "Learning rate", Picture(ReportCharts.LearningRate(report)));

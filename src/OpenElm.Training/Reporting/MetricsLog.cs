@@ -1,6 +1,8 @@
+using System.Collections.Immutable;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using OpenElm.IO;
 
 namespace OpenElm.Training.Reporting;
@@ -13,6 +15,7 @@ public sealed class MetricsLog : IRunObserver, IDisposable
 {
     static readonly JsonSerializerOptions Format = new()
     {
+        TypeInfoResolver = new DefaultJsonTypeInfoResolver(),
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals, // an infinite loss must be logged, not crash the log
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower), new SecondsConverter() },
@@ -53,10 +56,10 @@ public sealed class MetricsLog : IRunObserver, IDisposable
             switch (KindOf(line))
             {
                 case "step":
-                    steps.Add(JsonSerializer.Deserialize<StepMetrics>(line, Format)!);
+                    steps.Add(JsonSerializer.Deserialize<StepMetrics>(line, Format)! with { Measured = MeasuredIn<StepMetrics>(line) });
                     break;
                 case "validation":
-                    validations.Add(JsonSerializer.Deserialize<ValidationMetrics>(line, Format)!);
+                    validations.Add(JsonSerializer.Deserialize<ValidationMetrics>(line, Format)! with { Measured = MeasuredIn<ValidationMetrics>(line) });
                     break;
             }
         }
@@ -68,10 +71,10 @@ public sealed class MetricsLog : IRunObserver, IDisposable
     public void OnStart(RunInfo run) => Write("start", run, run.StepsDone);
 
     /// <inheritdoc/>
-    public void OnStep(StepMetrics step) => Write("step", step);
+    public void OnStep(StepMetrics step) => Write("step", step, measured: step.Measured);
 
     /// <inheritdoc/>
-    public void OnValidation(ValidationMetrics validation) => Write("validation", validation);
+    public void OnValidation(ValidationMetrics validation) => Write("validation", validation, measured: validation.Measured);
 
     /// <inheritdoc/>
     public void OnCheckpoint(CheckpointSaved checkpoint)
@@ -96,11 +99,22 @@ public sealed class MetricsLog : IRunObserver, IDisposable
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
-    void Write<T>(string kind, T entry, long? step = null)
+    void Write<T>(string kind, T entry, long? step = null, ImmutableArray<MeasuredValue> measured = default)
     {
         string body = JsonSerializer.Serialize(entry, Format);
         string head = step is null ? $$"""{"kind":"{{kind}}",""" : $$"""{"kind":"{{kind}}","step":{{step}},""";
-        _file.Write(Encoding.UTF8.GetBytes($"{head}{body.AsSpan(1)}\n"));
+        string tail = string.Concat((measured.IsDefault ? [] : measured).Select(value => $"""
+            ,"{value.Name}":{JsonSerializer.Serialize(value.Value, Format)}
+            """));
+        _file.Write(Encoding.UTF8.GetBytes($"{head}{body.AsSpan(1, body.Length - 2)}{tail}}}\n"));
+    }
+
+    /// <summary>The fields of a line that are not the record's own.</summary>
+    static ImmutableArray<MeasuredValue> MeasuredIn<T>(string line)
+    {
+        HashSet<string> own = ["kind", .. Format.GetTypeInfo(typeof(T)).Properties.Select(property => property.Name)];
+        using JsonDocument entry = JsonDocument.Parse(line);
+        return [.. entry.RootElement.EnumerateObject().Where(field => !own.Contains(field.Name)).Select(field => new MeasuredValue(field.Name, field.Value.Deserialize<double>(Format)))];
     }
 
     /// <summary>The lines that end in a line break; a process killed while writing leaves one that does not.</summary>

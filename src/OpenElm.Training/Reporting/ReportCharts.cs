@@ -23,7 +23,7 @@ internal static partial class ReportCharts
     {
         PlotModel plot = NewPlot();
         var lines = new List<(string, string)>();
-        Add(Curve(report.Steps, step => step.CrossEntropy), "training", Blue);
+        Add(Curve(report.Steps, step => step.ComparableLoss), "training", Blue);
         var validation = new LineSeries { Color = Orange, MarkerType = MarkerType.Circle, MarkerSize = 4, MarkerFill = Orange };
         validation.Points.AddRange(report.Validations.Where(v => double.IsFinite(v.Loss)).Select(v => new DataPoint(v.Step, v.Loss)));
         if (validation.Points.Count > 0)

@@ -1,3 +1,6 @@
+using System.Collections.Immutable;
+using System.Text.Json.Serialization;
+
 namespace OpenElm.Training.Reporting;
 
 /// <summary>What a run is about to do.</summary>
@@ -28,6 +31,11 @@ public sealed record RunInfo
     public string Precision { get; init; } = "fp32";
 }
 
+/// <summary>One number that an objective measured.</summary>
+/// <param name="Name">Its name in logs, snake_case.</param>
+/// <param name="Value">The number.</param>
+public readonly record struct MeasuredValue(string Name, double Value);
+
 /// <summary>The numbers of one update of the weights.</summary>
 public sealed record StepMetrics
 {
@@ -37,14 +45,16 @@ public sealed record StepMetrics
     /// <summary>The last update of the run.</summary>
     public required long TotalSteps { get; init; }
 
-    /// <summary>What is minimised: cross entropy and z-loss.</summary>
+    /// <summary>What is minimised.</summary>
     public required double Loss { get; init; }
 
-    /// <summary>Mean of −ln p(target) in nats.</summary>
-    public required double CrossEntropy { get; init; }
+    /// <summary>The term of the loss that validation measures too: for language models the mean of −ln p(target) in nats.</summary>
+    [JsonIgnore]
+    public double ComparableLoss => Measured is [var first, ..] ? first.Value : Loss;
 
-    /// <summary>The z-loss, already weighted.</summary>
-    public double ZLoss { get; init; }
+    /// <summary>What the objective measures, in its order, such as <c>cross_entropy</c> and <c>z_loss</c>; in logs beside the other fields.</summary>
+    [JsonIgnore]
+    public ImmutableArray<MeasuredValue> Measured { get; init; } = [];
 
     /// <summary>The learning rate of this update.</summary>
     public double LearningRate { get; init; }
@@ -88,6 +98,10 @@ public sealed record ValidationMetrics
 
     /// <summary>Tokens measured on.</summary>
     public required long Tokens { get; init; }
+
+    /// <summary>What else the objective measures; in logs beside the other fields.</summary>
+    [JsonIgnore]
+    public ImmutableArray<MeasuredValue> Measured { get; init; } = [];
 
     /// <summary>How long it took.</summary>
     public TimeSpan Duration { get; init; }

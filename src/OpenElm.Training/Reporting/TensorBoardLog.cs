@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 namespace OpenElm.Training.Reporting;
 
 /// <summary>Writes a run's numbers where TensorBoard finds them. Each process of a run writes a file of its own.</summary>
@@ -18,15 +20,21 @@ public sealed class TensorBoardLog : IRunObserver, IDisposable
     /// <inheritdoc/>
     public void OnStep(StepMetrics step) => _events.WriteScalars(
         step.Step,
-        ("train/loss", step.Loss), ("train/cross_entropy", step.CrossEntropy), ("train/z_loss", step.ZLoss),
-        ("train/learning_rate", step.LearningRate), ("train/gradient_norm", step.GradientNorm),
-        ("speed/tokens_per_second", step.TokensPerSecond), ("speed/data_wait_share", step.DataWaitShare), ("speed/utilisation", step.Utilisation),
-        ("progress/tokens_seen", step.TokensSeen));
+        [
+            ("train/loss", step.Loss), .. Named("train/", step.Measured), ("train/learning_rate", step.LearningRate), ("train/gradient_norm", step.GradientNorm),
+            ("speed/tokens_per_second", step.TokensPerSecond), ("speed/data_wait_share", step.DataWaitShare), ("speed/utilisation", step.Utilisation),
+            ("progress/tokens_seen", step.TokensSeen),
+        ]);
 
     /// <inheritdoc/>
     public void OnValidation(ValidationMetrics validation) => _events.WriteScalars(
         validation.Step,
-        ("validation/loss", validation.Loss), ("validation/perplexity", validation.Perplexity), ("validation/bits_per_byte", validation.BitsPerByte ?? double.NaN));
+        [
+            ("validation/loss", validation.Loss), ("validation/perplexity", validation.Perplexity), ("validation/bits_per_byte", validation.BitsPerByte ?? double.NaN),
+            .. Named("validation/", validation.Measured),
+        ]);
+
+    static IEnumerable<(string, double)> Named(string prefix, ImmutableArray<MeasuredValue> measured) => measured.Select(entry => (prefix + entry.Name, entry.Value));
 
     /// <inheritdoc/>
     public void Dispose() => _events.Dispose();

@@ -23,4 +23,7 @@ public static class GoldenAllowances
 
     /// <summary>Logits behind a processor, absolute: one or two roundings of numbers of order 10.</summary>
     public const double Sampling = 2e-6;
+
+    /// <summary>Outputs, gradients and merged weights of an adapter, relative norm of each tensor: one layer, a few hundred summands.</summary>
+    public const double Adapters = 1e-5;
 }

@@ -6,7 +6,7 @@ namespace OpenElm.Verification.Golden;
 
 /// <summary>
 /// Runs golden files against a runtime of ours: <c>openelm verify</c> and the tests. A file's kind is told by its name:
-/// <c>model-*</c>, <c>train-*</c>, <c>sampling-*</c>.
+/// <c>model-*</c>, <c>train-*</c>, <c>sampling-*</c>, <c>adapters-*</c>.
 /// </summary>
 public static class GoldenSuite
 {
@@ -40,6 +40,7 @@ public static class GoldenSuite
                 "model" => Model(file, runtime),
                 "train" => Trajectory(file, runtime),
                 "sampling" => Sampling(file, runtime),
+                "adapters" => Adapters(file, runtime),
                 _ => GoldenResult.NotApplicable(file.Name, file.Kind, "this version has nothing to run it on"),
             };
         }
@@ -99,6 +100,34 @@ public static class GoldenSuite
 
         checks.AddRange(file.Group("final.").OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair =>
             GoldenComparison.Compare($"final.{pair.Key}", pair.Value.Values, output.FinalWeights.GetValueOrDefault(pair.Key), GoldenMeasure.Absolute, GoldenAllowances.FinalWeights)));
+        return GoldenResult.Of(file.Name, file.Kind, checks);
+    }
+
+    static GoldenResult Adapters(GoldenFile file, IGoldenRuntime runtime)
+    {
+        var checks = new List<GoldenCheck>();
+        foreach (string kind in GoldenAdapterFile.Kinds(file))
+        {
+            GoldenAdapter adapter = GoldenAdapterFile.Read(file, kind);
+            if (runtime.RunAdapter(adapter) is not { } output)
+            {
+                return GoldenResult.NotApplicable(file.Name, file.Kind, $"the {runtime.Name} runtime has no adapters");
+            }
+
+            Compare("y", output.Y);
+            Compare("merged", output.Merged);
+            if (output.Gradients is { } gradients)
+            {
+                foreach (string name in file.Group($"{kind}.grad.").Keys.Order(StringComparer.Ordinal))
+                {
+                    Compare($"grad.{name}", gradients.GetValueOrDefault(name));
+                }
+            }
+
+            void Compare(string name, float[]? actual) =>
+                checks.Add(GoldenComparison.Compare($"{kind}.{name}", file.Tensor($"{kind}.{name}").Values, actual, GoldenMeasure.Relative, GoldenAllowances.Adapters));
+        }
+
         return GoldenResult.Of(file.Name, file.Kind, checks);
     }
 

@@ -24,4 +24,9 @@ public interface IGoldenRuntime : IDisposable
     /// <param name="sampling">Logits, the ids so far, and the processors to apply.</param>
     /// <returns>[processors] rows of changed logits, [batch, vocab] each; null if the runtime does not sample.</returns>
     IReadOnlyList<float[]>? RunSampling(GoldenSampling sampling) => null;
+
+    /// <summary>Runs one kind of adapter of an <c>adapters-*</c> file.</summary>
+    /// <param name="adapter">The layer, its adapter, and inputs.</param>
+    /// <returns>Output, merged weight, and gradients where the runtime has them; null if it has no adapters.</returns>
+    GoldenAdapterOutput? RunAdapter(GoldenAdapter adapter) => null;
 }

@@ -1,9 +1,12 @@
+using System.Runtime.InteropServices;
+using OpenElm.Adapters;
+using OpenElm.Checkpoints;
 using OpenElm.Inference;
 using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Verification.Golden;
 
-/// <summary>The CPU inference module: logits, losses from its logits, and samplers; no gradients and no training.</summary>
+/// <summary>The CPU inference module: logits, losses from its logits, samplers, and adapters merged as <c>openelm merge</c> does; no gradients and no training.</summary>
 /// <param name="options">How models are opened; null takes the defaults.</param>
 public sealed class InferenceGoldenRuntime(InferenceOptions? options = null) : IGoldenRuntime
 {
@@ -66,6 +69,48 @@ public sealed class InferenceGoldenRuntime(InferenceOptions? options = null) : I
 
             return logits;
         })];
+    }
+
+    /// <inheritdoc/>
+    public GoldenAdapterOutput? RunAdapter(GoldenAdapter adapter)
+    {
+        ArgumentNullException.ThrowIfNull(adapter);
+        (int inputs, int outputs, int tokens) = (adapter.Inputs, adapter.Outputs, (int)adapter.X.Shape[0]);
+        var module = new AdaptedModule(new AdaptableModule("linear", IsEmbedding: false, inputs, outputs)) { Rank = adapter.Rank, Alpha = adapter.Alpha, Dora = adapter.Magnitude is not null };
+        var pins = new List<GCHandle>();
+        try
+        {
+            var update = LowRankUpdate.Of([(new AdapterWeights(module, View(adapter.A), View(adapter.B), adapter.Magnitude is { } magnitude ? View(magnitude) : null), 1)]);
+            double[] merged = Array.ConvertAll(adapter.Base.Values, value => (double)value);
+            float[] y = new float[tokens * outputs];
+            for (int o = 0; o < outputs; o++)
+            {
+                Span<double> row = merged.AsSpan(o * inputs, inputs);
+                update.Apply(o, row);
+                for (int t = 0; t < tokens; t++)
+                {
+                    double sum = 0;
+                    for (int i = 0; i < inputs; i++)
+                    {
+                        sum += row[i] * adapter.X.Values[(t * inputs) + i];
+                    }
+
+                    y[(t * outputs) + o] = (float)sum;
+                }
+            }
+
+            return new GoldenAdapterOutput(y, Array.ConvertAll(merged, value => (float)value));
+        }
+        finally
+        {
+            pins.ForEach(pin => pin.Free());
+        }
+
+        TensorView View(GoldenTensor tensor)
+        {
+            pins.Add(GCHandle.Alloc(tensor.Values, GCHandleType.Pinned));
+            return new TensorView("golden", DType.F32, tensor.Shape, pins[^1].AddrOfPinnedObject(), tensor.Values.Length * sizeof(float));
+        }
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,7 @@
 using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Training;
+using OpenElm.Training.Adapters;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Optimization;
 using OpenElm.Training.Torch;
@@ -77,6 +79,40 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
         }
 
         return new GoldenTrajectoryOutput(steps, module.Weights.ToDictionary(weight => weight.Name, weight => Floats(weight.Value)));
+    }
+
+    /// <inheritdoc/>
+    public GoldenAdapterOutput? RunAdapter(GoldenAdapter adapter)
+    {
+        ArgumentNullException.ThrowIfNull(adapter);
+        TorchLibrary.EnsureLoaded();
+        using DisposeScope scope = NewDisposeScope();
+        ModuleOptions options = _options with { Precision = Precision.Fp32 };
+        using var linear = new Projection(adapter.Inputs, adapter.Outputs, options);
+        var module = new AdaptedModule(new AdaptableModule("linear", IsEmbedding: false, adapter.Inputs, adapter.Outputs)) { Rank = adapter.Rank, Alpha = adapter.Alpha, Dora = adapter.Magnitude is not null };
+        using var layer = new LowRankLayer(new AdapterSettings("golden", IsTrainable: true), module, linear.Weight, options);
+        linear.Adapters.Layers.Add(layer);
+        linear.Weight.requires_grad = false;
+        using (no_grad())
+        {
+            linear.Weight.copy_(Of(adapter.Base));
+            layer.A.copy_(Of(adapter.A));
+            layer.B.copy_(Of(adapter.B));
+            layer.Magnitude?.copy_(Of(adapter.Magnitude!));
+        }
+
+        Tensor x = Of(adapter.X).requires_grad_(true), y = linear.call(x);                    // [tokens, out]
+        y.backward([Of(adapter.OutputGradient)]);
+        var gradients = new Dictionary<string, float[]> { ["x"] = Floats(x.grad!), ["A"] = Floats(layer.A.grad!), ["B"] = Floats(layer.B.grad!) };
+        if (layer.Magnitude is { } magnitude)
+        {
+            gradients["magnitude"] = Floats(magnitude.grad!);
+        }
+
+        linear.Adapters.Merge("linear");
+        return new GoldenAdapterOutput(Floats(y), Floats(linear.Adapters.Merged!)) { Gradients = gradients };
+
+        Tensor Of(GoldenTensor values) => tensor(values.Values, [.. values.Shape], device: TorchLibrary.Device(_options.Device));
     }
 
     /// <inheritdoc/>

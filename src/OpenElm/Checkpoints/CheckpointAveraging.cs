@@ -10,7 +10,7 @@ namespace OpenElm.Checkpoints;
 /// </summary>
 public static class CheckpointAveraging
 {
-    /// <summary>Averages model folders into a new one; the tokenizer is taken from the last.</summary>
+    /// <summary>Averages model folders into a new one; tokenizer and chat template are taken from the last.</summary>
     /// <param name="sources">Two or more model folders of the same architecture.</param>
     /// <param name="destination">The folder to write.</param>
     /// <param name="overwrite">Whether an existing folder is replaced.</param>
@@ -33,6 +33,7 @@ public static class CheckpointAveraging
             ModelFolderWriter.Write(destination, new ModelContent(last.Config, [.. weights])
             {
                 Tokenizer = last.ReadTokenizer(),
+                TokenizerConfig = last.ReadTokenizerConfig(),
             }, overwrite);
         }
         finally

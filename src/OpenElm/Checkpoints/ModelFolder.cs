@@ -23,6 +23,9 @@ public sealed class ModelFolder : IDisposable
     /// <summary>File name of the SentencePiece model.</summary>
     public const string TokenizerFile = "tokenizer.model";
 
+    /// <summary>File name of the tokenizer's settings, the chat template among them.</summary>
+    public const string TokenizerConfigFile = "tokenizer_config.json";
+
     readonly ImmutableArray<SafetensorsFile> _files;
 
     ModelFolder(string path, OpenElmConfig config, ImmutableArray<SafetensorsFile> files, ImmutableDictionary<string, TensorView> weights) =>
@@ -43,6 +46,10 @@ public sealed class ModelFolder : IDisposable
     /// <summary>Reads the SentencePiece model of the folder.</summary>
     /// <returns>Its bytes, or null if the folder has none.</returns>
     public ReadOnlyMemory<byte>? ReadTokenizer() => TokenizerSource(Path)?.Invoke();
+
+    /// <summary>Reads the tokenizer's settings.</summary>
+    /// <returns>The JSON text, or null if the folder has none.</returns>
+    public string? ReadTokenizerConfig() => System.IO.Path.Combine(Path, TokenizerConfigFile) is var path && File.Exists(path) ? File.ReadAllText(path) : null;
 
     /// <summary>What reads the SentencePiece model of a folder, or null if the folder has none.</summary>
     internal static Func<ReadOnlyMemory<byte>?>? TokenizerSource(string folder)

@@ -14,6 +14,9 @@ public sealed record ModelContent(OpenElmConfig Config, IReadOnlyList<TensorSour
     /// <summary>The SentencePiece model to put beside the weights, or null.</summary>
     public ReadOnlyMemory<byte>? Tokenizer { get; init; }
 
+    /// <summary>The text of <c>tokenizer_config.json</c>, which holds the chat template, or null for no such file.</summary>
+    public string? TokenizerConfig { get; init; }
+
     /// <summary>Weights are split into several files above this many bytes (Hugging Face's default is 5 GB).</summary>
     public long MaxShardBytes { get; init; } = 5_000_000_000;
 }
@@ -39,6 +42,11 @@ public static class ModelFolderWriter
         if (model.Tokenizer is { } tokenizer)
         {
             AtomicFile.WriteBytes(Path.Combine(folder, ModelFolder.TokenizerFile), tokenizer);
+        }
+
+        if (model.TokenizerConfig is { } tokenizerConfig)
+        {
+            AtomicFile.WriteText(Path.Combine(folder, ModelFolder.TokenizerConfigFile), tokenizerConfig);
         }
 
         ImmutableArray<TensorSource> weights = [.. model.Weights.Select(weight => weight with { Name = HuggingFaceNames.FromCoreNet(weight.Name) })];

@@ -1,3 +1,4 @@
+using OpenElm.Data.Rows;
 using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Tasks;
 using OpenElm.Evaluation.Tests.Tasks;
@@ -74,7 +75,7 @@ public sealed class DataFormTests
                 shots: 1
                 """);
         IEvaluationTask task = TaskCatalog.Load(Path.Combine(data.Path, "mine", "capitals.yaml")).Single();
-        EvaluationItem[] items = [.. task.Items(data.Data, new ItemOptions())];
+        EvaluationItem[] items = [.. task.Prepare(data.Data, new ItemOptions()).Items];
         Assert.Equal(" Paris", items[0].Requests[0].Continuation);
         Assert.EndsWith("The capital of France is", items[0].Requests[0].Context);
         Assert.Equal(1, task.ShotsWith(new ItemOptions()));
@@ -142,8 +143,10 @@ public sealed class DataFormTests
     {
         using TaskFolder data = new TaskFolder().With("piqa/validation.jsonl", string.Join('\n', Enumerable.Range(0, 4).Select(i => $$"""{"goal":"g{{i}}","sol1":"a","sol2":"b","label":1}""")));
         Assert.StartsWith("piqa needs the split 'train'", data.Refusal("piqa", new ItemOptions { Shots = 2 }));
-        var standIn = new ItemOptions { Shots = 2, ExamplesFromEvaluatedSplit = true };
-        foreach (EvaluationItem item in TaskCatalog.Get("piqa").Single().Items(data.Data, standIn))
+        var standIn = new ItemOptions { Shots = 2, AllowStandIns = true };
+        PreparedTask prepared = TaskCatalog.Get("piqa").Single().Prepare(data.Data, standIn);
+        Assert.Equal([new StandIn(StandInKind.Examples, "train", "the evaluated documents")], prepared.StandIns);
+        foreach (EvaluationItem item in prepared.Items)
         {
             string context = item.Requests[0].Context;
             Assert.Equal(2, context.Split(" b\n\n").Length - 1);
@@ -153,13 +156,48 @@ public sealed class DataFormTests
         Assert.Contains("draws 5, but", data.Refusal("piqa", standIn with { Shots = 4 }));
     }
 
+    [Fact]
+    public void The_validation_split_stands_in_for_a_missing_test_split_where_allowed()
+    {
+        const string Row = """{"question":"Q?","support":"S.","distractor1":"x","distractor2":"y","distractor3":"z","correct_answer":"right"}""";
+        using TaskFolder data = new TaskFolder().With("sciq/validation.jsonl", Row);
+        Assert.EndsWith(", or take the split 'validation' instead with --allow-stand-ins.", data.Refusal("sciq"));
+        PreparedTask Allowed() => TaskCatalog.Get("sciq").Single().Prepare(data.Data, new ItemOptions { AllowStandIns = true });
+        Assert.Equal([new StandIn(StandInKind.Documents, "test", "the split 'validation'")], Allowed().StandIns);
+        Assert.Equal("the documents are from the split 'validation': the split 'test' is missing", Allowed().StandIns[0].Description);
+        Assert.Single(Allowed().Items);
+        data.With("sciq/test.jsonl", Row + "\n" + Row);
+        Assert.Empty(Allowed().StandIns); // the official split is there
+        Assert.Equal(2, Allowed().Items.Length);
+        Assert.DoesNotContain("--allow-stand-ins", data.Refusal("race", new ItemOptions { AllowStandIns = true })); // nothing could stand in
+    }
+
     [Theory]
-    [InlineData("x\n\nAnswer format: true/false", "It is False, so true.", "true")]
-    [InlineData("x\nOption1: a Option2: b Answer format: option1/option2", "### Response:\n the correct answer is option2", "option2")]
-    [InlineData("x\nAnswer format: answer1/answer2/answer3", "answer5 or answer1", "answer5")]
-    [InlineData("x\nAnswer format: ending1/ending2/ending3/ending4", "none", null)]
-    [InlineData("x\nAnswer format: solution1/solution2", "solution3 solution1", "solution1")]
-    public void Answers_are_found_in_written_text(string instruction, string text, string? answer) => Assert.Equal(answer, CommonsenseQuestion.Answer(instruction, text));
+    [InlineData("""{"activity_label":"Travel","query":"Travel: A man sits. He","endings":["runs.","eats.","stands up.","flies."],"label":2}""", "Travel: A man sits. He")]
+    [InlineData("""{"ind":1,"activity_label":"Travel","ctx_a":"[header] How to sit","ctx_b":"he","ctx":"[header] How to sit he","endings":["runs.","eats.","stands up.","flies."],"label":"2"}""", "Travel: [header] How to sit he")]
+    public void HellaSwag_is_put_into_the_wording_of_LLM_Adapters(string row, string sentence)
+    {
+        using TaskFolder data = new TaskFolder().With("hellaswag/validation.jsonl", row);
+        Assert.Contains("take hellaswag/validation.jsonl instead with --allow-stand-ins", data.Refusal("commonsense_hellaswag"));
+        Assert.DoesNotContain("--allow-stand-ins", data.Refusal("commonsense_boolq"));
+        PreparedTask task = TaskCatalog.Get("commonsense_hellaswag").Single().Prepare(data.Data, new ItemOptions { AllowStandIns = true });
+        EvaluationItem item = Assert.Single(task.Items);
+        Assert.Equal(CommonsenseQuestion.Prompt($"Please choose the correct ending to complete the given sentence: {sentence}\n\n"
+            + "Ending1: runs. Ending2: eats. Ending3: stands up. Ending4: flies.\n\nAnswer format: ending1/ending2/ending3/ending4"), item.Requests[0].Context);
+        Assert.Equal(("the correct answer is ending3", 2), (item.Choices[item.Gold], item.Gold));
+        Assert.Equal([new StandIn(StandInKind.Documents, "test", "hellaswag/validation.jsonl")], task.StandIns);
+        data.With("hellaswag/validation.jsonl", row.Replace("\"label\":2", "\"label\":7", StringComparison.Ordinal).Replace("\"2\"", "\"\"", StringComparison.Ordinal));
+        Assert.Contains("row 1 has no label from 0 to 3", data.Refusal("commonsense_hellaswag", new ItemOptions { AllowStandIns = true }));
+    }
+
+    [Fact]
+    public void Metrics_and_stand_ins_of_a_task_file_are_checked_when_it_is_read()
+    {
+        using TaskFolder data = new TaskFolder().With("t.yaml", "task: t\ntest_split: test\nchoices: \"{{ x }}\"\nmetrics: [acc, accuracy]\nstand_ins: { u: [x.jsonl] }\n");
+        string told = Assert.Throws<OpenElmException>(() => TaskCatalog.Load(Path.Combine(data.Path, "t.yaml"))).Message;
+        Assert.Contains("t.yaml:4: metrics has 'accuracy'; there are acc, acc_norm, mc1, mc2, ", told);
+        Assert.Contains("t.yaml:5: stand_ins speaks of u, which is no task of this file", told);
+    }
 
     [Fact]
     public void The_real_commonsense_set_fits()
@@ -169,9 +207,9 @@ public sealed class DataFormTests
         Assert.SkipUnless(Directory.Exists(folder), $"{folder} is not here");
         foreach (IEvaluationTask task in TaskCatalog.Get("commonsense").Where(task => task.Name != "commonsense_hellaswag"))
         {
-            EvaluationItem[] items = [.. task.Items(data, new ItemOptions())];
+            EvaluationItem[] items = [.. task.Prepare(data, new ItemOptions()).Items];
             Assert.All(items, item => Assert.InRange(item.Choices.Length, 2, 5));
-            EvaluationItem[] some = [.. task.Items(data, new ItemOptions { Limit = 7 })];
+            EvaluationItem[] some = [.. task.Prepare(data, new ItemOptions { Limit = 7 }).Items];
             Assert.Equal(7, some.Length);
             Assert.NotEqual(Enumerable.Range(0, 7), some.Select(item => item.DocumentId)); // shuffled before the limit
         }

@@ -1,4 +1,6 @@
+using System.Collections.Immutable;
 using OpenElm.Evaluation.Engine;
+using OpenElm.Evaluation.Tasks;
 using OpenElm.Scoring;
 
 namespace OpenElm.Evaluation.Tests.Engine;
@@ -25,6 +27,36 @@ public sealed class AnswerCacheTests : IDisposable
         Assert.Equal(scores, new[] { One, Two, Three }.Select(window => Get(again, window)!.Value));
         Assert.Equal(3, again.Count);
         Assert.Null(Get(again, new([1, 2], [4])));
+    }
+
+    [Fact]
+    public void Written_answers_come_back_with_their_settings()
+    {
+        var four = new GenerationRequest([1, 2], new GenerationSettings { Beams = 4 });
+        GenerationRequest[] others = [
+            four with { Prompt = [1] }, four with { Settings = new() { Beams = 2 } }, four with { Settings = new() { Beams = 4, MaxTokens = 8 } },
+            four with { Settings = new() { Beams = 4, IgnoreEos = true } }];
+        using (AnswerCache cache = Open())
+        {
+            cache.AddText(four, [7, 0, 12]);
+            cache.AddText(others[0], []);
+            cache.Add(One, new(-1.25, true));
+        }
+
+        using (AnswerCache again = Open(warn: warning => Assert.Fail(warning)))
+        {
+            Assert.Equal(3, again.Count);
+            Assert.True(again.TryGetText(four, out ImmutableArray<int> tokens));
+            Assert.Equal([7, 0, 12], tokens);
+            Assert.True(again.TryGetText(others[0], out tokens));
+            Assert.Empty(tokens);
+            Assert.All(others[1..], other => Assert.False(again.TryGetText(other, out _)));
+            Assert.Equal(new ContinuationScore(-1.25, true), Get(again, One));
+        }
+
+        System.IO.File.WriteAllText(File(), System.IO.File.ReadAllText(File()).Replace("7,0,12", "7,0,13", StringComparison.Ordinal));
+        using AnswerCache damaged = Open(warn: _ => { });
+        Assert.False(damaged.TryGetText(four, out _));
     }
 
     [Fact]

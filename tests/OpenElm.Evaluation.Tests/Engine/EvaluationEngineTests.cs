@@ -51,8 +51,8 @@ public sealed class EvaluationEngineTests
         Assert.Equal(4 + 3 + 4 + 1, scorer.TokensComputed); // the fake shares contexts only
         Assert.Equal(1 - (8 / 12.0), result.Counts.Recomputed, 1e-12);
         Assert.Equal(1 - (12 / 17.0), result.Counts.Saved, 1e-12);
-        Assert.Equal([0, 6, 7, 8], heard.Reports.Select(report => report.TokensDone));
-        Assert.All(heard.Reports, report => Assert.Equal(8, report.TokensTotal));
+        Assert.Equal([0, 6, 7, 8], heard.Reports.Select(report => report.Done));
+        Assert.All(heard.Reports, report => Assert.Equal(8, report.Total));
     }
 
     [Fact]

@@ -27,6 +27,8 @@ public sealed class RequestTokenizerTests
         Assert.Equal(whole.Context[^4..], cut.Context); // 5 tokens are fed, the last of the continuation is not
         Assert.Equal(whole.Continuation, cut.Continuation);
         Assert.Equal(5, cut.TokensFed);
+        Assert.Equal([true, false], new[] { 7, 8 }.Select(most => // 9 tokens, of which 8 are fed
+            new RequestTokenizer(Mistral, most).Encode(new("one two three four five six", " seven eight"), RequestKind.Continuation).IsTruncated));
         Assert.Equal(whole.Context[^1..], Window("one two three four five six", " seven eight", 2).Context);
         Assert.Contains("has 2 tokens; the model takes 1", Assert.Throws<OpenElmException>(() => Window("one", " seven eight", 1)).Message);
     }

@@ -10,5 +10,5 @@ internal sealed record FakeTask(string Name, ImmutableArray<string> Metrics, Imm
 
     public RequestKind Kind { get; init; } = RequestKind.Continuation;
 
-    public ImmutableArray<EvaluationItem> Items(EvaluationData data, ItemOptions options) => Documents;
+    public PreparedTask Prepare(EvaluationData data, ItemOptions options) => new(this, 0, Documents);
 }

@@ -32,7 +32,7 @@ internal static class DummyMetrics
         if (task == "truthfulqa_mc")
         {
             // The answers of mc1 come first; the product's task knows how many there are.
-            int[] count = [.. TaskCatalog.Get("truthfulqa_mc1").Single().Items(EvaluationFolder.Required(), new ItemOptions()).Select(item => item.Choices.Length)];
+            int[] count = [.. TaskCatalog.Get("truthfulqa_mc1").Single().Prepare(EvaluationFolder.Required(), new ItemOptions()).Items.Select(item => item.Choices.Length)];
             Mean("mc1", (item, s) => First(s.AsSpan(0, count[item.DocumentId])) == 0 ? 1 : 0);
             Mean("mc2", (item, s) => s[count[item.DocumentId]..].Take(item.TrueChoices).Sum(Math.Exp) / s[count[item.DocumentId]..].Sum(Math.Exp));
             return results;

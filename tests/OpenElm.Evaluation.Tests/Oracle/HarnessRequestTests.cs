@@ -53,7 +53,7 @@ public sealed class HarnessRequestTests
 
     static string Lines(string task, string name, int shots, EvaluationData data)
     {
-        ImmutableArray<EvaluationItem> items = TaskCatalog.Get(task).Single().Items(data, new ItemOptions { Shots = shots });
+        ImmutableArray<EvaluationItem> items = TaskCatalog.Get(task).Single().Prepare(data, new ItemOptions { Shots = shots }).Items;
         using var writer = new StringWriter();
         RequestLines.Write(writer, name, items);
         return writer.ToString();

@@ -64,7 +64,7 @@ public sealed class OracleTests
     static (ImmutableArray<EvaluationItem> Items, RequestKind Kind) Shuffled(string name)
     {
         IEvaluationTask task = Task(name);
-        EvaluationItem[] items = [.. task.Items(EvaluationFolder.Required(), new ItemOptions())];
+        EvaluationItem[] items = [.. task.Prepare(EvaluationFolder.Required(), new ItemOptions()).Items];
         new MersenneTwister(42).Shuffle<EvaluationItem>(items);
         return ([.. items], task.Kind);
     }

@@ -1,5 +1,6 @@
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
+using OpenElm.Evaluation.Tasks;
 
 namespace OpenElm.Evaluation.Tests.Suites;
 
@@ -37,6 +38,11 @@ public sealed class SuiteTests
     public void Other_models_are_not(string path) => Assert.Null(PaperNumbers.Find(EvaluationSuite.ZeroShot, path));
 
     [Fact]
+    public void Every_column_is_a_task_or_group_that_gives_its_metric() =>
+        Assert.All(EvaluationSuite.All.SelectMany(suite => suite.Columns), column =>
+            Assert.All(TaskCatalog.Get(column.Task), task => Assert.Contains(column.Metric, task.Metrics)));
+
+    [Fact]
     public void An_average_needs_all_columns()
     {
         TaskResult[] tasks = [.. EvaluationSuite.ZeroShot.Columns.Select((column, i) => Task(column.Task, column.Shots, column.Metric, 0.1 * i))];
@@ -45,6 +51,8 @@ public sealed class SuiteTests
         Assert.Equal(0.01 * Math.Sqrt(7) / 7, whole.StandardError!.Value, 1e-12);
         var part = SuiteResult.Of(EvaluationSuite.ZeroShot, tasks[1..]);
         Assert.Equal((null, null), (part.Average, part.StandardError));
+        Assert.Equal(0.35, part.PartialAverage!.Value, 1e-12); // of the six that are there
+        Assert.Equal(["ARC-c"], part.Missing.Select(column => column.Title));
         Assert.Null(SuiteResult.Of(EvaluationSuite.ZeroShot, [.. tasks[1..], tasks[0] with { Shots = 25 }]).Average); // another number of examples is another task
     }
 
@@ -56,9 +64,19 @@ public sealed class SuiteTests
     }
 
     [Fact]
+    public void A_group_that_lacks_a_task_has_no_value()
+    {
+        TaskResult[] tasks = [Task("mmlu_a", 5, "acc", 0.2) with { Group = "mmlu", StandIns = [new StandIn(StandInKind.Examples, "dev", "x")] }];
+        SuiteCell Mmlu(int shots) => SuiteResult.Of(EvaluationSuite.OpenLlm, tasks, [new LeftOutTask("mmlu_b", "mmlu", shots, "no file")]).Cells[2];
+        Assert.Null(Mmlu(5).Value);
+        Assert.Equal(0.2, Mmlu(0).Value!.Value, 1e-12); // left out with another number of examples
+        Assert.Equal(tasks[0].StandIns, Mmlu(5).StandIns);
+    }
+
+    [Fact]
     public void An_unknown_suite_is_told_with_those_there_are() =>
         Assert.Contains("zero-shot, openllm, llm360, commonsense", Assert.Throws<OpenElmException>(() => EvaluationSuite.Find("big-bench")).Message);
 
     internal static TaskResult Task(string name, int shots, string metric, double value) =>
-        new(name, null, shots, [new MetricValue(metric, value, 0.01)], [new ItemResult(0, [], [value]), new ItemResult(1, [], [value])]);
+        new(name, null, shots, [new MetricValue(metric, value, 0.01)], [new ItemResult(0, new ItemAnswer(), [value]), new ItemResult(1, new ItemAnswer(), [value])]);
 }

@@ -49,10 +49,10 @@ internal sealed class TaskFolder : IDisposable
     }
 
     public EvaluationItem[] Items(string task, int? shots = null, int? limit = null) =>
-        [.. TaskCatalog.Get(task).Single().Items(Data, new ItemOptions { Shots = shots, Limit = limit })];
+        [.. TaskCatalog.Get(task).Single().Prepare(Data, new ItemOptions { Shots = shots, Limit = limit }).Items];
 
     public string Refusal(string task, ItemOptions? options = null) =>
-        Assert.Throws<OpenElmException>(() => TaskCatalog.Get(task).Single().Items(Data, options ?? new ItemOptions())).Message.Replace(_folder.Path, "DATA", StringComparison.Ordinal);
+        Assert.Throws<OpenElmException>(() => TaskCatalog.Get(task).Single().Prepare(Data, options ?? new ItemOptions())).Message.Replace(_folder.Path, "DATA", StringComparison.Ordinal);
 
     public void Dispose() => _folder.Dispose();
 }

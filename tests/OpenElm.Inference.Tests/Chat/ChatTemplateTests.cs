@@ -1,5 +1,5 @@
 using System.Text.Json;
-using OpenElm.Inference.Chat;
+using OpenElm.Chat;
 
 namespace OpenElm.Inference.Tests.Chat;
 

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO.Compression;
 using System.Runtime.InteropServices;
 using System.Text;
+using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Checkpoints.Gguf;
 using OpenElm.Checkpoints.Mlx;
@@ -54,6 +55,21 @@ public sealed class HostileFileTests : IDisposable
 
     [Fact]
     public void Gguf_in_blocks() => Attack(Gguf(DType.Q8_0), "");
+
+    [Theory]
+    [InlineData(AdapterFolder.ConfigFile)]
+    [InlineData(AdapterFolder.WeightsFile)]
+    public void Adapter(string file)
+    {
+        var rules = new AdapterConfig { Rules = [new AdapterRule { Modules = "token", Rank = 2 }, new AdapterRule { Modules = ".*qkv_proj", Rank = 3, Alpha = 5, Dora = true }, new AdapterRule { Modules = ".*proj_2", Rank = 3 }] };
+        RandomAdapters.Write(_folder["adapter"], rules, Small);
+        string attacked = Path.Combine(_folder["adapter"], file);
+        Attack(File.ReadAllBytes(attacked), bytes => File.WriteAllBytes(attacked, bytes), () =>
+        {
+            using var adapter = OpenElm.Adapters.Adapter.Open(_folder["adapter"], Small);
+            Assert.All(adapter.Modules, weights => Assert.All(weights.Module.Parts, part => Assert.Equal(weights[part].Elements, weights[part].ToFloats().Length)));
+        });
+    }
 
     [Theory]
     [InlineData("state-dict.pt")]

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Data;
@@ -74,7 +75,7 @@ public sealed class RunFolderTests
 
     static TrainingCheckpoint Write(RunFolder run, long step, double? validationLoss) => TrainingCheckpoint.Write(
         run.CheckpointFolder(step),
-        new ModelContent(Tiny, [.. TensorShapes.Of(Tiny).Select(t => TensorSource.Of(t.Name, t.Shape, new float[t.Elements]))]),
+        path => ModelFolderWriter.WriteInto(path, new ModelContent(Tiny, [.. TensorShapes.Of(Tiny).Select(t => TensorSource.Of(t.Name, t.Shape, new float[t.Elements]))])),
         [TensorSource.Of("exp_avg.norm.weight", [8], new float[8])],
         ema: null,
         State(step, validationLoss),
@@ -86,7 +87,7 @@ public sealed class RunFolderTests
         Step = step,
         TokensSeen = step * 100,
         TrainedSeconds = 1.5,
-        Data = DataPosition.FromJson(PositionJson.Value),
+        Data = JsonDocument.Parse(PositionJson.Value).RootElement,
         ValidationLoss = validationLoss,
         Interval = true,
         Identity = "model: x",

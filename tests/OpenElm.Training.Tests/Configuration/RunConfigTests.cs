@@ -11,9 +11,21 @@ public sealed class RunConfigTests
     [Theory, MemberData(nameof(Shipped))]
     public void Every_shipped_configuration_is_valid_and_survives_a_round_trip(string name)
     {
-        RunConfig config = Load(name);
-        string written = StrictYaml.Write(config);
-        Assert.Equal(written, StrictYaml.Write(StrictYaml.Parse<RunConfig>(written, "again")));
+        if (name.StartsWith("finetune", StringComparison.Ordinal))
+        {
+            RoundTrip<FinetuneConfig>();
+        }
+        else
+        {
+            RoundTrip<RunConfig>();
+        }
+
+        void RoundTrip<T>()
+            where T : class
+        {
+            string written = StrictYaml.Write(StrictYaml.Read<T>(Path.Combine(RepositoryFiles.Root, "configs", "training", name + ".yaml")));
+            Assert.Equal(written, StrictYaml.Write(StrictYaml.Parse<T>(written, "again")));
+        }
     }
 
     // openelm.md 4.4
@@ -25,14 +37,32 @@ public sealed class RunConfigTests
     public void The_papers_configurations_hold_the_papers_numbers(string name, double peak, double floor, Precision precision, bool checkpointing, long parameters)
     {
         RunConfig config = Load(name);
-        Assert.Equal((peak, floor, 1e-6, 5000), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupIterations));
-        Assert.Equal((350_000, 350_001), (config.LastIteration, config.Trainer.Steps));
+        Assert.Equal((peak, floor, 1e-6, 5000), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupOf(config.Trainer.Steps)));
+        Assert.Equal((350_000, 350_001), (config.Schedule.LastIteration(config.Trainer.Steps), config.Trainer.Steps));
         Assert.Equal((precision, checkpointing), (config.Trainer.Precision, config.Trainer.ActivationCheckpointing));
         Assert.Equal(parameters, ParameterCount.Of(config.Model.Resolve()).Total);
         Assert.Equal(4_194_304, TrainingPlan.Of(config).TokensPerStep);
         Assert.Equal((0.9, 0.95, 1e-8, 0.1, 1.0, 1e-4), (config.Optimizer.Beta1, config.Optimizer.Beta2, config.Optimizer.Epsilon, config.Optimizer.WeightDecay, config.Trainer.ClipGradNorm, config.Loss.ZLoss));
         Assert.Equal((DataMode.Faithful, 512, 256, 200, 2048, 1024, true), (config.Data.Mode, config.Data.Shards, config.Data.MinTokensPerText, config.Data.MinCharactersPerText, config.Data.DocumentSplitSize, config.Data.ReaderChunkSize, config.Data.ShuffleData));
         Assert.Equal(13, config.Data.Sources.Length);
+    }
+
+    // openelm.md 8.1 and the table of 8.2
+    [Theory]
+    [InlineData("270m", Precision.Autocast, false, 9_453_568)]
+    [InlineData("450m", Precision.Autocast, true, 13_508_608)]
+    [InlineData("1.1b", Precision.Autocast, true, 24_281_088)]
+    [InlineData("3b", Precision.Bf16, true, 45_887_488)]
+    public void The_papers_adapter_configurations_hold_the_papers_numbers(string size, Precision precision, bool checkpointing, long trained)
+    {
+        FinetuneConfig config = StrictYaml.Read<FinetuneConfig>(Path.Combine(RepositoryFiles.Root, "configs", "training", $"finetune-commonsense-{size}.yaml"));
+        OpenElmConfig model = new ModelConfig { Base = $"openelm-{size}", VocabSize = 32128 }.Resolve();
+        Assert.Equal(trained, TrainingPlan.Of(model, config.Trainer, config.Data.SequenceLength!.Value, config.Adapter!.Resolve(model)).TrainedParameters);
+        Assert.All(config.Adapter!.Rules, rule => Assert.Equal((32, 32.0, 0.1, false), (rule.Rank, rule.Alpha, rule.Dropout, rule.RsLora)));
+        Assert.Equal((3e-4, 3e-5, 1e-6, 1000, 4375), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupOf(4376), config.Schedule.LastIteration(4376)));
+        Assert.Equal((0.9, 0.95, 1e-8, 0.0, 1.0, 1e-4), (config.Optimizer.Beta1, config.Optimizer.Beta2, config.Optimizer.Epsilon, config.Optimizer.WeightDecay, config.Trainer.ClipGradNorm, config.Loss.ZLoss));
+        Assert.Equal((precision, checkpointing, 4376, 8 * 2 * 8), (config.Trainer.Precision, config.Trainer.ActivationCheckpointing, config.Trainer.Steps, config.Trainer.MicroBatch * config.Trainer.Accumulation));
+        Assert.Equal((LossScope.Everything, "instruction", 2048, true), (config.Data.LossOn, config.Data.TemplateName, config.Data.SequenceLength, config.Data.CleanUp));
     }
 
     [Fact]

@@ -46,7 +46,7 @@ public sealed class FusedKernelTests
 
         Agree(type, shapes, (kernels, inputs) =>
         {
-            QueryKeyValue heads = kernels.SplitNormRotate(inputs[0], norm ? inputs[1] : null, norm ? inputs[2] : null, rope, shape);
+            QueryKeyValue heads = kernels.SplitNormRotate(inputs[0], norm ? inputs[1] : null, norm ? inputs[2] : null, rope.LayoutOf(seq), shape);
             return [heads.Q, heads.K, heads.V];
         });
     }
@@ -59,7 +59,8 @@ public sealed class FusedKernelTests
         var shape = new AttentionShape(new LayerShape(2, 1, 1), 8, 1e-6);
         Tensor qkv = randn(2, 5, 32).bfloat16(), norm = randn(8);
 
-        QueryKeyValue expected = Reference.SplitNormRotate(qkv, norm, norm, rope, shape), actual = Fused.SplitNormRotate(qkv, norm, norm, rope, shape);
+        SequenceLayout layout = rope.LayoutOf(5);
+        QueryKeyValue expected = Reference.SplitNormRotate(qkv, norm, norm, layout, shape), actual = Fused.SplitNormRotate(qkv, norm, norm, layout, shape);
 
         // The rounding rule is the same step for step (normalise, round, times weight, rotate, round): at most one unit in the last place.
         TensorAssert.Close(expected.Q, actual.Q, 1.0 / 128, 1e-6, "q");

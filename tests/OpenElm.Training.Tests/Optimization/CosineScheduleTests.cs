@@ -32,6 +32,28 @@ public sealed class CosineScheduleTests
         Assert.Equal([1e-06, 0.0001505, 0.0003, 0.00024565, 0.00012635, 3.818e-05, 3e-05], new long[] { 0, 500, 1000, 2000, 3000, 4000, 4375 }.Select(schedule.LearningRate), (a, b) => Math.Abs(a - b) < 1e-12);
     }
 
+    // Section 7.1: linear from 0 over a tenth of the updates, rounded up, then a cosine to 0; written out from transformers' formula
+    // 0.5 · (1 + cos(π · (t − 3) / 18)) for 21 updates.
+    [Fact]
+    public void A_warm_up_may_be_a_share_of_the_updates_and_the_floor_zero()
+    {
+        CosineSchedule schedule = new ScheduleConfig { MaxLearningRate = 3e-5, MinLearningRate = 0, WarmupInitLearningRate = 0, WarmupRatio = 0.1, Decimals = null }.Over(21);
+
+        double[] expected = [0, 1e-5, 2e-5, 3e-5, 3e-5 * 0.9924038765061041, 3e-5 * 0.75, 1.5e-5, 3e-5 * 0.25, 3e-5 * 0.00759612349389599];
+        Assert.Equal(expected, new long[] { 0, 1, 2, 3, 4, 9, 12, 15, 20 }.Select(schedule.LearningRate), (a, b) => Math.Abs(a - b) < 1e-18);
+    }
+
+    [Fact]
+    public void A_warm_up_is_given_in_updates_or_as_a_share()
+    {
+        var problems = new List<string>();
+        new ScheduleConfig { MaxLearningRate = 1, MinLearningRate = 0, WarmupIterations = 3, WarmupRatio = 1.5, Decimals = -1 }.Validate("schedule", problems);
+        Assert.Collection(problems, p => Assert.Contains("warmup_ratio is 1.5", p, StringComparison.Ordinal), p => Assert.Contains("alternatives", p, StringComparison.Ordinal), p => Assert.Contains("decimals is -1", p, StringComparison.Ordinal));
+        Assert.Equal((5000, 3, 2), (Warmup(null, null), Warmup(3, null), Warmup(null, 0.15)));
+
+        static int Warmup(int? iterations, double? ratio) => new ScheduleConfig { MaxLearningRate = 1, MinLearningRate = 0, WarmupIterations = iterations, WarmupRatio = ratio }.WarmupOf(10);
+    }
+
     [Fact]
     public void Impossible_schedules_are_reported_with_every_reason()
     {

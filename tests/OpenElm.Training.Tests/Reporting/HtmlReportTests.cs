@@ -63,6 +63,21 @@ public sealed partial class HtmlReportTests
         Assert.Equal(HtmlReport.Render(Report()), File.ReadAllText(folder["report.html"]));
     }
 
+    [Fact]
+    public void An_evaluation_comes_into_a_written_report_and_the_next_replaces_it()
+    {
+        using var folder = new TemporaryFolder();
+        string path = folder["report.html"];
+        Assert.False(HtmlReport.SetEvaluation(path, "<h2>none</h2>\n"));
+        HtmlReport.Write(path, Report());
+        Assert.True(HtmlReport.SetEvaluation(path, "<h2>first</h2>\n"));
+        Assert.True(HtmlReport.SetEvaluation(path, "<h2>second</h2>\n"));
+        Assert.Equal(HtmlReport.Render(Report()), File.ReadAllText(path).Replace("<h2>second</h2>\n", "", StringComparison.Ordinal));
+        File.WriteAllText(path, "<html>of another version</html>");
+        Assert.False(HtmlReport.SetEvaluation(path, "<h2>third</h2>\n"));
+        Assert.Equal("<html>of another version</html>", File.ReadAllText(path));
+    }
+
     static RunReport Report() => new()
     {
         Run = Runs.Info,

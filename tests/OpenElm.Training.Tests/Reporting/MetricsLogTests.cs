@@ -18,7 +18,7 @@ public sealed class MetricsLogTests : IDisposable
         {
             log.OnStart(Runs.Info);
             log.OnStep(Runs.Step(1, 5.5));
-            log.OnValidation(new ValidationMetrics { Step = 1, Loss = Math.Log(4), Tokens = 10, BitsPerByte = 1.5, Duration = TimeSpan.FromSeconds(1.5) });
+            log.OnValidation(new ValidationMetrics { Step = 1, Loss = Math.Log(4), Tokens = 10, BitsPerByte = 1.5, Measured = [new("accuracy", 0.75)], Duration = TimeSpan.FromSeconds(1.5) });
             log.OnSample(new GeneratedSample(1, "Once", " upon\na \"time\""));
             log.OnCheckpoint(new CheckpointSaved(1, "runs/x/step-1", TimeSpan.FromSeconds(2)));
             log.OnMessage("hello");
@@ -27,7 +27,7 @@ public sealed class MetricsLogTests : IDisposable
 
         JsonElement[] lines = [.. File.ReadAllLines(LogPath).Select(line => JsonDocument.Parse(line).RootElement)];
         Assert.Equal(["start", "step", "validation", "sample", "checkpoint", "message", "end"], lines.Select(line => line.GetProperty("kind").GetString()));
-        Assert.Equal(5.5, lines[1].GetProperty("loss").GetDouble());
+        Assert.Equal((5.5, 0.01, 0.75), (lines[1].GetProperty("loss").GetDouble(), lines[1].GetProperty("z_loss").GetDouble(), lines[2].GetProperty("accuracy").GetDouble()));
         Assert.Equal((4.0, 1.5), (Math.Round(lines[2].GetProperty("perplexity").GetDouble(), 12), lines[2].GetProperty("duration").GetDouble()));
         Assert.Equal(" upon\na \"time\"", lines[3].GetProperty("text").GetString());
         Assert.Equal("stopped", lines[6].GetProperty("outcome").GetString());
@@ -46,7 +46,7 @@ public sealed class MetricsLogTests : IDisposable
     public void Steps_and_validations_can_be_read_back()
     {
         StepMetrics[] steps = [Runs.Step(1, double.PositiveInfinity), Runs.Step(2, 3.25) with { Utilisation = 0.5, TimeLeft = TimeSpan.FromSeconds(0.5) }];
-        var validation = new ValidationMetrics { Step = 2, Loss = 3, Tokens = 7 };
+        var validation = new ValidationMetrics { Step = 2, Loss = 3, Tokens = 7, Measured = [new("accuracy", double.NaN)] };
         using (MetricsLog log = MetricsLog.Open(LogPath))
         {
             log.OnStep(steps[0]);
@@ -55,8 +55,8 @@ public sealed class MetricsLogTests : IDisposable
         }
 
         (IReadOnlyList<StepMetrics> readSteps, IReadOnlyList<ValidationMetrics> readValidations) = MetricsLog.Read(LogPath);
-        Assert.Equal(steps, readSteps);
-        Assert.Equal([validation], readValidations);
+        Assert.Equivalent(steps, readSteps, strict: true);
+        Assert.Equivalent(new[] { validation }, readValidations, strict: true);
     }
 
     [Fact]

@@ -30,7 +30,7 @@ public sealed class TensorBoardLogTests
         Assert.Equal("brain.Event:2", Encoding.UTF8.GetString((byte[])Fields(events[0]).Single(f => f.Field == 3).Value));
         Assert.Equal(300UL, Fields(events[1]).Single(f => f.Field == 2).Value);
         Dictionary<string, float> train = Scalars(events[1]);
-        Assert.Equal((2.5f, 0.001f, 300 * 4096f), (train["train/loss"], train["speed/data_wait_share"], train["progress/tokens_seen"]));
+        Assert.Equal((2.5f, 0.01f, 0.001f, 300 * 4096f), (train["train/loss"], train["train/z_loss"], train["speed/data_wait_share"], train["progress/tokens_seen"]));
         Assert.DoesNotContain("speed/utilisation", train.Keys); // not known
         Assert.Equal(2.25f, Scalars(events[2])["validation/loss"]);
     }

@@ -31,12 +31,12 @@ public sealed class PretrainRunTests : IDisposable
     {
         RunConfig run = Config("run", steps: 60) with { Samples = new SampleConfig { Prompts = ["the cat"] } };
         var events = new Events();
-        PretrainResult result = Execute(run, events, new PretrainOptions { Sampler = (model, prompt, _, _) => $"[{Path.GetFileName(model)} after {prompt}]" });
+        RunResult result = Execute(run, events, new RunOptions { Sampler = (model, _, prompt, _, _) => $"[{Path.GetFileName(model)} after {prompt.Length} tokens]" });
 
         var folder = new RunFolder(_folder["run"]);
         Assert.Equal((60, folder.AverageFolder), (result.Steps, result.Model));
         Assert.True(result.AverageValidationLoss < result.BigramLoss, $"{result.AverageValidationLoss} is not below {result.BigramLoss}");
-        Assert.Equal("[average after the cat]", Assert.Single(result.Samples).Continuation);
+        Assert.Matches(@"^\[average after \d+ tokens\]$", Assert.Single(result.Samples).Continuation);
         Assert.Equal([30, 40, 50, 60], folder.Checkpoints().Select(entry => entry.Step));
         // Logged every 10 updates and at the validations after 25, 50 and 60.
         Assert.Equal([7, 3, 6, 1], [events.Steps.Count, events.Validations.Count, events.Checkpoints, events.Samples]);
@@ -63,11 +63,11 @@ public sealed class PretrainRunTests : IDisposable
         {
             using var cancel = new CancellationTokenSource();
             var stopper = new Events { OnStepDone = step => { if (step == stop) { cancel.Cancel(); } } };
-            Assert.Throws<OperationCanceledException>(() => Execute(Of("resumed"), stopper, new PretrainOptions { Resume = "auto" }, cancel.Token));
+            Assert.Throws<OperationCanceledException>(() => Execute(Of("resumed"), stopper, new RunOptions { Resume = "auto" }, cancel.Token));
             Assert.Equal(RunOutcome.Stopped, stopper.End);
         }
 
-        Execute(Of("resumed"), new Events(), new PretrainOptions { Resume = "auto" });
+        Execute(Of("resumed"), new Events(), new RunOptions { Resume = "auto" });
         foreach (string file in new[] { "model.safetensors", "trainer/optimizer.safetensors" }.Concat(ema > 0 ? ["trainer/ema.safetensors"] : []))
         {
             Assert.Equal(Hash("straight", 24, file), Hash("resumed", 24, file));
@@ -84,7 +84,7 @@ public sealed class PretrainRunTests : IDisposable
         byte[] expected = Hash("run", 20, "model.safetensors");
         File.WriteAllBytes(Path.Combine(new RunFolder(_folder["run"]).CheckpointFolder(20), "model.safetensors"), [1, 2, 3]);
         var events = new Events();
-        Execute(run, events, new PretrainOptions { Resume = "auto" });
+        Execute(run, events, new RunOptions { Resume = "auto" });
         Assert.Contains(events.Messages, message => message.Contains("passed over", StringComparison.Ordinal));
         Assert.Equal(expected, Hash("run", 20, "model.safetensors"));
     }
@@ -94,7 +94,7 @@ public sealed class PretrainRunTests : IDisposable
     {
         RunConfig run = Config("run", steps: 20);
         Execute(run, new Events());
-        var resume = new PretrainOptions { Resume = "auto" };
+        var resume = new RunOptions { Resume = "auto" };
         string message = Refused(run with { Optimizer = new OptimizerConfig { Beta2 = 0.9 }, Trainer = run.Trainer with { MicroBatch = 2 } }, resume);
         Assert.Contains("beta2: 0.9", message, StringComparison.Ordinal);
         Assert.Contains("micro_batch: 2", message, StringComparison.Ordinal);
@@ -107,7 +107,7 @@ public sealed class PretrainRunTests : IDisposable
         RunConfig run = Config("run", steps: 30);
         Execute(run, new Events());
         byte[] expected = Hash("run", 30, "model.safetensors");
-        var back = new PretrainOptions { Resume = "run/checkpoints/step-00000010" };
+        var back = new RunOptions { Resume = "run/checkpoints/step-00000010" };
         Assert.Contains("2 checkpoints newer than update 10", Refused(run, back), StringComparison.Ordinal);
         Execute(run, new Events(), back with { Overwrite = true });
         Assert.Equal(expected, Hash("run", 30, "model.safetensors"));
@@ -118,7 +118,7 @@ public sealed class PretrainRunTests : IDisposable
     {
         RunConfig run = Config("run", steps: 10);
         Execute(run, new Events());
-        var overwrite = new PretrainOptions { Overwrite = true };
+        var overwrite = new RunOptions { Overwrite = true };
         Assert.Contains("nosuch.jsonl", Refused(run with { Data = run.Data with { Sources = [new DataSource { FileName = "nosuch.jsonl" }] } }, overwrite), StringComparison.Ordinal);
         Assert.Contains("nosuch.model", Refused(run with { Tokenizer = new TokenizerConfig { Path = "nosuch.model" } }, overwrite), StringComparison.Ordinal);
         Assert.NotEmpty(new RunFolder(_folder["run"]).Checkpoints());
@@ -129,8 +129,8 @@ public sealed class PretrainRunTests : IDisposable
     {
         RunConfig run = Config("run", steps: 10);
         Execute(run, new Events());
-        Assert.Contains("--overwrite", Refused(run, new PretrainOptions()), StringComparison.Ordinal);
-        Execute(run, new Events(), new PretrainOptions { Overwrite = true });
+        Assert.Contains("--overwrite", Refused(run, new RunOptions()), StringComparison.Ordinal);
+        Execute(run, new Events(), new RunOptions { Overwrite = true });
     }
 
     [Fact]
@@ -139,7 +139,7 @@ public sealed class PretrainRunTests : IDisposable
         RunConfig run = Config("run", steps: 40);
         run = run with { Schedule = run.Schedule with { MaxLearningRate = 1e30, MinLearningRate = 0, WarmupIterations = 12 } };
         var events = new Events();
-        string message = Refused(run, new PretrainOptions(), events);
+        string message = Refused(run, new RunOptions(), events);
         Assert.Matches(@"at update \d+, whose batch begins at .*train\.jsonl line \d+; .*(step-\d+|no checkpoint)", message);
         Assert.Equal(RunOutcome.Failed, events.End);
     }
@@ -167,8 +167,8 @@ public sealed class PretrainRunTests : IDisposable
     public void Impossible_combinations_are_refused_before_anything_is_written()
     {
         RunConfig run = Config("run", steps: 10);
-        Assert.Contains("model.vocab_size is 300", Refused(run with { Model = run.Model with { VocabSize = 300 } }, new PretrainOptions()), StringComparison.Ordinal);
-        Assert.Contains("max_context_length", Refused(run with { Output = "b", Model = run.Model with { MaxContextLength = 16 } }, new PretrainOptions()), StringComparison.Ordinal);
+        Assert.Contains("model.vocab_size is 300", Refused(run with { Model = run.Model with { VocabSize = 300 } }, new RunOptions()), StringComparison.Ordinal);
+        Assert.Contains("max_context_length", Refused(run with { Output = "b", Model = run.Model with { MaxContextLength = 16 } }, new RunOptions()), StringComparison.Ordinal);
         Assert.False(Directory.Exists(new RunFolder(_folder["b"]).CheckpointsFolder));
     }
 
@@ -176,7 +176,7 @@ public sealed class PretrainRunTests : IDisposable
     public void A_device_that_is_not_there_is_named()
     {
         Assert.SkipWhen(TorchSharp.torch.cuda.is_available(), "this machine has a CUDA device");
-        Assert.Contains("CUDA", Refused(Config("run", steps: 10), new PretrainOptions { Device = "cuda" }), StringComparison.Ordinal);
+        Assert.Contains("CUDA", Refused(Config("run", steps: 10), new RunOptions { Device = "cuda" }), StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["run"]));
     }
 
@@ -206,15 +206,15 @@ public sealed class PretrainRunTests : IDisposable
         Checkpoints = new CheckpointConfig { Every = 10, KeepLast = 4, AverageLast = 4 },
     };
 
-    PretrainResult Execute(RunConfig run, Events events, PretrainOptions? options = null, CancellationToken cancel = default)
+    RunResult Execute(RunConfig run, Events events, RunOptions? options = null, CancellationToken cancel = default)
     {
         // Events of every step are wanted where a test acts on them.
         run = events.OnStepDone is null ? run : run with { Trainer = run.Trainer with { LogEvery = 1 } };
-        using var pretraining = new PretrainRun(run, (options ?? new PretrainOptions()) with { BaseDirectory = _folder.Path }, events, cancel);
+        using var pretraining = new PretrainRun(run, (options ?? new RunOptions()) with { BaseDirectory = _folder.Path }, events, cancel);
         return pretraining.Execute(cancel);
     }
 
-    string Refused(RunConfig run, PretrainOptions options, Events? events = null) => Assert.Throws<OpenElmException>(() => Execute(run, events ?? new Events(), options)).Message;
+    string Refused(RunConfig run, RunOptions options, Events? events = null) => Assert.Throws<OpenElmException>(() => Execute(run, events ?? new Events(), options)).Message;
 
     byte[] Hash(string output, long step, string file) => XxHash3.Hash(File.ReadAllBytes(Path.Combine(new RunFolder(_folder[output]).CheckpointFolder(step), file)));
 

@@ -10,10 +10,10 @@ internal sealed class FusedKernels : TorchKernels
     public override Tensor RmsNorm(Tensor x, Tensor weight, double eps) => RmsNormFunction.apply(x, weight, eps);
 
     /// <inheritdoc/>
-    public override QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, RopeTable rope, AttentionShape shape)
+    public override QueryKeyValue SplitNormRotate(Tensor qkv, Tensor? qNorm, Tensor? kNorm, SequenceLayout layout, AttentionShape shape)
     {
         using DisposeScope scope = NewDisposeScope();
-        var call = new SplitNormRotateFunction.Call(rope, shape);
+        var call = new SplitNormRotateFunction.Call(layout, shape);
         List<Tensor> heads = qNorm is null || kNorm is null
             ? SplitNormRotateFunction.apply(qkv, call)
             : SplitNormRotateFunction.apply(qkv, call, qNorm, kNorm);                       // each [batch, seq, heads, headDim]

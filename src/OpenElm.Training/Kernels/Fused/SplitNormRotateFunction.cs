@@ -12,9 +12,9 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
     const long Grain = 16;
 
     /// <summary>What one call works on.</summary>
-    /// <param name="Rope">Cosines and sines.</param>
+    /// <param name="Layout">The position of each token.</param>
     /// <param name="Shape">The layer.</param>
-    internal sealed record Call(RopeTable Rope, AttentionShape Shape)
+    internal sealed record Call(SequenceLayout Layout, AttentionShape Shape)
     {
         public int QueryHeads => Shape.Shape.QueryHeads;
 
@@ -44,13 +44,13 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
         FloatRows source = new(qkv, call.Heads * headDim), toQ = new(q, call.QueryHeads * headDim), toK = new(k, call.KvHeads * headDim), toV = new(v, call.KvHeads * headDim);
         float[]? qNorm = norms is [var first, _] ? RmsNormFunction.Floats(first) : null, kNorm = norms is [_, var second] ? RmsNormFunction.Floats(second) : null;
         bool weightRounds = norms is [var norm, _] && norm.dtype == ScalarType.BFloat16;
-        FloatRows cos = new(call.Rope.Cos, headDim / 2), sin = new(call.Rope.Sin, headDim / 2);
+        FloatRows cos = new(call.Layout.Cos, headDim / 2), sin = new(call.Layout.Sin, headDim / 2);
         RowLoop.For(batch * seq, Grain, (begin, end) =>
         {
             float[] input = source.Rounds ? new float[source.Width] : [], output = source.Rounds ? new float[source.Width] : [];
             for (long row = begin; row < end; row++)
             {
-                ReadOnlySpan<float> values = source.Read(row, input), c = cos.Read(row % seq, []), s = sin.Read(row % seq, []);
+                ReadOnlySpan<float> values = source.Read(row, input), c = cos.Read(row % call.Layout.Period, []), s = sin.Read(row % call.Layout.Period, []);
                 Span<float> queries = toQ.Target(row, output);
                 Heads(values[..queries.Length], queries, qNorm, c, s);
                 toQ.Write(row, queries);
@@ -102,14 +102,14 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
         FloatRows fromQ = new(dq, call.QueryHeads * headDim), fromK = new(dk, call.KvHeads * headDim), fromV = new(dv, call.KvHeads * headDim);
         float[]? qNorm = norms is [var first, _] ? RmsNormFunction.Floats(first) : null, kNorm = norms is [_, var second] ? RmsNormFunction.Floats(second) : null;
         PartialSums dqNorm = new(headDim), dkNorm = new(headDim);
-        FloatRows cos = new(call.Rope.Cos, headDim / 2), sin = new(call.Rope.Sin, headDim / 2);
+        FloatRows cos = new(call.Layout.Cos, headDim / 2), sin = new(call.Layout.Sin, headDim / 2);
         RowLoop.ForParts(batch * seq, (part, begin, end) =>
         {
             float[] input = source.Rounds ? new float[source.Width] : [], output = source.Rounds ? new float[source.Width] : [], d = source.Rounds ? new float[source.Width] : [];
             float[] turned = new float[headDim];
             for (long row = begin; row < end; row++)
             {
-                ReadOnlySpan<float> values = source.Read(row, input), c = cos.Read(row % seq, []), s = sin.Read(row % seq, []);
+                ReadOnlySpan<float> values = source.Read(row, input), c = cos.Read(row % call.Layout.Period, []), s = sin.Read(row % call.Layout.Period, []);
                 Span<float> result = target.Target(row, output);
                 (int queries, int keys) = (fromQ.Width, fromK.Width);
                 Heads(values[..queries], fromQ.Read(row, d), result[..queries], qNorm, dqNorm[part], c, s, turned);

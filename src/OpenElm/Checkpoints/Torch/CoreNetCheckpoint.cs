@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+using OpenElm.Adapters;
 using OpenElm.Configuration;
 
 namespace OpenElm.Checkpoints.Torch;
@@ -21,16 +23,20 @@ internal static class CoreNetCheckpoint
         var copies = new List<NativeBytes>();
         try
         {
-            PickleDictionary root = TorchArchive.Read(zip) as PickleDictionary ?? throw new OpenElmException($"{path} holds no dictionary of weights.");
-            bool isTraining = root[StateDict] is not null;
-            PickleDictionary states = !isTraining ? root : root[StateDict] as PickleDictionary ?? throw new OpenElmException($"{path}: {StateDict} is no dictionary.");
-            Dictionary<string, TorchTensor> tensors = Tensors(path, states);
+            (Dictionary<string, TorchTensor> tensors, bool isTraining) = Read(zip);
+            bool isAdapted = tensors.Keys.Any(IsAdapters);
+            tensors = isAdapted ? BaseOf(tensors) : tensors;
             OpenElmConfig config = WeightShapes.Complete(path, tensors.ToDictionary(pair => pair.Key, pair => pair.Value.Shape), architecture, out string note);
             var weights = WeightMatching.Match(path, architecture is null ? "derived architecture" : "named architecture", config,
                 tensors.Select(pair => StoredWeight.Of(pair.Key, View(pair.Key, pair.Value, copies))));
             return new Checkpoint(path, CheckpointFormat.CoreNet, config, weights, [zip, .. copies])
             {
-                Notes = isTraining ? ["A training checkpoint: its optimizer's state is left out.", note] : [note],
+                Notes =
+                [
+                    .. isTraining ? ["A training checkpoint: its optimizer's state is left out."] : ImmutableArray<string>.Empty,
+                    .. isAdapted ? ["A fine-tuned checkpoint: this is its base model without the adapter, which is read from the same file by that name (--adapter)."] : ImmutableArray<string>.Empty,
+                    note,
+                ],
             };
         }
         catch
@@ -39,6 +45,41 @@ internal static class CoreNetCheckpoint
             zip.Dispose();
             throw;
         }
+    }
+
+    static bool IsAdapters(string name) => AdapterTensor.TryParse(name, out _);
+
+    // Behind an adapter, X.weight is called X.base_layer.weight.
+    static Dictionary<string, TorchTensor> BaseOf(Dictionary<string, TorchTensor> tensors) =>
+        tensors.Where(pair => !IsAdapters(pair.Key)).ToDictionary(pair => pair.Key.Replace(".base_layer.", ".", StringComparison.Ordinal), pair => pair.Value);
+
+    /// <summary>Opens the tensors of a state dict, whatever they are of.</summary>
+    /// <param name="zip">The archive; one of the owners that come back, or this disposes it.</param>
+    /// <returns>The tensors by their names, and what must stay open while they are used.</returns>
+    /// <exception cref="OpenElmException">It is damaged, or holds no state dict.</exception>
+    public static (IReadOnlyDictionary<string, TensorView> Tensors, ImmutableArray<IDisposable> Owned) OpenTensors(StoredZip zip)
+    {
+        var copies = new List<NativeBytes>();
+        try
+        {
+            var views = Read(zip).Tensors.ToDictionary(pair => pair.Key, pair => View(pair.Key, pair.Value, copies));
+            return (views, [zip, .. copies]);
+        }
+        catch
+        {
+            copies.ForEach(copy => copy.Dispose());
+            zip.Dispose();
+            throw;
+        }
+    }
+
+    static (Dictionary<string, TorchTensor> Tensors, bool IsTraining) Read(StoredZip zip)
+    {
+        string path = zip.File.Path;
+        PickleDictionary root = TorchArchive.Read(zip) as PickleDictionary ?? throw new OpenElmException($"{path} holds no dictionary of weights.");
+        bool isTraining = root[StateDict] is not null;
+        PickleDictionary states = !isTraining ? root : root[StateDict] as PickleDictionary ?? throw new OpenElmException($"{path}: {StateDict} is no dictionary.");
+        return (Tensors(path, states), isTraining);
     }
 
     static Dictionary<string, TorchTensor> Tensors(string path, PickleDictionary states)

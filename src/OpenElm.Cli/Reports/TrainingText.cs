@@ -1,0 +1,78 @@
+using OpenElm.Training;
+
+namespace OpenElm.Cli;
+
+/// <summary>What the training verbs print: a plan, or the outcome of a run.</summary>
+internal static class TrainingText
+{
+    /// <summary>Prints memory and time.</summary>
+    public static void Print(CommandContext context, TrainingPlan plan, double flopsPerSecond)
+    {
+        TimeSpan time = plan.Time(flopsPerSecond);
+        if (context.IsJson)
+        {
+            context.WriteJson(new { Plan = plan, FlopsPerSecond = flopsPerSecond, TrainingPlan.ExpectedUtilisation, Seconds = time.TotalSeconds });
+            return;
+        }
+
+        foreach ((string name, long bytes) in new[]
+        {
+            ("weights", plan.WeightBytes), ("gradients", plan.GradientBytes), ("optimizer", plan.OptimizerBytes),
+            ("activations", plan.ActivationBytes), ("logits", plan.LossBytes), ("the program", TrainingPlan.ProgramBytes), ("memory in all", plan.TotalBytes), ("one checkpoint", plan.CheckpointBytes),
+        })
+        {
+            context.Output.WriteLine($"{name,-16} {Quantity.Bytes(bytes),12}");
+        }
+
+        context.Output.WriteLine($"{"parameters",-16} {plan.Parameters,12:n0}");
+        context.Output.WriteLine($"{"of them trained",-16} {plan.TrainedParameters,12:n0}");
+        context.Output.WriteLine($"{"tokens",-16} {plan.Tokens,12:n0}");
+        context.Output.WriteLine($"{"time",-16} {time.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
+    }
+
+    /// <summary>Prints losses, speed and where the results lie.</summary>
+    public static void Print(CommandContext context, RunResult result)
+    {
+        if (context.IsJson)
+        {
+            context.WriteJson(result);
+            return;
+        }
+
+        TextWriter output = context.Output;
+        foreach (TextSample sample in result.Samples)
+        {
+            output.WriteLine($"\n> {sample.Prompt}{sample.Continuation}");
+        }
+
+        output.WriteLine();
+        output.WriteLine($"training loss            {result.TrainingLoss:f4}");
+        WriteIfKnown("validation loss", result.ValidationLoss);
+        WriteIfKnown("  of the average", result.AverageValidationLoss);
+        WriteIfKnown("  of a bigram model", result.BigramLoss);
+        WriteIfKnown("bits per byte", result.BitsPerByte);
+        foreach ((string name, double value) in result.ValidationMeasured)
+        {
+            WriteIfKnown(name.Replace('_', ' '), value);
+        }
+
+        output.WriteLine($"tokens trained on        {result.TokensSeen:n0}");
+        output.WriteLine($"tokens a second          {result.TokensPerSecond:n0}");
+        output.WriteLine($"wait for data            {result.DataWaitShare:p2}");
+        output.WriteLine($"model                    {result.Model}");
+        if (result.Adapter is { } adapter)
+        {
+            output.WriteLine($"adapter                  {adapter}");
+        }
+
+        output.WriteLine($"report                   {new RunFolder(result.Output).ReportFile}");
+
+        void WriteIfKnown(string name, double? value)
+        {
+            if (value is { } known)
+            {
+                output.WriteLine($"{name,-24} {known:f4}");
+            }
+        }
+    }
+}

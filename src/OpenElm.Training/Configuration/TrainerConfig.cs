@@ -1,0 +1,65 @@
+namespace OpenElm.Training;
+
+/// <summary>The training loop.</summary>
+public sealed record TrainerConfig : IValidated
+{
+    /// <summary>Optimizer updates of the whole run; tuning may count epochs instead (0).</summary>
+    public int Steps { get; init; }
+
+    /// <summary>Sequences in one forward pass.</summary>
+    public int MicroBatch { get; init; } = 16;
+
+    /// <summary>Forward passes in one update.</summary>
+    public int Accumulation { get; init; } = 1;
+
+    /// <summary>How the gradients of one update's passes combine: <c>mean</c>, <c>token_mean</c>, or <c>sum</c> as CoreNet does.</summary>
+    public AccumulationReduction AccumulationReduction { get; init; }
+
+    /// <summary>Largest global L2 norm of the gradients; 0 does not clip.</summary>
+    public double ClipGradNorm { get; init; } = 1.0;
+
+    /// <summary>Number formats (openelm.md 1.9).</summary>
+    public Precision Precision { get; init; }
+
+    /// <summary>Recompute each layer in the backward pass instead of keeping its activations.</summary>
+    public bool ActivationCheckpointing { get; init; }
+
+    /// <summary>Which implementation of norms, RoPE and activations runs.</summary>
+    public KernelChoice Kernels { get; init; } = KernelChoice.Auto;
+
+    /// <summary>Momentum m of the weights' moving average ema = (1 − m)·ema + m·w; 0 keeps none.</summary>
+    public double EmaMomentum { get; init; }
+
+    /// <summary>Report after every so many updates.</summary>
+    public int LogEvery { get; init; } = 10;
+
+    /// <summary>How the model of the run computes.</summary>
+    /// <param name="device"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
+    /// <returns>The options, without a padding id.</returns>
+    internal ModuleOptions ModuleOptions(string device) =>
+        new() { Precision = Precision, Kernels = Kernels, ActivationCheckpointing = ActivationCheckpointing, Device = device };
+
+    /// <inheritdoc/>
+    public void Validate(string path, List<string> problems)
+    {
+        problems.Require(Steps >= 0, path, "steps", $"is {Steps}; it must be at least 1.");
+        problems.Require(MicroBatch >= 1, path, "micro_batch", $"is {MicroBatch}; it must be at least 1.");
+        problems.Require(Accumulation >= 1, path, "accumulation", $"is {Accumulation}; it must be at least 1.");
+        problems.Require(ClipGradNorm >= 0, path, "clip_grad_norm", $"is {ClipGradNorm}; it must be 0 (no clipping) or more.");
+        problems.Require(EmaMomentum is >= 0 and <= 1, path, "ema_momentum", $"is {EmaMomentum}; it must be 0 (none) or in (0, 1].");
+        problems.Require(LogEvery >= 1, path, "log_every", $"is {LogEvery}; it must be at least 1.");
+    }
+}
+
+/// <summary>How the gradients of several forward passes become one.</summary>
+public enum AccumulationReduction
+{
+    /// <summary>The mean of the passes: where all have as many targets, the update does not depend on how a batch is cut.</summary>
+    Mean,
+
+    /// <summary>The mean over all targets of the update: a pass with few targets counts less.</summary>
+    TokenMean,
+
+    /// <summary>The sum, as CoreNet does.</summary>
+    Sum,
+}

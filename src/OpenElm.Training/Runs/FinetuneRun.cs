@@ -1,0 +1,101 @@
+using OpenElm.Checkpoints;
+using OpenElm.Configuration;
+using OpenElm.Data;
+using OpenElm.Training.Objectives;
+using OpenElm.Training.Reporting;
+using OpenElm.Training.Torch;
+
+namespace OpenElm.Training;
+
+/// <summary>
+/// One run of supervised tuning, from a model folder and records to a model or adapter folder: examples, training with validation and
+/// checkpoints, answers to sample questions, report. Stopped at any moment, it can be resumed.
+/// </summary>
+public sealed class FinetuneRun : IDisposable
+{
+    readonly TrainingRun<TokenBatch> _run;
+
+    /// <summary>Prepares everything up to the first update: model, examples, and the checkpoint to go on from.</summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="options">How it is started.</param>
+    /// <param name="observer">Sees what happens.</param>
+    /// <param name="cancel">Ends the preparation.</param>
+    /// <exception cref="OpenElmException">Something in the configuration, the files, a record or the checkpoint is wrong.</exception>
+    public FinetuneRun(FinetuneConfig config, RunOptions options, IRunObserver observer, CancellationToken cancel = default)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(observer);
+        _ = TorchLibrary.Device(options.Device); // before anything is read or written
+        var timings = new PhaseTimings();
+        FinetuneData data = timings.Measure("examples", () => FinetuneData.Read(config, options.BaseDirectory, cancel));
+        FinetuneConfig run = data.Config;
+        var start = RunStart.Find(run, RunIdentity.Of(run, data.BaseWeights), options, observer.OnMessage);
+
+        var module = new OpenElmModule(data.Model, run.Trainer.ModuleOptions(options.Device));
+        using (ModelFolder model = ModelFolder.Open(data.ModelPath))
+        {
+            module.Load(model.Weights);
+        }
+
+        IWeightFiles files = run.Adapter is { } adapter
+            ? new AdapterFiles(module.Adapters.Attach(adapter, run.Seed), data.ModelPath, data.TokenizerConfig)
+            : new ModelFiles(new ModelContent(data.Model, [])
+            {
+                Tokenizer = data.Tokenizer.ModelBytes,
+                TokenizerConfig = data.TokenizerConfig,
+                MaxShardBytes = run.Checkpoints.MaxShardBytes,
+            });
+        long trained = module.Trainable.Sum(weight => weight.Value.numel());
+        observer.OnMessage($"Training {trained:n0} of {ParameterCount.Of(data.Model).Total + data.Adapted.Sum(part => part.Parameters):n0} parameters.");
+        var trainer = new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget), files);
+        start.Restore(trainer, observer.OnMessage);
+        ExampleStream stream = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
+        TrainingPlan plan = data.Plan();
+        _run = new TrainingRun<TokenBatch>(new RunParts<TokenBatch>
+        {
+            Config = run,
+            Options = options,
+            Start = start,
+            Trainer = trainer,
+            Data = stream,
+            Validator = data.HeldOut is { } heldOut
+                ? new Validator<TokenBatch>(
+                    CausalLMObjective.CrossEntropyOnly(TokenBatch.IgnoredTarget), run.Validation!.Every,
+                    _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)))
+                : null,
+            EncodePrompt = data.PromptOf,
+            BaseModel = run.Adapter is null ? null : data.ModelPath,
+            TokensPerStep = plan.TokensPerStep,
+            FlopsPerToken = plan.FlopsPerToken,
+            Timings = timings,
+            DataFacts = data.Facts,
+            ModelFacts = [.. RunReports.FactsOf(data.Model), new("parameters trained", $"{trained:n0}")],
+        }, observer);
+    }
+
+    /// <summary>What the run is about to do.</summary>
+    public RunInfo Info => _run.Info;
+
+    /// <summary>Says what a run will need; reads its examples, for they decide the number of updates and the widest batch.</summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="baseDirectory">The folder that relative paths start from.</param>
+    /// <param name="cancel">Ends the reading.</param>
+    /// <returns>The plan; tokens and time are upper bounds, as if every batch were as wide as the widest.</returns>
+    /// <exception cref="OpenElmException">The model folder, a file or a record is wrong.</exception>
+    public static TrainingPlan Plan(FinetuneConfig config, string baseDirectory, CancellationToken cancel = default)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return FinetuneData.Read(config, baseDirectory, cancel).Plan();
+    }
+
+    /// <summary>Runs to the end, or to the wish to stop; then a checkpoint is saved first.</summary>
+    /// <param name="cancel">The wish to stop.</param>
+    /// <returns>The outcome.</returns>
+    /// <exception cref="OperationCanceledException">The run was stopped; it can be resumed.</exception>
+    /// <exception cref="OpenElmException">The loss is not finite.</exception>
+    public RunResult Execute(CancellationToken cancel = default) => _run.Execute(cancel);
+
+    /// <inheritdoc/>
+    public void Dispose() => _run.Dispose();
+}

@@ -1,0 +1,70 @@
+using System.Collections.Immutable;
+using OpenElm.Training.Objectives;
+using OpenElm.Training.Reporting;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training;
+
+/// <summary>The result of a validation.</summary>
+/// <param name="Loss">The objective's first measurement, a mean over the targets: cross entropy in nats a token for language models.</param>
+/// <param name="Measured">Likewise what else it measures, terms of the loss left out.</param>
+/// <param name="Tokens">Targets scored.</param>
+/// <param name="Bytes">UTF-8 bytes of the text they spell; null where it is not counted.</param>
+internal sealed record ValidationResult(double Loss, ImmutableArray<MeasuredValue> Measured, long Tokens, long? Bytes)
+{
+    /// <summary>Bits that the model needs for a byte of text; comparable across tokenizers.</summary>
+    public double? BitsPerByte => Loss * Tokens / Bytes / Math.Log(2);
+
+    /// <summary>The result as observers see it.</summary>
+    /// <param name="step">After which update.</param>
+    /// <param name="duration">How long it took.</param>
+    /// <returns>The event.</returns>
+    public ValidationMetrics At(long step, TimeSpan duration) =>
+        new() { Step = step, Loss = Loss, BitsPerByte = BitsPerByte, Tokens = Tokens, Duration = duration, Measured = Measured };
+}
+
+/// <summary>A held-out batch.</summary>
+/// <typeparam name="TBatch">What one forward pass takes.</typeparam>
+/// <param name="Batch">The batch.</param>
+/// <param name="Bytes">UTF-8 bytes of the text that its targets spell; null where they are not counted.</param>
+internal readonly record struct HeldOut<TBatch>(TBatch Batch, long? Bytes = null);
+
+/// <summary>Scores held-out data: the same batches every time, each weighted by its targets.</summary>
+/// <typeparam name="TBatch">What one forward pass takes.</typeparam>
+/// <param name="objective">What is measured.</param>
+/// <param name="every">Validate after every so many updates, and at the end.</param>
+/// <param name="batches">Reads the batches.</param>
+internal sealed class Validator<TBatch>(ITrainingObjective<TBatch> objective, int every, Func<CancellationToken, IEnumerable<HeldOut<TBatch>>> batches)
+{
+    /// <summary>Validate after every so many updates.</summary>
+    public int Every => every;
+
+    /// <summary>Scores the data.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="cancel">Ends it early.</param>
+    public ValidationResult Run(OpenElmModule model, CancellationToken cancel)
+    {
+        double[] sums = new double[objective.Measurements.Length];
+        long tokens = 0;
+        long? bytes = 0;
+        using var noGrad = no_grad();
+        foreach (HeldOut<TBatch> heldOut in batches(cancel))
+        {
+            using DisposeScope scope = NewDisposeScope();
+            cancel.ThrowIfCancellationRequested();
+            ObjectiveResult result = objective.Compute(model, heldOut.Batch);
+            int targets = objective.SizeOf(heldOut.Batch).Targets;
+            for (int i = 0; i < sums.Length; i++)
+            {
+                sums[i] += result.Measured[i].item<float>() * targets;
+            }
+
+            tokens += targets;
+            bytes += heldOut.Bytes;
+        }
+
+        MeasuredValue[] means = [.. objective.Measurements.Select((measurement, i) => new MeasuredValue(measurement.Name, sums[i] / tokens))];
+        return new ValidationResult(means[0].Value, [.. means.Where((_, i) => i > 0 && !objective.Measurements[i].IsPartOfLoss)], tokens, bytes);
+    }
+}
