@@ -37,7 +37,7 @@ public sealed record EngineOptions
 /// <param name="Cached">Windows whose answers were known.</param>
 /// <param name="TokensAsked">Tokens that would go through the model if each request were run alone.</param>
 /// <param name="TokensDistinct">Of those whose answers were not known, tokens that differ in what stands before them: nobody can compute fewer.</param>
-/// <param name="TokensComputed">Tokens that went through the model.</param>
+/// <param name="TokensComputed">Tokens that went through the model, padding among them.</param>
 public readonly record struct EngineCounts(int Requests, int Cached, long TokensAsked, long TokensDistinct, long TokensComputed)
 {
     /// <summary>Answers that the model wrote in its own words.</summary>

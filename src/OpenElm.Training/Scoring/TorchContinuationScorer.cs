@@ -18,6 +18,9 @@ public sealed class TorchContinuationScorer : IContinuationScorer
     // Logits in double precision: 256 rows of 32000 are 66 MB.
     const int MostLogits = 256;
 
+    // A batch ends where more than an eighth of it would be padding; below so many tokens, another batch costs more than padding does.
+    const int FewestTokens = 512, WorstPadding = 8;
+
     readonly OpenElmModule _module;
     readonly int _candidates, _tokensAtATime;
 
@@ -80,7 +83,7 @@ public sealed class TorchContinuationScorer : IContinuationScorer
         for (int first = 0, end; first < sequences.Count; first = end)
         {
             cancellation.ThrowIfCancellationRequested();
-            end = Math.Min(sequences.Count, first + Math.Max(1, _tokensAtATime / sequences[first].Length)); // the first is the longest
+            end = EndOfBatch(sequences, first);
             List<Sequence> batch = sequences[first..end];
             batch.ForEach(sequence => tallies[sequence.Group] ??= new Tally(groups[sequence.Group]));
             Run(batch, groups, tallies);
@@ -98,6 +101,20 @@ public sealed class TorchContinuationScorer : IContinuationScorer
     /// <inheritdoc/>
     public void Dispose()
     {
+    }
+
+    // The first is the longest: all are padded to it.
+    int EndOfBatch(List<Sequence> sequences, int first)
+    {
+        (int longest, int end, long tokens) = (sequences[first].Length, first, 0);
+        do
+        {
+            tokens += sequences[end++].Length;
+        }
+        while (end < sequences.Count && (long)(end + 1 - first) * longest <= _tokensAtATime && (tokens < FewestTokens || !PadsTooMuch(sequences[end].Length)));
+        return end;
+
+        bool PadsTooMuch(int length) => WorstPadding * (((end + 1 - first) * (long)longest) - tokens - length) > (end + 1 - first) * (long)longest;
     }
 
     static IEnumerable<Sequence> Sequences(ContinuationGroup group, int index)
@@ -128,9 +145,9 @@ public sealed class TorchContinuationScorer : IContinuationScorer
             long last = at + context - 1; // predicts the first tokens
             wanted.AddRange(tallies[sequence.Group]!.TakeFirst().Select(i => new Wanted(last, sequence.Group, i, 0)));
             wanted.AddRange(Enumerable.Range(1, sequence.Length - context).Select(i => new Wanted(last + i, sequence.Group, sequence.Continuation, i)));
-            TokensComputed += sequence.Length;
         }
 
+        TokensComputed += ids.Length;
         Device device = TorchLibrary.Device(_module.Options.Device);
         Tensor hidden = _module.ComputeHidden(tensor(ids, [batch.Count, seq], device: device)); // [batch, seq, modelDim]
         hidden = hidden.reshape(-1, Config.ModelDim);

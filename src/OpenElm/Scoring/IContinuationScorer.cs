@@ -25,7 +25,7 @@ public interface IContinuationScorer : IDisposable
     /// <summary>Tokens that a sequence may have; a continuation's last token need not be fed, so it may be one longer.</summary>
     int MaxLength { get; }
 
-    /// <summary>Tokens that went through the model so far.</summary>
+    /// <summary>Tokens that went through the model so far, padding among them.</summary>
     long TokensComputed { get; }
 
     /// <summary>Scores groups. Neighbours that begin alike should follow each other: what they share need not be computed twice.</summary>

@@ -41,6 +41,16 @@ public sealed class TorchContinuationScorerTests
     }
 
     [Fact]
+    public void Long_and_short_sequences_do_not_share_a_batch()
+    {
+        using OpenElmModule module = SmallModels.Create(SmallModels.Layerwise, new ModuleOptions());
+        using var scorer = new TorchContinuationScorer(module);
+        Run(scorer, [.. Enumerable.Range(0, 440).Select(i => new ContinuationGroup([.. Enumerable.Repeat(i % 101, i % 11 == 0 ? 30 : 3)], [[1]]))]);
+        const int Tokens = (40 * 30) + (400 * 3);
+        Assert.InRange(scorer.TokensComputed, Tokens, Tokens * 8 / 7); // an eighth of a batch may be padding
+    }
+
+    [Fact]
     public void Ids_that_only_pad_have_no_probability()
     {
         using OpenElmModule module = SmallModels.Create(SmallModels.Layerwise, new ModuleOptions());
