@@ -226,6 +226,7 @@ public sealed class FinetuneRunTests : IDisposable
         }
 
         Assert.Empty(Problems(run));
+        Assert.Empty(Problems(run with { Data = run.Data with { Epochs = 0 }, Trainer = run.Trainer with { Steps = 1 } })); // all of it warm-up
         Assert.Contains("exactly one", Assert.Single(Problems(run with { Trainer = run.Trainer with { Steps = 5 } })), StringComparison.Ordinal);
         Assert.Contains("exactly one", Assert.Single(Problems(run with { Data = run.Data with { Epochs = 0 } })), StringComparison.Ordinal);
     }
