@@ -52,6 +52,7 @@ internal static class Program
         context,
         PretrainCommand.Create(context),
         FinetuneCommand.Create(context),
+        AlignCommand.Create(context),
         TokenizerCommand.Create(context),
         DataCommand.Create(context),
         AverageCommand.Create(context),

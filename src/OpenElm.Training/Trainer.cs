@@ -74,14 +74,14 @@ public sealed class Trainer<TBatch> : IDisposable
         using DisposeScope scope = NewDisposeScope();
         double learningRate = _schedule.LearningRate(Step);
         BatchSize[] sizes = [.. batches.Select(_objective.SizeOf)];
-        int targets = sizes.Sum(size => size.Targets);
+        int terms = sizes.Sum(size => size.Terms);
         Tensor[] means = [.. Measurements.Select(_ => zeros([], device: device(Model.Options.Device)))];
         for (int i = 0; i < batches.Count; i++)
         {
             using DisposeScope microBatch = NewDisposeScope();
             Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, i);
             ObjectiveResult result = _objective.Compute(Model, batches[i]);
-            double share = _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? sizes[i].Targets / (double)targets : 1.0 / batches.Count;
+            double share = _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? sizes[i].Terms / (double)terms : 1.0 / batches.Count;
             using Scalar weight = share; // held, because TorchSharp frees a number that nobody holds even while libtorch reads it
             (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight)).backward();
             for (int m = 0; m < means.Length; m++)
@@ -99,7 +99,7 @@ public sealed class Trainer<TBatch> : IDisposable
         _ema?.Update();
 
         Step++;
-        TokensSeen += targets;
+        TokensSeen += sizes.Sum(size => size.Targets);
         return new StepResult(
             Step, learningRate, [.. means.Select(mean => mean.MoveToOuterDisposeScope())], norm.MoveToOuterDisposeScope(), sizes.Sum(size => size.Positions), sizes[0].Origin);
     }

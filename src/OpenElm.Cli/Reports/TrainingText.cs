@@ -56,6 +56,11 @@ internal static class TrainingText
             WriteIfKnown(name.Replace('_', ' '), value);
         }
 
+        if (result.RewardAccuracy is { } accuracy)
+        {
+            output.WriteLine($"held-out pairs           reward accuracy {accuracy}");
+        }
+
         output.WriteLine($"tokens trained on        {result.TokensSeen:n0}");
         output.WriteLine($"tokens a second          {result.TokensPerSecond:n0}");
         output.WriteLine($"wait for data            {result.DataWaitShare:p2}");

@@ -11,6 +11,9 @@ namespace OpenElm.Training.Objectives;
 /// <param name="ignoredTarget">The target id where the loss does not look.</param>
 public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : ITrainingObjective<TokenBatch>
 {
+    /// <summary>The name of the mean of −ln p(target), in nats.</summary>
+    public const string CrossEntropy = "cross_entropy";
+
     readonly CausalLMLoss _loss = new(new LossOptions
     {
         IgnoreIndex = ignoredTarget,
@@ -20,7 +23,7 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
     });
 
     /// <inheritdoc/>
-    public ImmutableArray<Measurement> Measurements { get; } = [new("cross_entropy", IsPartOfLoss: true), new("z_loss", IsPartOfLoss: true)];
+    public ImmutableArray<Measurement> Measurements { get; } = [new(CrossEntropy, IsPartOfLoss: true), new("z_loss", IsPartOfLoss: true)];
 
     /// <summary>The same targets, measured by cross entropy alone: for validation.</summary>
     /// <param name="ignoredTarget">The target id where the loss does not look.</param>
@@ -49,6 +52,7 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
     public BatchSize SizeOf(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        return new(batch.Targets.Length, batch.Targets.Length - batch.Targets.AsSpan().Count(ignoredTarget), batch.Origin);
+        int targets = batch.Targets.Length - batch.Targets.AsSpan().Count(ignoredTarget);
+        return new(batch.Targets.Length, targets, targets, batch.Origin);
     }
 }

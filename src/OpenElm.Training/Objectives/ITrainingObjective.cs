@@ -25,7 +25,8 @@ public interface ITrainingObjective<in TBatch>
 /// <summary>One number that an objective measures.</summary>
 /// <param name="Name">Its name in logs, snake_case.</param>
 /// <param name="IsPartOfLoss">Whether it is a term of what is minimised.</param>
-public sealed record Measurement(string Name, bool IsPartOfLoss = false);
+/// <param name="IsWatched">Whether it is shown beside the loss while a run goes on, and drawn in its report.</param>
+public sealed record Measurement(string Name, bool IsPartOfLoss = false, bool IsWatched = false);
 
 /// <summary>What a forward pass gave.</summary>
 /// <param name="Loss">[]: what the backward pass begins at.</param>
@@ -34,6 +35,7 @@ public sealed record ObjectiveResult(Tensor Loss, ImmutableArray<Tensor> Measure
 
 /// <summary>The size of a micro-batch.</summary>
 /// <param name="Positions">Token positions that the model computes, padding included.</param>
-/// <param name="Targets">Terms that the loss is a mean of: the tokens that count.</param>
+/// <param name="Terms">Terms that the loss is a mean of: tokens of language models, pairs of preferences.</param>
+/// <param name="Targets">Tokens that are learnt from.</param>
 /// <param name="Origin">Where its first text lies, for messages.</param>
-public readonly record struct BatchSize(int Positions, int Targets, string Origin);
+public readonly record struct BatchSize(int Positions, int Terms, int Targets, string Origin);

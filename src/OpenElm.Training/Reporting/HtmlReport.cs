@@ -57,10 +57,15 @@ public static class HtmlReport
         AppendSummary(html, report);
         if (report.Steps.Length > 0)
         {
-            Section(html, "Loss (nats a token)", Picture(ReportCharts.Loss(report)));
+            Section(html, report.Run.Watched is [] ? "Loss (nats a token)" : "Loss", Picture(ReportCharts.Loss(report)));
+            foreach (string name in report.Run.Watched)
+            {
+                Section(html, Text(Title(name)), Picture(ReportCharts.Measured(report, name)));
+            }
         }
 
         AppendValidations(html, report);
+        AppendRewards(html, report.RewardAccuracy);
         AppendBigram(html, report.Bigram);
         AppendSamples(html, report);
         html.Append(EvaluationBegins).Append(EvaluationEnds);
@@ -102,14 +107,30 @@ public static class HtmlReport
             return;
         }
 
-        var rows = new StringBuilder("<table><tr><th class=\"number\">step</th><th class=\"number\">loss</th><th class=\"number\">perplexity</th><th class=\"number\">bits per byte</th><th class=\"number\">tokens</th></tr>\n");
+        string[] watched = [.. report.Run.Watched];
+        string[] columns = watched is [] ? ["step", "loss", "perplexity", "bits per byte", "tokens"] : ["step", "loss", .. watched.Select(Title), "tokens"];
+        var rows = new StringBuilder("<table>").Append(Row("th", columns));
         foreach (ValidationMetrics v in report.Validations)
         {
-            string bits = v.BitsPerByte is { } value ? Invariant($"{value:F4}") : "";
-            rows.Append(Invariant($"<tr><td class=\"number\">{v.Step:N0}</td><td class=\"number\">{v.Loss:F4}</td><td class=\"number\">{v.Perplexity:F2}</td><td class=\"number\">{bits}</td><td class=\"number\">{v.Tokens:N0}</td></tr>\n"));
+            string[] measures = watched is []
+                ? [Invariant($"{v.Perplexity:F2}"), Invariant($"{v.BitsPerByte:F4}")]
+                : [.. watched.Select(name => Invariant($"{v.Measured.FirstOrDefault(value => value.Name == name).Value:F4}"))];
+            rows.Append(Row("td", [Invariant($"{v.Step:N0}"), Invariant($"{v.Loss:F4}"), .. measures, Invariant($"{v.Tokens:N0}")]));
         }
 
-        Section(html, "Held-out text", rows.Append("</table>").ToString());
+        Section(html, watched is [] ? "Held-out text" : "Held-out pairs", rows.Append("</table>").ToString());
+
+        static string Row(string cell, string[] texts) => $"<tr>{string.Concat(texts.Select(text => $"<{cell} class=\"number\">{Text(text)}</{cell}>"))}</tr>\n";
+    }
+
+    static void AppendRewards(StringBuilder html, Proportion? accuracy)
+    {
+        if (accuracy is { } known)
+        {
+            string verdict = known.Low > 0.5 ? "above one half" : "<span class=\"failed\">not clearly above one half</span>";
+            Section(html, "Rewards on held-out pairs", Invariant(
+                $"<p>The chosen response has the higher reward in {known.Share:P1} of {known.Count:N0} pairs, 95 % interval {known.Low:P1} to {known.High:P1}: {verdict}.</p>"));
+        }
     }
 
     static void AppendBigram(StringBuilder html, BigramComparison? bigram)
@@ -138,6 +159,8 @@ public static class HtmlReport
             Section(html, title, $"<table>{string.Concat(facts.Select(fact => $"<tr><th>{Text(fact.Name)}</th><td>{Text(fact.Value)}</td></tr>\n"))}</table>");
         }
     }
+
+    static string Title(string name) => name.Replace('_', ' ');
 
     static string Picture(ReportChart chart)
     {

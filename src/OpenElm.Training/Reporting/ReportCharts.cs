@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text.RegularExpressions;
 using OxyPlot;
 using OxyPlot.Axes;
@@ -19,26 +20,38 @@ internal static partial class ReportCharts
     static readonly OxyColor Orange = OxyColor.FromRgb(0xd9, 0x5f, 0x02);
     static readonly OxyColor Grey = OxyColor.FromRgb(0x66, 0x66, 0x66);
 
-    public static ReportChart Loss(RunReport report)
+    public static ReportChart Loss(RunReport report) => TrainingAndHeldOut(
+        report, "loss", step => step.ComparableLoss, validation => validation.Loss,
+        report.Bigram is { } bigram ? ("bigram model on held-out text", bigram.BigramLoss) : null);
+
+    public static ReportChart Measured(RunReport report, string name)
+    {
+        double ValueIn(ImmutableArray<MeasuredValue> measured) => measured.FirstOrDefault(value => value.Name == name, new MeasuredValue(name, double.NaN)).Value;
+
+        return TrainingAndHeldOut(report, name, step => ValueIn(step.Measured), validation => ValueIn(validation.Measured));
+    }
+
+    static ReportChart TrainingAndHeldOut(
+        RunReport report, string name, Func<StepMetrics, double> training, Func<ValidationMetrics, double> heldOut, (string Name, double Value)? level = null)
     {
         PlotModel plot = NewPlot();
         var lines = new List<(string, string)>();
-        Add(Curve(report.Steps, step => step.ComparableLoss), "training", Blue);
+        Add(Curve(report.Steps, training), "training", Blue);
         var validation = new LineSeries { Color = Orange, MarkerType = MarkerType.Circle, MarkerSize = 4, MarkerFill = Orange };
-        validation.Points.AddRange(report.Validations.Where(v => double.IsFinite(v.Loss)).Select(v => new DataPoint(v.Step, v.Loss)));
+        validation.Points.AddRange(report.Validations.Where(v => double.IsFinite(heldOut(v))).Select(v => new DataPoint(v.Step, heldOut(v))));
         if (validation.Points.Count > 0)
         {
-            Add(validation, "held-out text", Orange);
+            Add(validation, report.Run.Watched is [] ? "held-out text" : "held-out pairs", Orange);
         }
 
-        if (report.Bigram is { } bigram && report.Steps is [var first, .., var last])
+        if (level is var (levelName, value) && report.Steps is [var first, .., var last])
         {
             var line = new LineSeries { Color = Grey, LineStyle = LineStyle.Dash };
-            line.Points.AddRange([new DataPoint(first.Step, bigram.BigramLoss), new DataPoint(last.Step, bigram.BigramLoss)]);
-            Add(line, "bigram model on held-out text", Grey);
+            line.Points.AddRange([new DataPoint(first.Step, value), new DataPoint(last.Step, value)]);
+            Add(line, levelName, Grey);
         }
 
-        return new ReportChart(ToSvg(plot, "loss"), lines);
+        return new ReportChart(ToSvg(plot, name), lines);
 
         void Add(LineSeries series, string name, OxyColor colour)
         {

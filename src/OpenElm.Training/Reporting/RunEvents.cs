@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Serialization;
+using OpenElm.Training.Objectives;
 
 namespace OpenElm.Training.Reporting;
 
@@ -23,6 +24,9 @@ public sealed record RunInfo
 
     /// <summary>Tokens that one step trains on.</summary>
     public required long TokensPerStep { get; init; }
+
+    /// <summary>Names of measured values that are worth watching beside the loss.</summary>
+    public ImmutableArray<string> Watched { get; init; } = [];
 
     /// <summary>For example <c>cpu</c> or <c>cuda</c>.</summary>
     public string Device { get; init; } = "cpu";
@@ -87,11 +91,14 @@ public sealed record ValidationMetrics
     /// <summary>After which update.</summary>
     public required long Step { get; init; }
 
-    /// <summary>Mean cross entropy in nats a token.</summary>
+    /// <summary>The loss, a mean: for language models cross entropy in nats a token.</summary>
     public required double Loss { get; init; }
 
-    /// <summary>e to the power of the loss.</summary>
-    public double Perplexity => Math.Exp(Loss);
+    /// <summary>What the loss is called where single measurements are.</summary>
+    public string LossName { get; init; } = CausalLMObjective.CrossEntropy;
+
+    /// <summary>e to the power of the loss; null where the loss is no cross entropy.</summary>
+    public double? Perplexity => LossName == CausalLMObjective.CrossEntropy ? Math.Exp(Loss) : null;
 
     /// <summary>Bits for one byte of the text; null when the text's length is unknown.</summary>
     public double? BitsPerByte { get; init; }

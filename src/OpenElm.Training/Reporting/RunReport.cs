@@ -30,6 +30,9 @@ public sealed record RunReport
     /// <summary>The comparison with counting pairs of tokens; null when it was not made.</summary>
     public BigramComparison? Bigram { get; init; }
 
+    /// <summary>The share of held-out pairs whose chosen response has the higher reward; null for language models.</summary>
+    public Proportion? RewardAccuracy { get; init; }
+
     /// <summary>Facts about the data, such as documents, tokens, and the share of them kept, padded and dropped.</summary>
     public ImmutableArray<ReportFact> Data { get; init; } = [];
 

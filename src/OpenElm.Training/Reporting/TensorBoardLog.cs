@@ -30,7 +30,7 @@ public sealed class TensorBoardLog : IRunObserver, IDisposable
     public void OnValidation(ValidationMetrics validation) => _events.WriteScalars(
         validation.Step,
         [
-            ("validation/loss", validation.Loss), ("validation/perplexity", validation.Perplexity), ("validation/bits_per_byte", validation.BitsPerByte ?? double.NaN),
+            ("validation/loss", validation.Loss), ("validation/perplexity", validation.Perplexity ?? double.NaN), ("validation/bits_per_byte", validation.BitsPerByte ?? double.NaN),
             .. Named("validation/", validation.Measured),
         ]);
 

@@ -1,40 +1,16 @@
-using System.Collections.Immutable;
-using OpenElm.Adapters;
-using OpenElm.Chat;
-using OpenElm.Checkpoints;
-using OpenElm.Configuration;
 using OpenElm.Data;
-using OpenElm.Tokenization;
 using OpenElm.Training.Reporting;
 
 namespace OpenElm.Training;
 
-/// <summary>What a run of supervised tuning reads before it touches a tensor: architecture, tokenizer, template, examples.</summary>
+/// <summary>What a run of supervised tuning reads before it touches a tensor: model folder and examples.</summary>
 internal sealed record FinetuneData
 {
     /// <summary>The run, its number of updates included.</summary>
     public required FinetuneConfig Config { get; init; }
 
     /// <summary>The model folder to begin with.</summary>
-    public required string ModelPath { get; init; }
-
-    /// <summary>Its architecture.</summary>
-    public required OpenElmConfig Model { get; init; }
-
-    /// <summary>Its tokenizer.</summary>
-    public required SentencePieceTokenizer Tokenizer { get; init; }
-
-    /// <summary>Fingerprint of the frozen weights; null without an adapter.</summary>
-    public required string? BaseWeights { get; init; }
-
-    /// <summary>The modules with adapters; empty without.</summary>
-    public required ImmutableArray<AdaptedModule> Adapted { get; init; }
-
-    /// <summary>The text of <c>tokenizer_config.json</c> for the result, or null.</summary>
-    public required string? TokenizerConfig { get; init; }
-
-    /// <summary>The chat template; null for the template of openelm.md 8.3.</summary>
-    public required ChatTemplate? Template { get; init; }
+    public required TuningModel Model { get; init; }
 
     /// <summary>Positions of the longest sequence.</summary>
     public required int SequenceLength { get; init; }
@@ -55,34 +31,21 @@ internal sealed record FinetuneData
     /// <exception cref="OpenElmException">The model folder, a file or a record is wrong.</exception>
     public static FinetuneData Read(FinetuneConfig run, string baseDirectory, CancellationToken cancel)
     {
-        string folder = Path.GetFullPath(run.Model, Path.GetFullPath(baseDirectory));
-        using var model = ModelFolder.Open(folder);
-        SentencePieceTokenizer tokenizer = SentencePieceTokenizer.Load(
-            model.TokenizerPath ?? throw new OpenElmException($"The model folder {folder} has no {ModelFolder.TokenizerFile}; put the model's own tokenizer there."));
-        if (tokenizer.PieceCount > model.Config.VocabSize)
-        {
-            throw new OpenElmException($"The tokenizer of {folder} has {tokenizer.PieceCount} pieces, but the model only {model.Config.VocabSize} rows; they do not belong together.");
-        }
-
+        TuningModel model = TuningModel.Read(run, run.Data.TemplateName, baseDirectory);
         int length = run.Data.SequenceLength ?? model.Config.MaxContextLength;
-        if (length > model.Config.MaxContextLength)
+        model.RequireContext(length, "data.sequence_length");
+        ExampleSet Examples(ExampleConfig config) => ExampleSet.Read(config, baseDirectory, model.Tokenizer, model.Template, length, cancel);
+        ExampleSet examples = Examples(run.Data);
+        int BatchesOf(int epochs)
         {
-            throw new OpenElmException($"data.sequence_length is {length}, but the model was trained up to {model.Config.MaxContextLength} (max_context_length); shorten the sequences.");
+            using var stream = new ExampleStream(examples, run.Data, length, run.Trainer.MicroBatch, run.Seed);
+            return stream.BatchesOf(epochs);
         }
 
-        ChatTemplate? template = TemplateOf(run.Data, folder, baseDirectory);
-        ExampleSet Examples(ExampleConfig config) => ExampleSet.Read(config, baseDirectory, tokenizer, template, length, cancel);
-        ExampleSet examples = Examples(run.Data);
         return new FinetuneData
         {
-            Config = run.WithSteps(run.Trainer.Steps > 0 ? run.Trainer.Steps : StepsOf(run, examples, length)),
-            ModelPath = folder,
-            Model = model.Config,
-            Tokenizer = tokenizer,
-            BaseWeights = run.Adapter is null ? null : WeightsFingerprint.Of(model),
-            Adapted = run.Adapter?.Resolve(model.Config) ?? [],
-            TokenizerConfig = template is null ? model.ReadTokenizerConfig() : TokenizerConfigJson.With(model.ReadTokenizerConfig(), template, tokenizer),
-            Template = template,
+            Config = TuningSteps.Count(run, BatchesOf, (config, steps) => config with { Data = config.Data with { Epochs = 0 }, Trainer = config.Trainer with { Steps = steps } }),
+            Model = model,
             SequenceLength = length,
             Examples = examples,
             HeldOut = run.Validation is { } validation ? Examples(run.Data with { Files = validation.Files, MaxRecords = validation.MaxRecords }) : null,
@@ -94,21 +57,7 @@ internal sealed record FinetuneData
     public ExampleStream OpenStream(ExamplePosition? start) => new(Examples, Config.Data, SequenceLength, Config.Trainer.MicroBatch, Config.Seed, start);
 
     /// <summary>What the run will need; its tokens and time are upper bounds, as if every batch were as wide as the widest.</summary>
-    public TrainingPlan Plan() => TrainingPlan.Of(Model, Config.Trainer, WidestSequence, Adapted);
-
-    /// <summary>A question as the model sees it, up to where the answer begins.</summary>
-    /// <param name="question">The question.</param>
-    /// <returns>[n] token ids.</returns>
-    public int[] PromptOf(string question)
-    {
-        string bos = Tokenizer.BosId < 0 ? "" : Tokenizer.PieceOf(Tokenizer.BosId), eos = Tokenizer.EosId < 0 ? "" : Tokenizer.PieceOf(Tokenizer.EosId);
-        string text = Template?.Render([new ChatMessage(ChatMessage.User, question)], addGenerationPrompt: true, bos, eos) ?? new InstructionRecord(question, "", "").Prompt;
-        return Tokenizer.Encode(text, new TokenizerOptions
-        {
-            RecognizeSpecialPieces = Template is not null,
-            AddBos = bos.Length > 0 && (Template is null || !text.StartsWith(bos, StringComparison.Ordinal)),
-        });
-    }
+    public TrainingPlan Plan() => TrainingPlan.Of(Model.Config, Config.Trainer, WidestSequence, Model.Adapted);
 
     /// <summary>What the report says about the data.</summary>
     public IEnumerable<ReportFact> Facts()
@@ -120,31 +69,7 @@ internal sealed record FinetuneData
             new("records read", $"{read.Records:n0}"), new("examples", $"{Examples.Examples.Length:n0}"),
             new("bad records skipped", $"{read.Bad:n0}"), new("too long and skipped", $"{read.TooLong:n0}"), new("truncated", $"{read.Truncated:n0}"),
             new("tokens of an epoch", $"{positions:n0}"), new("of them in the loss", $"{targets:n0}"),
-            new("template", Template?.Name ?? Config.Data.TemplateName),
+            new("template", Model.Template?.Name ?? Config.Data.TemplateName),
         ];
-    }
-
-    static int StepsOf(FinetuneConfig run, ExampleSet examples, int length)
-    {
-        using var stream = new ExampleStream(examples, run.Data, length, run.Trainer.MicroBatch, run.Seed);
-        return (stream.BatchesOf(run.Data.Epochs) + run.Trainer.Accumulation - 1) / run.Trainer.Accumulation;
-    }
-
-    static ChatTemplate? TemplateOf(ExampleConfig data, string modelFolder, string baseDirectory)
-    {
-        switch (data.TemplateName)
-        {
-            case ExampleConfig.InstructionTemplate:
-                return null;
-            case ExampleConfig.ChatTemplate:
-                return ChatTemplate.OfFolder(modelFolder) ?? ChatTemplate.Zephyr;
-            case ExampleConfig.ZephyrTemplate:
-                return ChatTemplate.Zephyr;
-            default:
-                string file = Path.GetFullPath(data.TemplateName, Path.GetFullPath(baseDirectory));
-                return File.Exists(file)
-                    ? ChatTemplate.Parse(File.ReadAllText(file), data.TemplateName)
-                    : throw new OpenElmException($"data.template is {data.TemplateName}, which is no file; it must be instruction, chat, zephyr, or a file with a Jinja template.");
-        }
     }
 }

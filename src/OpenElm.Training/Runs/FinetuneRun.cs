@@ -1,5 +1,3 @@
-using OpenElm.Checkpoints;
-using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
@@ -30,24 +28,12 @@ public sealed class FinetuneRun : IDisposable
         var timings = new PhaseTimings();
         FinetuneData data = timings.Measure("examples", () => FinetuneData.Read(config, options.BaseDirectory, cancel));
         FinetuneConfig run = data.Config;
-        var start = RunStart.Find(run, RunIdentity.Of(run, data.BaseWeights), options, observer.OnMessage);
+        var start = RunStart.Find(run, RunIdentity.Of(run, run.Adapter is null ? null : data.Model.Fingerprint()), options, observer.OnMessage);
 
-        var module = new OpenElmModule(data.Model, run.Trainer.ModuleOptions(options.Device));
-        using (ModelFolder model = ModelFolder.Open(data.ModelPath))
-        {
-            module.Load(model.Weights);
-        }
-
-        IWeightFiles files = run.Adapter is { } adapter
-            ? new AdapterFiles(module.Adapters.Attach(adapter, run.Seed), data.ModelPath, data.TokenizerConfig)
-            : new ModelFiles(new ModelContent(data.Model, [])
-            {
-                Tokenizer = data.Tokenizer.ModelBytes,
-                TokenizerConfig = data.TokenizerConfig,
-                MaxShardBytes = run.Checkpoints.MaxShardBytes,
-            });
+        OpenElmModule module = data.Model.Load(run.Trainer, options.Device);
+        IWeightFiles files = data.Model.Attach(module, run);
         long trained = module.Trainable.Sum(weight => weight.Value.numel());
-        observer.OnMessage($"Training {trained:n0} of {ParameterCount.Of(data.Model).Total + data.Adapted.Sum(part => part.Parameters):n0} parameters.");
+        observer.OnMessage($"Training {trained:n0} of {data.Model.Parameters:n0} parameters.");
         var trainer = new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget), files);
         start.Restore(trainer, observer.OnMessage);
         ExampleStream stream = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
@@ -64,13 +50,13 @@ public sealed class FinetuneRun : IDisposable
                     CausalLMObjective.CrossEntropyOnly(TokenBatch.IgnoredTarget), run.Validation!.Every,
                     _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)))
                 : null,
-            EncodePrompt = data.PromptOf,
-            BaseModel = run.Adapter is null ? null : data.ModelPath,
+            EncodePrompt = data.Model.PromptOf,
+            BaseModel = run.Adapter is null ? null : data.Model.Path,
             TokensPerStep = plan.TokensPerStep,
             FlopsPerToken = plan.FlopsPerToken,
             Timings = timings,
             DataFacts = data.Facts,
-            ModelFacts = [.. RunReports.FactsOf(data.Model), new("parameters trained", $"{trained:n0}")],
+            ModelFacts = [.. RunReports.FactsOf(data.Model.Config), new("parameters trained", $"{trained:n0}")],
         }, observer);
     }
 

@@ -37,6 +37,22 @@ internal static class RunIdentity
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
     });
 
+    /// <summary>The decisive part of a configuration.</summary>
+    /// <param name="run">The run.</param>
+    /// <param name="weights">Fingerprint of the weights of the reference model.</param>
+    public static string Of(AlignConfig run, string weights) => StrictYaml.Write(run with
+    {
+        Output = "any",
+        Model = weights,
+        Data = new PreferenceConfig { Files = [] },
+        Validation = null,
+        ReferenceCache = null,
+        Checkpoints = new CheckpointConfig(),
+        Samples = null,
+        Schedule = Fixed(run.Schedule, run.Trainer.Steps),
+        Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
+    });
+
     static ScheduleConfig Fixed(ScheduleConfig schedule, int steps) =>
         schedule with { MaxIterations = schedule.LastIteration(steps), WarmupIterations = schedule.WarmupOf(steps), WarmupRatio = null };
 

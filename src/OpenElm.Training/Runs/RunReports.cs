@@ -26,6 +26,7 @@ internal static class RunReports
                 ? new BigramComparison("a bigram model with absolute discounting, counted on the training text,", bigram, loss, last.Tokens)
                 : null,
             Data = [.. parts.DataFacts(), new("wait for data", $"{result.DataWaitShare:p2} of the training time")],
+            RewardAccuracy = result.RewardAccuracy,
             Model = [.. parts.ModelFacts, new("validation loss of the averaged weights", result.AverageValidationLoss is { } average ? $"{average:f4}" : "–")],
             Timings = [.. result.Timings.Select(entry => new ReportTiming(entry.Key, entry.Value))],
             Samples = [.. result.Samples.Select(sample => new GeneratedSample(result.Steps, sample.Prompt, sample.Continuation))],

@@ -33,6 +33,12 @@ public sealed record RunResult
     /// <summary>What else was measured on held-out data with the last weights; empty without validation.</summary>
     public IReadOnlyDictionary<string, double> ValidationMeasured { get; init; } = new Dictionary<string, double>();
 
+    /// <summary>What <see cref="ValidationMeasured"/> are means over: tokens of language models, pairs of preferences; 0 without validation.</summary>
+    public long ValidationTerms { get; init; }
+
+    /// <summary>The share of held-out pairs whose chosen response has the higher reward; null for language models and without validation.</summary>
+    public Proportion? RewardAccuracy { get; init; }
+
     /// <summary>Loss of a bigram model on the same held-out tokens, or null.</summary>
     public double? BigramLoss { get; init; }
 

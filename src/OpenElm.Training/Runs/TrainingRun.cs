@@ -55,6 +55,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             StepsDone = Trainer.Step,
             Parameters = ParameterCount.Of(Trainer.Model.Config).Total,
             TokensPerStep = parts.TokensPerStep,
+            Watched = [.. Trainer.Measurements.Where(measurement => measurement.IsWatched).Select(measurement => measurement.Name)],
             Device = parts.Options.Device,
             Precision = Loop.Precision.ToString().ToLowerInvariant(),
         };
@@ -87,6 +88,8 @@ internal sealed class TrainingRun<TBatch> : IDisposable
                 TrainingLoss = _lastWindow.Measured is [var loss, ..] ? loss : double.NaN,
                 ValidationLoss = _validation?.Loss,
                 ValidationMeasured = _validation?.Measured.ToDictionary(value => value.Name, value => value.Value) ?? [],
+                ValidationTerms = _validation?.Terms ?? 0,
+                RewardAccuracy = RewardAccuracyOf(_validation),
                 DataWaitShare = _training.Elapsed > TimeSpan.Zero ? _parts.Data.Waited / _training.Elapsed : 0,
                 TokensPerSecond = _training.Elapsed > TimeSpan.Zero ? _positionsTrained / _training.Elapsed.TotalSeconds : 0,
             };
@@ -249,6 +252,9 @@ internal sealed class TrainingRun<TBatch> : IDisposable
 
         _observer.OnMessage($"Stopped after update {Trainer.Step}; go on with --resume auto.");
     }
+
+    static Proportion? RewardAccuracyOf(ValidationResult? validation) =>
+        validation?.Measured.Where(value => value.Name == PreferenceObjective.RewardAccuracy).Select(value => (Proportion?)new Proportion(value.Value, validation.Terms)).FirstOrDefault();
 
     OpenElmException NotFinite(string origin)
     {

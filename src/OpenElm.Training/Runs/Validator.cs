@@ -7,11 +7,13 @@ using static TorchSharp.torch;
 namespace OpenElm.Training;
 
 /// <summary>The result of a validation.</summary>
-/// <param name="Loss">The objective's first measurement, a mean over the targets: cross entropy in nats a token for language models.</param>
+/// <param name="LossName">What the objective calls the loss.</param>
+/// <param name="Loss">The objective's first measurement, a mean over its terms: cross entropy in nats a token for language models.</param>
 /// <param name="Measured">Likewise what else it measures, terms of the loss left out.</param>
+/// <param name="Terms">What the means are over: tokens of language models, pairs of preferences.</param>
 /// <param name="Tokens">Targets scored.</param>
 /// <param name="Bytes">UTF-8 bytes of the text they spell; null where it is not counted.</param>
-internal sealed record ValidationResult(double Loss, ImmutableArray<MeasuredValue> Measured, long Tokens, long? Bytes)
+internal sealed record ValidationResult(string LossName, double Loss, ImmutableArray<MeasuredValue> Measured, long Terms, long Tokens, long? Bytes)
 {
     /// <summary>Bits that the model needs for a byte of text; comparable across tokenizers.</summary>
     public double? BitsPerByte => Loss * Tokens / Bytes / Math.Log(2);
@@ -21,7 +23,7 @@ internal sealed record ValidationResult(double Loss, ImmutableArray<MeasuredValu
     /// <param name="duration">How long it took.</param>
     /// <returns>The event.</returns>
     public ValidationMetrics At(long step, TimeSpan duration) =>
-        new() { Step = step, Loss = Loss, BitsPerByte = BitsPerByte, Tokens = Tokens, Duration = duration, Measured = Measured };
+        new() { Step = step, LossName = LossName, Loss = Loss, BitsPerByte = BitsPerByte, Tokens = Tokens, Duration = duration, Measured = Measured };
 }
 
 /// <summary>A held-out batch.</summary>
@@ -30,7 +32,7 @@ internal sealed record ValidationResult(double Loss, ImmutableArray<MeasuredValu
 /// <param name="Bytes">UTF-8 bytes of the text that its targets spell; null where they are not counted.</param>
 internal readonly record struct HeldOut<TBatch>(TBatch Batch, long? Bytes = null);
 
-/// <summary>Scores held-out data: the same batches every time, each weighted by its targets.</summary>
+/// <summary>Scores held-out data: the same batches every time, each weighted by the terms of its means.</summary>
 /// <typeparam name="TBatch">What one forward pass takes.</typeparam>
 /// <param name="objective">What is measured.</param>
 /// <param name="every">Validate after every so many updates, and at the end.</param>
@@ -46,7 +48,7 @@ internal sealed class Validator<TBatch>(ITrainingObjective<TBatch> objective, in
     public ValidationResult Run(OpenElmModule model, CancellationToken cancel)
     {
         double[] sums = new double[objective.Measurements.Length];
-        long tokens = 0;
+        (long terms, long tokens) = (0, 0);
         long? bytes = 0;
         using var noGrad = no_grad();
         foreach (HeldOut<TBatch> heldOut in batches(cancel))
@@ -54,17 +56,17 @@ internal sealed class Validator<TBatch>(ITrainingObjective<TBatch> objective, in
             using DisposeScope scope = NewDisposeScope();
             cancel.ThrowIfCancellationRequested();
             ObjectiveResult result = objective.Compute(model, heldOut.Batch);
-            int targets = objective.SizeOf(heldOut.Batch).Targets;
+            BatchSize size = objective.SizeOf(heldOut.Batch);
             for (int i = 0; i < sums.Length; i++)
             {
-                sums[i] += result.Measured[i].item<float>() * targets;
+                sums[i] += result.Measured[i].item<float>() * size.Terms;
             }
 
-            tokens += targets;
+            (terms, tokens) = (terms + size.Terms, tokens + size.Targets);
             bytes += heldOut.Bytes;
         }
 
-        MeasuredValue[] means = [.. objective.Measurements.Select((measurement, i) => new MeasuredValue(measurement.Name, sums[i] / tokens))];
-        return new ValidationResult(means[0].Value, [.. means.Where((_, i) => i > 0 && !objective.Measurements[i].IsPartOfLoss)], tokens, bytes);
+        MeasuredValue[] means = [.. objective.Measurements.Select((measurement, i) => new MeasuredValue(measurement.Name, sums[i] / terms))];
+        return new ValidationResult(means[0].Name, means[0].Value, [.. means.Where((_, i) => i > 0 && !objective.Measurements[i].IsPartOfLoss)], terms, tokens, bytes);
     }
 }

@@ -242,7 +242,7 @@ public sealed class FinetuneRunTests : IDisposable
         Seed = 3,
         Model = "model",
         Data = new ExampleConfig { Files = ["train.jsonl"], Template = ExampleConfig.ChatTemplate, Epochs = epochs },
-        Validation = new ExampleValidationConfig { Files = ["validation.jsonl"], Every = 5 },
+        Validation = new RecordValidationConfig { Files = ["validation.jsonl"], Every = 5 },
         Schedule = new ScheduleConfig { MaxLearningRate = 0.01, MinLearningRate = 0, WarmupInitLearningRate = 0, WarmupRatio = 0.1, Decimals = null },
         Trainer = new TrainerConfig { MicroBatch = 4, Accumulation = 2, AccumulationReduction = AccumulationReduction.TokenMean, LogEvery = 5 },
         Checkpoints = new CheckpointConfig { Every = 5, AverageLast = 0 },

@@ -1,0 +1,119 @@
+using OpenElm.Data;
+using OpenElm.Training.Objectives;
+using OpenElm.Training.Reporting;
+using OpenElm.Training.Torch;
+
+namespace OpenElm.Training;
+
+/// <summary>
+/// One run of preference tuning, from a model folder and pairs of responses to a model or adapter folder: reference log-probabilities,
+/// training with validation and checkpoints, answers to sample questions, report. Stopped at any moment, it can be resumed.
+/// </summary>
+public sealed class AlignRun : IDisposable
+{
+    readonly TrainingRun<PreferenceBatch> _run;
+
+    /// <summary>Prepares everything up to the first update: model, pairs, what the reference model says of them, and the checkpoint to go on from.</summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="options">How it is started.</param>
+    /// <param name="observer">Sees what happens.</param>
+    /// <param name="cancel">Ends the preparation.</param>
+    /// <exception cref="OpenElmException">Something in the configuration, the files, a record or the checkpoint is wrong.</exception>
+    public AlignRun(AlignConfig config, RunOptions options, IRunObserver observer, CancellationToken cancel = default)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(observer);
+        _ = TorchLibrary.Device(options.Device); // before anything is read or written
+        var timings = new PhaseTimings();
+        AlignData data = timings.Measure("pairs", () => AlignData.Read(config, options.BaseDirectory, cancel));
+        AlignConfig run = data.Config;
+        string weights = data.Model.Fingerprint();
+        var start = RunStart.Find(run, RunIdentity.Of(run, weights), options, observer.OnMessage);
+
+        OpenElmModule module = data.Model.Load(run.Trainer, options.Device);
+        var cache = new ReferenceCache(Path.GetFullPath(run.ReferenceCache ?? Path.Combine(start.Folder.Path, "..", "reference"), Path.GetFullPath(options.BaseDirectory)));
+        ReferenceLogProbabilities Reference(PreferenceSet set, string name) =>
+            timings.Measure($"reference model, {name} pairs", () => ReferenceOf(cache, module, run, set, weights, name, observer.OnMessage, cancel));
+
+        ReferenceLogProbabilities reference = Reference(data.Pairs, "training");
+        Validator<PreferenceBatch>? validator = data.HeldOut is { } heldOut
+            ? new(new PreferenceObjective(run.Loss, Reference(heldOut, "held-out")), run.Validation!.Every,
+                _ => PreferenceStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<PreferenceBatch>(batch)))
+            : null;
+
+        IWeightFiles files = data.Model.Attach(module, run);
+        long trained = module.Trainable.Sum(weight => weight.Value.numel());
+        observer.OnMessage($"Training {trained:n0} of {data.Model.Parameters:n0} parameters.");
+        var trainer = new Trainer<PreferenceBatch>(run, module, new PreferenceObjective(run.Loss, reference), files);
+        start.Restore(trainer, observer.OnMessage);
+        PreferenceStream stream = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
+        TrainingPlan plan = data.Plan();
+        _run = new TrainingRun<PreferenceBatch>(new RunParts<PreferenceBatch>
+        {
+            Config = run,
+            Options = options,
+            Start = start,
+            Trainer = trainer,
+            Data = stream,
+            Validator = validator,
+            EncodePrompt = data.Model.PromptOf,
+            BaseModel = run.Adapter is null ? null : data.Model.Path,
+            TokensPerStep = plan.TokensPerStep,
+            FlopsPerToken = plan.FlopsPerToken,
+            Timings = timings,
+            DataFacts = data.Facts,
+            ModelFacts = [.. RunReports.FactsOf(data.Model.Config), new("parameters trained", $"{trained:n0}")],
+        }, observer);
+    }
+
+    /// <summary>What the run is about to do.</summary>
+    public RunInfo Info => _run.Info;
+
+    /// <summary>Says what a run will need; reads its pairs, for they decide the number of updates and the widest batch.</summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="baseDirectory">The folder that relative paths start from.</param>
+    /// <param name="cancel">Ends the reading.</param>
+    /// <returns>The plan; tokens and time are upper bounds, as if every batch were as wide as the widest, and leave the reference model out.</returns>
+    /// <exception cref="OpenElmException">The model folder, a file or a record is wrong.</exception>
+    public static TrainingPlan Plan(AlignConfig config, string baseDirectory, CancellationToken cancel = default)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return AlignData.Read(config, baseDirectory, cancel).Plan();
+    }
+
+    /// <summary>Runs to the end, or to the wish to stop; then a checkpoint is saved first.</summary>
+    /// <param name="cancel">The wish to stop.</param>
+    /// <returns>The outcome.</returns>
+    /// <exception cref="OperationCanceledException">The run was stopped; it can be resumed.</exception>
+    /// <exception cref="OpenElmException">The loss is not finite.</exception>
+    public RunResult Execute(CancellationToken cancel = default) => _run.Execute(cancel);
+
+    /// <inheritdoc/>
+    public void Dispose() => _run.Dispose();
+
+    // The module still holds the weights the run begins with, so it is the reference model.
+    static ReferenceLogProbabilities ReferenceOf(
+        ReferenceCache cache, OpenElmModule module, AlignConfig run, PreferenceSet set, string weights, string name, Action<string> log, CancellationToken cancel)
+    {
+        string key = ReferenceCache.KeyOf(weights, set.Fingerprint(), run.Trainer.Precision);
+        if (cache.Find(key, set.Pairs.Length, log) is { } known)
+        {
+            log($"The reference model's log-probabilities of {set.Pairs.Length:n0} {name} pairs are known from {cache.FileOf(key)}.");
+            return known;
+        }
+
+        int tenth = Math.Max(1, set.Pairs.Length / 10), told = 0;
+        log($"The reference model scores {set.Pairs.Length:n0} {name} pairs.");
+        var reference = ReferenceLogProbabilities.Compute(module, set, run.Trainer.MicroBatch, done =>
+        {
+            if (done / tenth > told)
+            {
+                told = done / tenth;
+                log($"The reference model has scored {done:n0} of {set.Pairs.Length:n0} pairs.");
+            }
+        }, cancel);
+        cache.Store(key, reference);
+        return reference;
+    }
+}
