@@ -59,11 +59,7 @@ public sealed record ExampleConfig : IValidated
     {
         ArgumentNullException.ThrowIfNull(problems);
         problems.Require(Files is { IsDefaultOrEmpty: false }, path, "files", "is empty; name at least one file.");
-        foreach (string file in Files.IsDefault ? [] : Files)
-        {
-            problems.Require(RowReader.Knows(file), path, "files", $"names '{file}', whose ending is not known; supported are {string.Join(", ", RowReader.Endings)}.");
-        }
-
+        RowReader.RequireKnown(Files, path, "files", problems);
         problems.Require(Records == RecordKind.Instruction || TemplateName != InstructionTemplate, path, "template",
             "is instruction, which has no place for messages; take chat, zephyr, or a file.");
         problems.Require(SequenceLength is null or >= 1, path, "sequence_length", $"is {SequenceLength}; it must be at least 1.");

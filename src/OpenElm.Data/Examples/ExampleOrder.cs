@@ -17,6 +17,10 @@ internal sealed class ExampleOrder(ImmutableArray<int> positions, ExampleBatchin
     const int GroupedBatches = 50;  // batches whose examples are sorted together
     const int OpenRows = 128;       // rows that a packed example may still go into
 
+    /// <summary>What decides the order besides the examples, in words.</summary>
+    public string Settings =>
+        $"batching {batching}, sequence length {rowLength}, micro batch {microBatch}, {(seed is null ? "not shuffled" : $"shuffled with seed {seed}")}".ToLowerInvariant();
+
     /// <summary>The batches of an epoch.</summary>
     /// <param name="epoch">The epoch, from 0.</param>
     public int[][][] Batches(int epoch)

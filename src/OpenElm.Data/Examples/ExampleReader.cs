@@ -20,7 +20,7 @@ internal sealed class ExampleReader(ExampleConfig config, SentencePieceTokenizer
     {
         var examples = ImmutableArray.CreateBuilder<TokenizedExample>();
         (int records, int bad, int tooLong, int truncated) = (0, 0, 0, 0);
-        foreach (DataRow row in Rows(baseDirectory))
+        foreach (DataRow row in RowReader.Read(config.Files, baseDirectory, config.MaxRecords))
         {
             cancel.ThrowIfCancellationRequested();
             records++;
@@ -52,12 +52,6 @@ internal sealed class ExampleReader(ExampleConfig config, SentencePieceTokenizer
         return examples.Count > 0
             ? new ExampleSet(examples.ToImmutable(), new ExampleStatistics(records, bad, tooLong, truncated))
             : throw new OpenElmException($"No example is left of the {records} records of {string.Join(", ", config.Files)}: {bad} are bad and {tooLong} too long.");
-    }
-
-    IEnumerable<DataRow> Rows(string baseDirectory)
-    {
-        IEnumerable<DataRow> rows = config.Files.SelectMany(file => RowReader.Read(Path.GetFullPath(file, Path.GetFullPath(baseDirectory)), columns: []));
-        return config.MaxRecords > 0 ? rows.Take(config.MaxRecords) : rows;
     }
 
     /// <summary>One record as an example, however long.</summary>

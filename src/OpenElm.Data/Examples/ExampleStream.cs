@@ -9,13 +9,7 @@ namespace OpenElm.Data;
 public sealed class ExampleStream : IBatchSource<TokenBatch>
 {
     readonly ExampleSet _set;
-    readonly ExampleOrder _order;
-    readonly string _fingerprint;
-    readonly string _settings;
-    int[][][] _batches;
-    int _epoch;
-    int _next;
-    long _handedOut;
+    readonly ExampleCursor _cursor;
 
     /// <summary>Opens the stream.</summary>
     /// <param name="set">The examples.</param>
@@ -31,16 +25,12 @@ public sealed class ExampleStream : IBatchSource<TokenBatch>
         ArgumentNullException.ThrowIfNull(config);
         ArgumentOutOfRangeException.ThrowIfLessThan(microBatch, 1);
         _set = set;
-        _order = new ExampleOrder([.. set.Examples.Select(example => example.Positions)], config.Batching, sequenceLength, microBatch, config.Shuffle ? seed : null);
-        _fingerprint = set.Fingerprint();
-        _settings = $"batching {config.Batching}, sequence length {sequenceLength}, micro batch {microBatch}, {(config.Shuffle ? $"shuffled with seed {seed}" : "not shuffled")}".ToLowerInvariant();
-        start?.CheckedAgainst(_fingerprint, _settings);
-        (_epoch, _next) = (start?.Epoch ?? 0, start?.Batch ?? 0);
-        _batches = _order.Batches(_epoch);
+        var order = new ExampleOrder([.. set.Examples.Select(example => example.Positions)], config.Batching, sequenceLength, microBatch, config.Shuffle ? seed : null);
+        _cursor = new ExampleCursor(order, set.Fingerprint(), order.Settings, start);
     }
 
     /// <summary>Where the next batch begins.</summary>
-    public ExamplePosition Position => new(_epoch, _next, _fingerprint, _settings);
+    public ExamplePosition Position => _cursor.Position;
 
     IDataPosition IBatchSource<TokenBatch>.Position => Position;
 
@@ -50,19 +40,14 @@ public sealed class ExampleStream : IBatchSource<TokenBatch>
     /// <summary>Counts the batches of some epochs.</summary>
     /// <param name="epochs">How many, from the first.</param>
     /// <returns>Batches.</returns>
-    public int BatchesOf(int epochs) => Enumerable.Range(0, epochs).Sum(epoch => _order.Batches(epoch).Length);
+    public int BatchesOf(int epochs) => _cursor.BatchesOf(epochs);
 
     /// <inheritdoc/>
     public TokenBatch Next(CancellationToken cancel = default)
     {
         cancel.ThrowIfCancellationRequested();
-        if (_next == _batches.Length)
-        {
-            (_epoch, _next) = (_epoch + 1, 0);
-            _batches = _order.Batches(_epoch);
-        }
-
-        return ExampleBatch.Of([.. _batches[_next++].Select(row => row.Select(example => _set.Examples[example]).ToArray())], _handedOut++);
+        (int[][] rows, long index) = _cursor.Next();
+        return ExampleBatch.Of([.. rows.Select(row => row.Select(example => _set.Examples[example]).ToArray())], index);
     }
 
     /// <summary>The examples once, in the order of the files, one a sequence: what validation scores.</summary>

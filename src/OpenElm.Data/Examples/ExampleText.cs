@@ -24,7 +24,7 @@ internal sealed record ExampleText(string Text, ImmutableArray<(int Start, int E
     /// <exception cref="OpenElmException">The template refuses the conversation, or does not write one message after the other.</exception>
     public static ExampleText Of(ImmutableArray<ChatMessage> messages, ChatTemplate template, SentencePieceTokenizer tokenizer, bool findResponses)
     {
-        string Render(int count, bool assistantNext) => template.Render(messages[..count], assistantNext, PieceOf(tokenizer, tokenizer.BosId), PieceOf(tokenizer, tokenizer.EosId));
+        string Render(int count, bool assistantNext) => template.Render(messages[..count], assistantNext, tokenizer);
 
         string text = Render(messages.Length, assistantNext: false);
         if (!findResponses)
@@ -71,6 +71,4 @@ internal sealed record ExampleText(string Text, ImmutableArray<(int Start, int E
 
         return new(text, [.. Responses.Select(range => (Moved(range.Start), Moved(range.End)))]);
     }
-
-    static string PieceOf(SentencePieceTokenizer tokenizer, int id) => id < 0 ? "" : tokenizer.PieceOf(id);
 }

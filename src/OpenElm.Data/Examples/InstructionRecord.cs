@@ -31,12 +31,13 @@ public sealed record InstructionRecord(string Instruction, string Input, string 
     /// <summary>Reads a record: <c>instruction</c>, perhaps <c>input</c>, and <c>output</c>, for which <c>answer</c> may stand in.</summary>
     /// <param name="row">The row.</param>
     /// <exception cref="OpenElmException">A field is missing or empty, or is no text.</exception>
-    internal static InstructionRecord Of(DataRow row)
-    {
-        string output = !row.Values.ContainsKey("output") && row.Values.ContainsKey("answer") ? OutputOf(Filled(row, "answer")) : Filled(row, "output");
-        return new(Filled(row, "instruction"), row.Values.TryGetValue("input", out object? input) && input is not null ? row.Take<string>("input") : "", output);
-    }
+    internal static InstructionRecord Of(DataRow row) =>
+        Of(row, !row.Values.ContainsKey("output") && row.Values.ContainsKey("answer") ? OutputOf(row.TakeFilled("answer")) : row.TakeFilled("output"));
 
-    static string Filled(DataRow row, string column) =>
-        row.Take<string>(column) is var text && string.IsNullOrWhiteSpace(text) ? throw row.Wrong($"has an empty '{column}'.") : text;
+    /// <summary>Reads a record whose answer stands elsewhere: <c>instruction</c>, perhaps <c>input</c>.</summary>
+    /// <param name="row">The row.</param>
+    /// <param name="output">The answer.</param>
+    /// <exception cref="OpenElmException">A field is missing or empty, or is no text.</exception>
+    internal static InstructionRecord Of(DataRow row, string output) =>
+        new(row.TakeFilled("instruction"), row.Values.TryGetValue("input", out object? input) && input is not null ? row.Take<string>("input") : "", output);
 }

@@ -25,6 +25,11 @@ internal sealed record DataRow(Dictionary<string, object?> Values, string File, 
         !Values.TryGetValue(column, out object? value) ? throw Wrong($"has no column '{column}'; its columns are {string.Join(", ", Values.Keys)}.")
         : value as T ?? throw Wrong($"holds {Kind(value)} in column '{column}', not {(typeof(T) == typeof(string) ? "text" : "a list")}.");
 
+    /// <summary>A column that must hold more than blanks.</summary>
+    /// <param name="column">Its name.</param>
+    /// <returns>The text.</returns>
+    public string TakeFilled(string column) => Take<string>(column) is var text && string.IsNullOrWhiteSpace(text) ? throw Wrong($"has an empty '{column}'.") : text;
+
     /// <summary>Whether all columns are equal, as Python compares two documents.</summary>
     /// <param name="other">The other row.</param>
     /// <returns>Whether they are.</returns>

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.IO.Compression;
 using System.Text;
 using OpenElm.Data.Readers;
@@ -15,6 +16,31 @@ internal static class RowReader
     /// <summary>Whether a file's ending is known.</summary>
     /// <param name="path">Its name.</param>
     public static bool Knows(string path) => Endings.Any(ending => path.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
+
+    /// <summary>Notes the files of a configuration whose endings are not known.</summary>
+    /// <param name="files">Their names.</param>
+    /// <param name="path">The section that names them.</param>
+    /// <param name="key">The key that does.</param>
+    /// <param name="problems">Where the problems go.</param>
+    public static void RequireKnown(ImmutableArray<string> files, string path, string key, List<string> problems)
+    {
+        foreach (string file in files.IsDefault ? [] : files)
+        {
+            problems.Require(Knows(file), path, key, $"names '{file}', whose ending is not known; supported are {string.Join(", ", Endings)}.");
+        }
+    }
+
+    /// <summary>Reads files one after the other, each when its first row is asked for.</summary>
+    /// <param name="files">Their names.</param>
+    /// <param name="baseDirectory">The folder that relative names start from.</param>
+    /// <param name="maxRows">Take this many rows from the beginning; 0 takes all.</param>
+    /// <returns>Their rows.</returns>
+    /// <exception cref="OpenElmException">A file is damaged, or a row is wrong; the message names both.</exception>
+    public static IEnumerable<DataRow> Read(ImmutableArray<string> files, string baseDirectory, int maxRows = 0)
+    {
+        IEnumerable<DataRow> rows = files.SelectMany(file => Read(Path.GetFullPath(file, Path.GetFullPath(baseDirectory)), columns: []));
+        return maxRows > 0 ? rows.Take(maxRows) : rows;
+    }
 
     /// <summary>Reads a file.</summary>
     /// <param name="path">Its path; <c>archive.zip!member</c> for a member of a zip file.</param>

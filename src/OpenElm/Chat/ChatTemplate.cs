@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Text.Json;
 using OpenElm.Checkpoints;
 using OpenElm.Templates;
+using OpenElm.Tokenization;
 
 namespace OpenElm.Chat;
 
@@ -97,6 +98,19 @@ public sealed class ChatTemplate
             ["bos_token"] = bos,
             ["eos_token"] = eos,
         });
+    }
+
+    /// <summary>Writes a conversation as one text, with the beginning and end of a sequence as a tokenizer spells them.</summary>
+    /// <param name="messages">The messages, the oldest first.</param>
+    /// <param name="addGenerationPrompt">Whether the assistant speaks next.</param>
+    /// <param name="tokenizer">The tokenizer that the text is for.</param>
+    /// <returns>The text.</returns>
+    /// <exception cref="OpenElmException">The template refuses the conversation, or goes wrong.</exception>
+    public string Render(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt, SentencePieceTokenizer tokenizer)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        string Text(int id) => id < 0 ? "" : tokenizer.PieceOf(id);
+        return Render(messages, addGenerationPrompt, Text(tokenizer.BosId), Text(tokenizer.EosId));
     }
 
     // Several templates have names; the one for conversations is called default.
