@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using OpenElm.Adapters;
 using OpenElm.Data;
 using OpenElm.Yaml;

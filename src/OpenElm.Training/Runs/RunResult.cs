@@ -1,3 +1,5 @@
+using OpenElm.Training.Reporting;
+
 namespace OpenElm.Training;
 
 /// <summary>The outcome of a run.</summary>
