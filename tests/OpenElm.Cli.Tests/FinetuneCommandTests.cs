@@ -34,7 +34,7 @@ public sealed class FinetuneCommandTests : IDisposable
             schedule: { max_learning_rate: 0.01, min_learning_rate: 0, warmup_ratio: 0.1 }
             trainer: { micro_batch: 2, log_every: 1 }
             checkpoints: { every: 100, average_last: 0 }
-            samples: { prompts: ["Say 3."], max_tokens: 4 }
+            samples: { prompts: ["Say 3."], max_tokens: 4, temperature: 0 }
             """);
     }
 

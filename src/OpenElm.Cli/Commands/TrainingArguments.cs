@@ -66,7 +66,7 @@ internal sealed class TrainingArguments
         return string.Concat(session.Start(prompt, new GenerationOptions
         {
             MaxTokens = options.MaxTokens,
-            Sampling = new SamplingOptions { Temperature = options.Temperature, TopP = options.TopP, Seed = seed },
+            Sampling = new SamplingOptions { Temperature = options.Temperature, TopP = options.Temperature > 0 ? options.TopP ?? 0.95 : 1, Seed = seed },
         }).Text());
     }
 }

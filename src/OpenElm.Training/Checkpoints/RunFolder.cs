@@ -136,6 +136,8 @@ public sealed record RunFolder(string Path)
         }
 
         var kept = all.TakeLast(config.KeepLast).Select(entry => entry.Step).ToHashSet();
+        // The last checkpoint of a run may be no regular one, and must not take the place of one that the average needs.
+        kept.UnionWith(all.Where(entry => entry.Checkpoint.ReadState().Interval).TakeLast(config.AverageLast).Select(entry => entry.Step));
         kept.UnionWith(all
             .Select(entry => (entry.Step, Loss: entry.Checkpoint.ReadState().ValidationLoss))
             .Where(entry => entry.Loss is not null)

@@ -6,7 +6,7 @@ public sealed record CheckpointConfig : IValidated
     /// <summary>Save after every so many updates, and at the end.</summary>
     public int Every { get; init; } = 5000;
 
-    /// <summary>Keep this many of the newest checkpoints; 0 keeps all.</summary>
+    /// <summary>Keep this many of the newest checkpoints, and what <see cref="AverageLast"/> needs; 0 keeps all.</summary>
     public int KeepLast { get; init; }
 
     /// <summary>Keep this many with the lowest validation loss besides.</summary>

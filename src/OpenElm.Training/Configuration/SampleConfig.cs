@@ -14,8 +14,8 @@ public sealed record SampleConfig : IValidated
     /// <summary>Softmax temperature; 0 takes the likeliest token.</summary>
     public double Temperature { get; init; } = 0.8;
 
-    /// <summary>Draw from the likeliest tokens that hold this share.</summary>
-    public double TopP { get; init; } = 0.95;
+    /// <summary>Draw from the likeliest tokens that hold this share; null is 0.95 where tokens are drawn.</summary>
+    public double? TopP { get; init; }
 
     /// <inheritdoc/>
     public void Validate(string path, List<string> problems)
@@ -23,6 +23,7 @@ public sealed record SampleConfig : IValidated
         problems.Require(Prompts is { IsDefaultOrEmpty: false }, path, "prompts", "is empty; give at least one beginning.");
         problems.Require(MaxTokens >= 1, path, "max_tokens", $"is {MaxTokens}; it must be at least 1.");
         problems.Require(Temperature >= 0, path, "temperature", $"is {Temperature}; it must be 0 or more.");
-        problems.Require(TopP is > 0 and <= 1, path, "top_p", $"is {TopP}; it must be in (0, 1].");
+        problems.Require(TopP is null or (> 0 and <= 1), path, "top_p", $"is {TopP}; it must be in (0, 1].");
+        problems.Require(TopP is null || Temperature > 0, path, "top_p", "has no effect at temperature 0, which takes the likeliest token; leave it out, or give a temperature.");
     }
 }

@@ -170,11 +170,13 @@ public sealed class FinetuneRunTests : IDisposable
     [Fact]
     public void The_average_keeps_the_template_too()
     {
-        FinetuneConfig run = Config("run", epochs: 4) with { Checkpoints = new CheckpointConfig { Every = 5, AverageLast = 2 } };
+        // 14 updates: the newest two checkpoints are 14, which is no regular one, and 10; the average is of 10 and 5.
+        FinetuneConfig run = Config("run", epochs: 4) with { Checkpoints = new CheckpointConfig { Every = 5, KeepLast = 2, AverageLast = 2 } };
         RunResult result = Execute(run);
         Assert.Equal(new RunFolder(_folder["run"]).AverageFolder, result.Model);
         Assert.NotNull(ChatTemplate.OfFolder(result.Model));
         Assert.NotNull(result.AverageValidationLoss);
+        Assert.Equal([5, 10, 14], new RunFolder(_folder["run"]).Checkpoints().Select(entry => entry.Step));
     }
 
     [Fact]
