@@ -77,10 +77,10 @@ public sealed class PreferenceTokensTests : IDisposable
         Assert.Equal((Text("<s>", "▁a", "▁do"), Text("2", "</s>")), (Text(set.Pairs[2].Prompt), Text(set.Pairs[2].Chosen)));
     }
 
-    // ▁a ▁doc um is longer alone than ▁a ▁document; and where a long response hides that, the prompts of the two responses differ too much.
+    // ▁a ▁doc um is longer alone than ▁a ▁document. Of ▁in ▁De ce m be, ▁December leaves one token, which the length of its response hides.
     [Theory]
     [InlineData("a docum", "ent", "1", "the prompt has more tokens alone")]
-    [InlineData("a congratulatio", "ns 1234", "1", "change more than the last token")]
+    [InlineData("in Decembe", "r 1234", "1", "change more than the last token")]
     public void Prompts_that_melt_into_their_responses_are_refused(string prompt, string chosen, string rejected, string problem) =>
         Assert.Matches($"r.jsonl row 1 cannot become a pair: .*{problem}", Assert.Throws<OpenElmException>(() => _folder.Read([Digits(prompt, chosen, rejected)], template: Bare)).Message);
 
