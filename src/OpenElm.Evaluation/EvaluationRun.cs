@@ -31,8 +31,8 @@ public static class EvaluationRun
             throw new OpenElmException($"{first.Task.Name} has the model write its answers, which this runtime cannot; take the inference runtime, or leave the task out.");
         }
 
-        List<TokenizedRequest> requests = Encode(scored, (task, item) => item.Requests.Select(request => tokenizer.Encode(request, task.Task.Kind)), cancellation);
-        List<GenerationRequest> questions = Encode(written, (task, item) => item.Requests.Select(request => tokenizer.Encode(request.Context, task.Task.Generation!)), cancellation);
+        List<TokenizedRequest> requests = Encode(scored, (task, item) => item.Requests.Select(request => tokenizer.Encode(request, task.Task.Kind, task.Task.RecognizesSpecialPieces)), cancellation);
+        List<GenerationRequest> questions = Encode(written, (task, item) => item.Requests.Select(request => tokenizer.Encode(request.Context, task.Task.Generation!, task.Task.RecognizesSpecialPieces)), cancellation);
         EngineResult scores = EvaluationEngine.Run(requests, scorer, options, cancellation);
         GenerationResult texts = questions is [] ? new GenerationResult([], 0, 0) : GenerationEngine.Run(questions, writer!, options, cancellation);
         (int nextRequest, int nextQuestion) = (0, 0);

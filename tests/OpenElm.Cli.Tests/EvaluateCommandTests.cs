@@ -117,6 +117,21 @@ public sealed class EvaluateCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_comparison_goes_into_the_report_of_a_run()
+    {
+        Assert.Equal(0, Evaluate(Stories, "--tasks", "arc_easy", "--no-cache", "--output", _folder["a"]).Code);
+        File.WriteAllText(_folder["report.html"], "<h1>run</h1>\n<!-- evaluation -->\nan earlier one\n<!-- /evaluation -->\n</body>");
+        Assert.Equal(0, Openelm.Run("evaluate", "compare", _folder["a"], _folder["a"], "--report", _folder["report.html"]).Code);
+        string report = File.ReadAllText(_folder["report.html"]);
+        Assert.Contains("<td>arc_easy</td><td>acc</td>", report);
+        Assert.DoesNotContain("an earlier one", report);
+        File.WriteAllText(_folder["other.html"], "<p>other</p>");
+        (int code, _, string error) = Openelm.Run("evaluate", "compare", _folder["a"], _folder["a"], "--report", _folder["other.html"]);
+        Assert.Equal(2, code);
+        Assert.Contains("is not the report of a training run", error);
+    }
+
+    [Fact]
     public void A_suite_stops_at_missing_data_unless_told_to_skip()
     {
         (int code, _, string error) = Evaluate(Stories, "--suite", "zero-shot", "--no-cache");

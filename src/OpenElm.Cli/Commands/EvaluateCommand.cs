@@ -65,11 +65,17 @@ internal static class EvaluateCommand
     {
         var first = new Argument<string>("first") { Description = "Results of one model: a folder that --output wrote, or its results.json" };
         var second = new Argument<string>("second") { Description = "Results of another" };
-        var compare = new Command("compare", "Compare two models document by document: differences with confidence interval and p-value") { first, second };
+        var page = new Option<string?>("--report") { Description = "Put the comparison into this report.html of a training run too, in the place of an earlier evaluation" };
+        var compare = new Command("compare", "Compare two models document by document: differences with confidence interval and p-value") { first, second, page };
         compare.SetAction(parsed =>
         {
             EvaluationReport one = ResultsFolder.Read(parsed.GetRequiredValue(first)), other = ResultsFolder.Read(parsed.GetRequiredValue(second));
             ImmutableArray<PairedComparison> rows = ResultsComparison.Of(one, other);
+            if (parsed.GetValue(page) is { } report && !HtmlReport.SetEvaluation(report, ResultsTables.ComparisonSection(one.Model, other.Model, rows)))
+            {
+                throw new OpenElmException($"{report} is not the report of a training run, so the comparison has no place in it; name the report.html that pretrain, finetune or align wrote.");
+            }
+
             if (context.IsJson)
             {
                 context.WriteJson(new { First = one.Model, Second = other.Model, Comparisons = rows });
@@ -78,9 +84,9 @@ internal static class EvaluateCommand
 
             context.Output.WriteLine($"first:  {one.Model}\nsecond: {other.Model}\n");
             context.Output.Write(ResultsTables.Comparison(rows));
-            context.Output.WriteLine($"\nDifferences are second − first over the same documents. {rows.Count(row => row.PValue is < 0.05)} of {rows.Length} have p < 0.05; of {rows.Length} comparisons of equal models, {0.05 * rows.Length:0.#} would.");
+            context.Output.WriteLine($"\n{ResultsTables.ComparisonRemark(rows)}");
         });
-        return compare.WithExamples("openelm evaluate compare results/a results/b", "openelm evaluate compare results/a/results.json results/b/results.json --json");
+        return compare.WithExamples("openelm evaluate compare results/a results/b", "openelm evaluate compare results/before results/after --report runs/align-quickstart/report.html", "openelm evaluate compare results/a/results.json results/b/results.json --json");
     }
 
     static void WarnOfData(CommandContext context, ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut)

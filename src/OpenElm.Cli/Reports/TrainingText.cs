@@ -1,4 +1,5 @@
 using OpenElm.Training;
+using OpenElm.Training.Objectives;
 
 namespace OpenElm.Cli;
 
@@ -51,14 +52,14 @@ internal static class TrainingText
         WriteIfKnown("  of the average", result.AverageValidationLoss);
         WriteIfKnown("  of a bigram model", result.BigramLoss);
         WriteIfKnown("bits per byte", result.BitsPerByte);
-        foreach ((string name, double value) in result.ValidationMeasured)
+        foreach ((string name, double value) in result.ValidationMeasured.Where(entry => entry.Key != PreferenceObjective.RewardAccuracy))
         {
             WriteIfKnown(name.Replace('_', ' '), value);
         }
 
         if (result.RewardAccuracy is { } accuracy)
         {
-            output.WriteLine($"held-out pairs           reward accuracy {accuracy}");
+            output.WriteLine($"reward accuracy          {accuracy}");
         }
 
         output.WriteLine($"tokens trained on        {result.TokensSeen:n0}");

@@ -24,15 +24,16 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
     /// <summary>Encodes a request.</summary>
     /// <param name="request">The request.</param>
     /// <param name="kind">What the task asks.</param>
+    /// <param name="specialPieces">Whether <c>&lt;/s&gt;</c> in the text is the token.</param>
     /// <returns>Its tokens.</returns>
     /// <exception cref="OpenElmException">The continuation has no tokens of its own, or more than the model takes.</exception>
-    public TokenizedRequest Encode(EvaluationRequest request, RequestKind kind)
+    public TokenizedRequest Encode(EvaluationRequest request, RequestKind kind, bool specialPieces = false)
     {
         ArgumentNullException.ThrowIfNull(request);
         return kind switch
         {
-            RequestKind.Continuation => Continuation(request.Context, request.Continuation),
-            RequestKind.WholeText => new TokenizedRequest([.. RollingWindows.Of([.. tokenizer.Encode(request.Continuation, WithBos)], tokenizer.EosId, maxLength)]),
+            RequestKind.Continuation => Continuation(request.Context, request.Continuation, specialPieces),
+            RequestKind.WholeText => new TokenizedRequest([.. RollingWindows.Of([.. tokenizer.Encode(request.Continuation, OptionsFor(specialPieces))], tokenizer.EosId, maxLength)]),
             _ => throw new ArgumentException("Text that is generated has no log-probability.", nameof(kind)),
         };
     }
@@ -40,21 +41,24 @@ public sealed class RequestTokenizer(SentencePieceTokenizer tokenizer, int maxLe
     /// <summary>Encodes a prompt that the model goes on with; the last tokens stay that leave room for its answer.</summary>
     /// <param name="prompt">The prompt.</param>
     /// <param name="settings">How the answer is written.</param>
+    /// <param name="specialPieces">Whether <c>&lt;/s&gt;</c> in the text is the token.</param>
     /// <returns>BOS and the prompt.</returns>
     /// <exception cref="OpenElmException">The answer alone fills the model's context.</exception>
-    public GenerationRequest Encode(string prompt, GenerationSettings settings)
+    public GenerationRequest Encode(string prompt, GenerationSettings settings, bool specialPieces = false)
     {
         ArgumentNullException.ThrowIfNull(settings);
         int room = maxLength - settings.MaxTokens;
-        int[] tokens = tokenizer.Encode(prompt, WithBos);
+        int[] tokens = tokenizer.Encode(prompt, OptionsFor(specialPieces));
         return room >= 1
             ? new GenerationRequest([.. tokens[Math.Max(0, tokens.Length - room)..]], settings) { IsTruncated = tokens.Length > room }
             : throw new OpenElmException($"An answer of {settings.MaxTokens} tokens leaves no room for the question: the model takes {maxLength}.");
     }
 
-    TokenizedRequest Continuation(string context, string continuation)
+    static TokenizerOptions OptionsFor(bool specialPieces) => specialPieces ? WithBos with { RecognizeSpecialPieces = true } : WithBos;
+
+    TokenizedRequest Continuation(string context, string continuation, bool specialPieces)
     {
-        (int[] tokens, int start) = Scorer.Split(tokenizer, context, continuation);
+        (int[] tokens, int start) = Scorer.Split(tokenizer, context, continuation, specialPieces);
         int scored = tokens.Length - start;
         if (scored < 1 || scored > maxLength)
         {

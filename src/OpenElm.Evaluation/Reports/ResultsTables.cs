@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Net;
 using OpenElm.Evaluation.Metrics;
 using OpenElm.Evaluation.Suites;
 
@@ -28,7 +29,7 @@ public static class ResultsTables
             headings.Add(Heading("Unanswered", "texts of the model in which no answer was found; they count as wrong"));
         }
 
-        var table = new MarkdownTable(["Task", "Shots>", "Metric", "Value>", "±", "Stderr>", "Documents>", .. headings]);
+        var table = new TextTable(["Task", "Shots>", "Metric", "Value>", "±", "Stderr>", "Documents>", .. headings]);
         var told = new HashSet<(string?, int)>();
         foreach (TaskResult task in report.Tasks)
         {
@@ -93,7 +94,7 @@ public static class ResultsTables
         ArgumentNullException.ThrowIfNull(row);
         var notes = new Footnotes();
         string[] headings = [.. row.Cells.Select(cell => $"{cell.Column.Title} ({cell.Column.Shots}){notes.Marks(cell.StandIns.Select(standIn => standIn.Description))}>")];
-        var table = new MarkdownTable([$"{row.Suite.Title} (%)", .. headings, $"average{notes.Marks(AverageRemarks(report, row))}>"]);
+        var table = new TextTable([$"{row.Suite.Title} (%)", .. headings, $"average{notes.Marks(AverageRemarks(report, row))}>"]);
         table.Add([report.Model, .. row.Cells.Select(cell => Percent(cell.Value?.Value)), Percent(row.Average)]);
         table.Add(["± stderr", .. row.Cells.Select(cell => Percent(cell.Value?.StandardError)), Percent(row.StandardError)]);
         if (comparePaper && PaperNumbers.Find(row.Suite, report.Model) is { } paper)
@@ -132,10 +133,27 @@ public static class ResultsTables
     /// <summary>The table of a comparison.</summary>
     /// <param name="comparisons">Row by row.</param>
     /// <returns>Markdown.</returns>
-    public static string Comparison(IEnumerable<PairedComparison> comparisons)
+    public static string Comparison(IEnumerable<PairedComparison> comparisons) => ComparisonTable(comparisons).ToString();
+
+    /// <summary>A comparison as a part of an HTML page.</summary>
+    /// <param name="first">The first model's name.</param>
+    /// <param name="second">The second model's.</param>
+    /// <param name="comparisons">Row by row.</param>
+    /// <returns>HTML that may stand in a body.</returns>
+    public static string ComparisonSection(string first, string second, ImmutableArray<PairedComparison> comparisons) =>
+        $"<h2>Evaluation against another model</h2>\n<p>First: {WebUtility.HtmlEncode(first)}. Second: {WebUtility.HtmlEncode(second)}. {ComparisonRemark(comparisons)}</p>\n{ComparisonTable(comparisons).ToHtml()}";
+
+    /// <summary>How a comparison is to be read.</summary>
+    /// <param name="comparisons">Row by row.</param>
+    /// <returns>Two sentences.</returns>
+    public static string ComparisonRemark(ImmutableArray<PairedComparison> comparisons) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"Differences are second − first over the same documents. {comparisons.Count(row => row.PValue is < 0.05)} of {comparisons.Length} have p < 0.05; of {comparisons.Length} comparisons of equal models, {0.05 * comparisons.Length:0.#} would.");
+
+    static TextTable ComparisonTable(IEnumerable<PairedComparison> comparisons)
     {
         ArgumentNullException.ThrowIfNull(comparisons);
-        var table = new MarkdownTable("Task", "Metric", "Documents>", "First>", "Second>", "Difference>", "95 % interval", "p>", "");
+        var table = new TextTable("Task", "Metric", "Documents>", "First>", "Second>", "Difference>", "95 % interval", "p>", "");
         foreach (PairedComparison row in comparisons)
         {
             string interval = row is { Low: { } low, High: { } high } ? $"{Signed(low)} … {Signed(high)}" : "";
@@ -144,7 +162,7 @@ public static class ResultsTables
                 row.PValue is { } p ? p < 0.0001 ? "<0.0001" : Number(p) : "", row.PValue is null ? "" : verdict);
         }
 
-        return table.ToString();
+        return table;
     }
 
     internal static string Number(double? value) => value is { } known ? known.ToString(Math.Abs(known) switch { < 1e3 => "F4", < 1e7 => "F1", _ => "G5" }, CultureInfo.InvariantCulture) : "";

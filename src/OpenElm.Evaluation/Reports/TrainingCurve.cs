@@ -38,7 +38,7 @@ public sealed record TrainingCurve(string Run, ImmutableArray<CurvePoint> Points
     /// <returns>The table.</returns>
     public string ToMarkdown()
     {
-        var table = new MarkdownTable(["Checkpoint", "Iterations>", .. Lines.Select(line => $"{line.Title} ({line.Metric})>")]);
+        var table = new TextTable(["Checkpoint", "Iterations>", .. Lines.Select(line => $"{line.Title} ({line.Metric})>")]);
         for (int p = 0; p < Points.Length; p++)
         {
             table.Add([Points[p].Name, Points[p].Step.ToString(CultureInfo.InvariantCulture), .. Lines.Select(line =>

@@ -23,6 +23,8 @@ internal sealed class DefinedTask : IEvaluationTask
 
     public GenerationSettings? Generation => Kind == RequestKind.Generation ? Definition.Generation ?? new GenerationSettings() : null;
 
+    public bool RecognizesSpecialPieces => Definition.SpecialPieces;
+
     public ImmutableArray<string> Metrics => Definition.Metrics;
 
     public int ShotsWith(ItemOptions options) => Definition.ShotsAreFixed ? Definition.Shots : options.Shots ?? Definition.Shots;

@@ -40,6 +40,9 @@ public interface IEvaluationTask
     /// <summary>How answers are written; null unless <see cref="Kind"/> is <see cref="RequestKind.Generation"/>.</summary>
     GenerationSettings? Generation => null;
 
+    /// <summary>Whether <c>&lt;/s&gt;</c> and the like in its texts are tokens, as chat templates mean them; the harness' tasks have none.</summary>
+    bool RecognizesSpecialPieces => false;
+
     /// <summary>How many examples stand before each question: some tasks have a fixed number.</summary>
     /// <param name="options">What was asked for.</param>
     /// <returns>The number.</returns>

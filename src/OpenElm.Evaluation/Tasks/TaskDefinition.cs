@@ -98,6 +98,9 @@ internal sealed record TaskDefinition : IValidated
     /// <summary>Between prompt and answer.</summary>
     public string Delimiter { get; init; } = " ";
 
+    /// <summary>Whether texts follow a chat template, in which <c>&lt;/s&gt;</c> is the token.</summary>
+    public bool SpecialPieces { get; init; }
+
     /// <summary>Behind each example.</summary>
     public string FewshotDelimiter { get; init; } = "\n\n";
 

@@ -64,14 +64,16 @@ public sealed class Scorer(ICausalLM model, SentencePieceTokenizer? tokenizer)
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="context">The context.</param>
     /// <param name="continuation">The continuation.</param>
+    /// <param name="specialPieces">Whether <c>&lt;/s&gt;</c> in the text is the token, as chat templates mean it, or four characters.</param>
     /// <returns>All tokens, and where the continuation begins.</returns>
-    public static (int[] Tokens, int Start) Split(SentencePieceTokenizer tokenizer, string context, string continuation)
+    public static (int[] Tokens, int Start) Split(SentencePieceTokenizer tokenizer, string context, string continuation, bool specialPieces = false)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentNullException.ThrowIfNull(context);
+        TokenizerOptions options = specialPieces ? WithBos with { RecognizeSpecialPieces = true } : WithBos;
         if (context.Length == 0)
         {
-            return ([tokenizer.EosId, .. tokenizer.Encode(continuation, WithBos)], 1);
+            return ([tokenizer.EosId, .. tokenizer.Encode(continuation, options)], 1);
         }
 
         int end = context.Length;
@@ -80,7 +82,7 @@ public sealed class Scorer(ICausalLM model, SentencePieceTokenizer? tokenizer)
             end--;
         }
 
-        return (tokenizer.Encode(context + continuation, WithBos), tokenizer.Encode(context.AsSpan(0, end), WithBos).Length);
+        return (tokenizer.Encode(context + continuation, options), tokenizer.Encode(context.AsSpan(0, end), options).Length);
     }
 
     /// <summary>Scores the later tokens of a sequence.</summary>

@@ -20,6 +20,17 @@ public sealed class RequestTokenizerTests
     }
 
     [Fact]
+    public void The_end_of_a_turn_is_a_token_only_where_the_task_says_so()
+    {
+        var request = new EvaluationRequest("Why?</s>\n", "Because.</s>");
+        TokenWindow Encoded(bool special) => Assert.Single(new RequestTokenizer(Mistral, 100).Encode(request, RequestKind.Continuation, special).Windows);
+        Assert.DoesNotContain(2, Encoded(special: false).Context);
+        Assert.Equal([1, .. Mistral.Encode("Why?"), 2], Encoded(special: true).Context); // the line feed moves to the continuation
+        Assert.Equal(2, Encoded(special: true).Continuation[^1]);
+        Assert.Equal([1, .. Mistral.Encode("Why?"), 2], new RequestTokenizer(Mistral, 100).Encode("Why?</s>", new GenerationSettings(), specialPieces: true).Prompt);
+    }
+
+    [Fact]
     public void The_last_tokens_stay()
     {
         (TokenWindow whole, TokenWindow cut) = (Window("one two three four five six", " seven eight"), Window("one two three four five six", " seven eight", 5));

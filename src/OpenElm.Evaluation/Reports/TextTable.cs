@@ -1,16 +1,28 @@
+using System.Net;
 using System.Text;
 
 namespace OpenElm.Evaluation.Reports;
 
-/// <summary>A Markdown table that reads well as plain text too: columns as wide as their longest cell.</summary>
+/// <summary>A table as Markdown that reads well as plain text too, columns as wide as their longest cell, or as HTML.</summary>
 /// <param name="headings">Their names; one that ends in <c>&gt;</c> stands to the right.</param>
-internal sealed class MarkdownTable(params string[] headings)
+internal sealed class TextTable(params string[] headings)
 {
     readonly string[] _headings = [.. headings.Select(heading => heading.TrimEnd('>'))];
     readonly bool[] _right = [.. headings.Select(heading => heading.EndsWith('>'))];
     readonly List<string[]> _rows = [];
 
     public void Add(params string[] cells) => _rows.Add(cells);
+
+    public string ToHtml()
+    {
+        var html = new StringBuilder("<table>");
+        Append("th", _headings);
+        _rows.ForEach(row => Append("td", row));
+        return html.Append("</table>\n").ToString();
+
+        void Append(string cell, string[] texts) => html.Append("<tr>")
+            .AppendJoin("", texts.Select((text, i) => $"<{cell}{(_right[i] ? " class=\"number\"" : "")}>{WebUtility.HtmlEncode(text)}</{cell}>")).Append("</tr>\n");
+    }
 
     public override string ToString()
     {
