@@ -29,6 +29,12 @@ public sealed record FinetuneConfig : ITrainingConfig, IValidated
     /// <summary>The adapter to train beside the frozen weights; null trains the weights themselves.</summary>
     public AdapterConfig? Adapter { get; init; }
 
+    /// <summary>
+    /// The format of <c>openelm quantize</c> that the frozen matrices of the layers are held in beside an adapter, for example <c>Q4_K</c> (QLoRA); null
+    /// holds them as the precision says.
+    /// </summary>
+    public string? BaseWeights { get; init; }
+
     /// <summary>Cross entropy and what is added to it.</summary>
     public LossConfig Loss { get; init; } = new();
 
@@ -54,6 +60,7 @@ public sealed record FinetuneConfig : ITrainingConfig, IValidated
         problems.Require(Model.Length > 0, path, "model", "is empty; name a model folder.");
         problems.Require(Trainer.Steps > 0 != Data.Epochs > 0, path, "trainer.steps", "and data.epochs are alternatives; give exactly one of them.");
         problems.Require(Adapter is null || Checkpoints.AverageLast == 0, path, "checkpoints.average_last", $"is {Checkpoints.AverageLast}; adapters are not averaged (the mean of B·A is not that of B and A), so set it to 0.");
+        BaseWeightFormat.Validate(BaseWeights, Adapter, path, problems);
         ((ITrainingConfig)this).ValidateShared(path, problems, validates: Validation is not null);
     }
 

@@ -32,10 +32,10 @@ public sealed class FinetuneRun : IDisposable
         FinetuneConfig run = data.Config;
         var start = RunStart.Find(run, RunIdentity.Of(run, data.BaseWeights), options, observer.OnMessage);
 
-        var module = new OpenElmModule(data.Model, run.Trainer.ModuleOptions(options.Device));
+        var module = new OpenElmModule(data.Model, run.Trainer.ModuleOptions(options.Device) with { BaseWeights = BaseWeightFormat.Parse(run.BaseWeights) });
         using (ModelFolder model = ModelFolder.Open(data.ModelPath))
         {
-            module.Load(model.Weights);
+            module.Load(model);
         }
 
         IWeightFiles files = run.Adapter is { } adapter
