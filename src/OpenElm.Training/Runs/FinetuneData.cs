@@ -94,7 +94,7 @@ internal sealed record FinetuneData
     public ExampleStream OpenStream(ExamplePosition? start) => new(Examples, Config.Data, SequenceLength, Config.Trainer.MicroBatch, Config.Seed, start);
 
     /// <summary>What the run will need; its tokens and time are upper bounds, as if every batch were as wide as the widest.</summary>
-    public TrainingPlan Plan() => TrainingPlan.Of(Model, Config.Trainer, WidestSequence, Adapted);
+    public TrainingPlan Plan() => TrainingPlan.Of(Model, Config.Trainer, WidestSequence, Adapted, BaseWeightFormat.Parse(Config.BaseWeights));
 
     /// <summary>A question as the model sees it, up to where the answer begins.</summary>
     /// <param name="question">The question.</param>
