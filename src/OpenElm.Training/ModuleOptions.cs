@@ -1,3 +1,5 @@
+using OpenElm.Checkpoints;
+using OpenElm.Quantization;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training;
@@ -43,6 +45,12 @@ public sealed record ModuleOptions
     /// <summary>Whether layers keep only their input and compute the rest again in the backward pass.</summary>
     public bool ActivationCheckpointing { get; init; }
 
+    /// <summary>
+    /// A block format of GGUF that the matrices of the layers are held in, frozen, for training adapters beside them; null for tensors. Rows that are
+    /// no whole blocks have another format as in <see cref="TensorFormat.Fitting"/>, or stay tensors; embedding, head and norms always do.
+    /// </summary>
+    public DType? BaseWeights { get; init; }
+
     /// <summary>The padding token, whose embedding gets no gradient from look-ups; null if there is none.</summary>
     public int? PaddingId { get; init; }
 
@@ -61,4 +69,9 @@ public sealed record ModuleOptions
 
     /// <summary>The element type of matrix products.</summary>
     internal ScalarType ProductType => Precision == Precision.Fp32 ? ScalarType.Float32 : ScalarType.BFloat16;
+
+    /// <summary>The block format of a layer's matrix; null for a tensor.</summary>
+    /// <param name="columns">Elements of a row.</param>
+    internal DType? BlocksOf(long columns) =>
+        BaseWeights is { } wanted && TensorFormat.Fitting(wanted, columns).DType is var format && format.IsBlocked() ? format : null;
 }

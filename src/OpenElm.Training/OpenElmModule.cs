@@ -4,6 +4,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Training.Adapters;
 using OpenElm.Training.Kernels;
+using OpenElm.Training.Matrices;
 using OpenElm.Training.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -21,19 +22,31 @@ public readonly record struct NamedWeight(string Name, Parameter Value);
 /// <summary>A matrix without a bias: y = x · weightᵀ, and what adapters add to it.</summary>
 internal sealed class Projection : Module<Tensor, Tensor>
 {
-    [ComponentName(Name = "weight")] readonly Parameter _weight; // [outFeatures, inFeatures]
+    [ComponentName(Name = "weight")] readonly Parameter? _weight; // [outFeatures, inFeatures]; null where the matrix is held in blocks
     readonly ModuleOptions _options;
 
-    public Projection(long inFeatures, long outFeatures, ModuleOptions options)
+    public Projection(long inFeatures, long outFeatures, ModuleOptions options, NumbersBuffer? numbers = null)
         : base(nameof(Projection))
     {
         _options = options;
-        _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, TorchLibrary.Device(options.Device)));
-        Adapters = new AdapterSlot(_weight);
+        if (numbers is not null && options.BlocksOf(inFeatures) is { } format)
+        {
+            Blocks = new BlockedMatrix(format, outFeatures, inFeatures, options, numbers);
+        }
+        else
+        {
+            _weight = Parameter(empty(outFeatures, inFeatures, options.WeightType, TorchLibrary.Device(options.Device)));
+        }
+
+        Adapters = new AdapterSlot(Blocks ?? (Matrix)new PlainMatrix(_weight!), options.WeightType);
         RegisterComponents();
     }
 
-    public Parameter Weight => _weight;
+    /// <summary>The weight, or null where there are <see cref="Blocks"/>.</summary>
+    public Parameter? Weight => _weight;
+
+    /// <summary>The frozen weight in blocks, or null.</summary>
+    public BlockedMatrix? Blocks { get; }
 
     public AdapterSlot Adapters { get; }
 
@@ -42,8 +55,18 @@ internal sealed class Projection : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor x = input.to_type(_options.ProductType), weight = Adapters.Effective.to_type(_options.ProductType);
-        return (Adapters.IsActive ? Adapters.Multiply(x.flatten(0, -2), weight).view([.. input.shape[..^1], -1]) : functional.linear(x, weight)).MoveToOuterDisposeScope();
+        return Adapters.Multiply(input.to_type(_options.ProductType)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            Blocks?.Dispose();
+        }
+
+        base.Dispose(disposing);
     }
 }
 
@@ -79,18 +102,18 @@ internal sealed class Attention : Module<Tensor, SequenceLayout, Tensor>
     readonly TrainingKernels _kernels;
     readonly AttentionShape _shape;
 
-    public Attention(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options)
+    public Attention(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options, NumbersBuffer? numbers)
         : base(nameof(Attention))
     {
         (_kernels, _shape) = (kernels, new AttentionShape(layer, config.HeadDim, config.RmsNormEps));
-        _qkvProj = new Projection(config.ModelDim, (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim, options);
+        _qkvProj = new Projection(config.ModelDim, (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim, options, numbers);
         if (config.NormalizeQkProjections)
         {
             _qNorm = new RmsNorm(config.HeadDim, config.RmsNormEps, kernels, options);
             _kNorm = new RmsNorm(config.HeadDim, config.RmsNormEps, kernels, options);
         }
 
-        _outProj = new Projection(layer.QueryHeads * config.HeadDim, config.ModelDim, options);
+        _outProj = new Projection(layer.QueryHeads * config.HeadDim, config.ModelDim, options, numbers);
         RegisterComponents();
     }
 
@@ -117,12 +140,12 @@ internal sealed class FeedForward : Module<Tensor, Tensor>
     readonly TrainingKernels _kernels;
     readonly bool _gated;
 
-    public FeedForward(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options)
+    public FeedForward(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options, NumbersBuffer? numbers)
         : base(nameof(FeedForward))
     {
         (_kernels, _gated) = (kernels, config.FfnWithGlu);
-        _proj1 = new Projection(config.ModelDim, (_gated ? 2 : 1) * layer.FfnDim, options);
-        _proj2 = new Projection(layer.FfnDim, config.ModelDim, options);
+        _proj1 = new Projection(config.ModelDim, (_gated ? 2 : 1) * layer.FfnDim, options, numbers);
+        _proj2 = new Projection(layer.FfnDim, config.ModelDim, options, numbers);
         RegisterComponents();
     }
 
@@ -147,13 +170,13 @@ internal sealed class DecoderLayer : Module<Tensor, SequenceLayout, Tensor>
     [ComponentName(Name = "ffn_norm")] readonly RmsNorm _ffnNorm;
     [ComponentName(Name = "ffn")] readonly FeedForward _ffn;
 
-    public DecoderLayer(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options)
+    public DecoderLayer(OpenElmConfig config, LayerShape layer, TrainingKernels kernels, ModuleOptions options, NumbersBuffer? numbers)
         : base(nameof(DecoderLayer))
     {
         _attnNorm = new RmsNorm(config.ModelDim, config.RmsNormEps, kernels, options);
-        _attn = new Attention(config, layer, kernels, options);
+        _attn = new Attention(config, layer, kernels, options, numbers);
         _ffnNorm = new RmsNorm(config.ModelDim, config.RmsNormEps, kernels, options);
-        _ffn = new FeedForward(config, layer, kernels, options);
+        _ffn = new FeedForward(config, layer, kernels, options, numbers);
         RegisterComponents();
     }
 
@@ -180,6 +203,8 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     [ComponentName(Name = "norm")] readonly RmsNorm _norm;
     [ComponentName(Name = "classifier")] readonly Projection? _classifier;
     readonly RopeTable _rope;
+    readonly NumbersBuffer? _numbers;
+    readonly ImmutableArray<(string Name, BlockedMatrix Matrix)> _blocked;
 
     /// <summary>Allocates a model.</summary>
     /// <param name="config">The architecture.</param>
@@ -190,18 +215,21 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
         TorchLibrary.EnsureLoaded();
         (Config, Options) = (config.Validated(), options ?? new ModuleOptions());
         var kernels = TrainingKernels.For(Options);
+        _numbers = Options.BaseWeights is null ? null : new NumbersBuffer(Options.ProductType, TorchLibrary.Device(Options.Device));
         _embeddings = new Embeddings(Config, Options);
-        _layers = new ModuleList<DecoderLayer>([.. Config.Layers.Select(layer => new DecoderLayer(Config, layer, kernels, Options))]);
+        _layers = new ModuleList<DecoderLayer>([.. Config.Layers.Select(layer => new DecoderLayer(Config, layer, kernels, Options, _numbers))]);
         _norm = new RmsNorm(Config.ModelDim, Config.RmsNormEps, kernels, Options);
         _classifier = Config.ShareInputOutputLayers ? null : new Projection(Config.ModelDim, Config.VocabSize, Options);
         _rope = new RopeTable(Config, TorchLibrary.Device(Options.Device));
         RegisterComponents();
 
         Dictionary<string, Parameter> byName = named_parameters().ToDictionary(pair => pair.name, pair => pair.parameter);
-        Weights = [.. TensorShapes.Of(Config).Select(shape => new NamedWeight(shape.Name, byName[shape.Name]))];
+        (string Name, AdapterSlot Slot)[] slots = [.. _layers.SelectMany((layer, i) => layer.Adapters.Select(entry => ($"layers.{i}.{entry.Name}", entry.Slot)))];
+        _blocked = [.. slots.Where(entry => entry.Slot.Matrix is BlockedMatrix).Select(entry => (entry.Name + ".weight", (BlockedMatrix)entry.Slot.Matrix))];
+        var blocked = _blocked.Select(entry => entry.Name).ToHashSet();
+        Weights = [.. TensorShapes.Of(Config).Where(shape => !blocked.Contains(shape.Name)).Select(shape => new NamedWeight(shape.Name, byName[shape.Name]))];
         Trainable = Weights;
-        Adapters = new AdapterCollection(this, _layers
-            .SelectMany((layer, i) => layer.Adapters.Select(entry => KeyValuePair.Create($"layers.{i}.{entry.Name}", entry.Slot)))
+        Adapters = new AdapterCollection(this, slots.Select(entry => KeyValuePair.Create(entry.Name, entry.Slot))
             .Append(KeyValuePair.Create("token_embeddings", _embeddings.Adapters)).ToImmutableDictionary());
     }
 
@@ -211,7 +239,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <summary>How the model computes.</summary>
     public ModuleOptions Options { get; }
 
-    /// <summary>Every weight of the base once, in the order of the forward pass.</summary>
+    /// <summary>Every weight of the base once, in the order of the forward pass; without those held in blocks (<see cref="ModuleOptions.BaseWeights"/>).</summary>
     public ImmutableArray<NamedWeight> Weights { get; }
 
     /// <summary>What the optimizer changes: all of <see cref="Weights"/>, or beside adapters only theirs; in both cases without what is frozen.</summary>
@@ -221,7 +249,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     public AdapterCollection Adapters { get; }
 
     /// <summary>[vocab, modelDim]: the embedding of a tied model, without its adapters, else the classifier.</summary>
-    public Parameter HeadWeight => _classifier?.Weight ?? _embeddings.Weight;
+    public Parameter HeadWeight => _classifier?.Weight! ?? _embeddings.Weight;
 
     /// <summary>Computes the logits of every position.</summary>
     /// <param name="input">[batch, seq] token ids, int64.</param>
@@ -268,32 +296,35 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
 
     /// <summary>Draws new weights (section 1.8 of the reference); the same seed gives the same weights.</summary>
     /// <param name="seed">The seed.</param>
-    /// <exception cref="InvalidOperationException">The model has adapters, which belong to the weights it has.</exception>
+    /// <exception cref="InvalidOperationException">The model has adapters, which belong to the weights it has, or holds weights in blocks, which are loaded.</exception>
     public void Initialize(long seed)
     {
         RefuseAdapters();
+        RefuseBlocks();
         Initialization.Draw(this, seed);
     }
 
-    /// <summary>Copies stored weights into the model.</summary>
+    /// <summary>Copies stored weights into the model; those that are held in blocks are quantised on the way.</summary>
     /// <param name="weights">All weights by canonical name, as <see cref="ModelFolder.Weights"/> has them.</param>
-    /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
+    /// <exception cref="OpenElmException">Weights are missing, have other shapes, or numbers that blocks cannot hold.</exception>
     /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
-    public void Load(IReadOnlyDictionary<string, TensorView> weights)
+    public void Load(IReadOnlyDictionary<string, TensorView> weights) => Load(weights, afterEach: null);
+
+    /// <summary>Copies the weights of a folder into the model one after the other, so that the folder's files do not stay in memory beside it.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="OpenElmException">Weights have other shapes, or numbers that blocks cannot hold.</exception>
+    /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
+    public void Load(ModelFolder folder)
     {
-        RefuseAdapters();
-        WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
+        ArgumentNullException.ThrowIfNull(folder);
+        Load(folder.Weights, folder.ReleasePages);
     }
 
-    /// <summary>Copies the weights of an open checkpoint, of whatever format and types, into the model.</summary>
+    /// <summary>Copies the weights of an open checkpoint, of whatever format and types, into the model; blocks of the format that is held are taken as they are.</summary>
     /// <param name="weights">All weights by canonical name, as <see cref="Checkpoints.Checkpoint.Weights"/> has them.</param>
-    /// <exception cref="OpenElmException">Weights are missing or have other shapes.</exception>
+    /// <exception cref="OpenElmException">Weights are missing, have other shapes, or numbers that blocks cannot hold.</exception>
     /// <exception cref="InvalidOperationException">The model has adapters, whose magnitudes began with the weights it has.</exception>
-    public void Load(IReadOnlyDictionary<string, StoredWeight> weights)
-    {
-        RefuseAdapters();
-        WeightTransfer.Load([.. Weights.Select(weight => (weight.Name, (Tensor)weight.Value))], weights, "The stored weights do not fit the model");
-    }
+    public void Load(IReadOnlyDictionary<string, StoredWeight> weights) => Load(weights, afterEach: null);
 
     /// <summary>Keeps weights as they are: they leave <see cref="Trainable"/> and get no gradients.</summary>
     /// <param name="expressions">Matched from the start of names as <see cref="AdapterConfig.Freeze"/> says; each must match one.</param>
@@ -301,7 +332,8 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     public void Freeze(IEnumerable<string> expressions)
     {
         NamedWeight[] all = [.. Weights.Select(weight => weight with { Name = Adapters.NameOfBase(weight.Name) }), .. Adapters.SelectMany(adapter => adapter.Weights)];
-        IReadOnlySet<string> frozen = NameExpression.Select(expressions, [.. all.Select(weight => weight.Name)], "freeze");
+        string[] names = [.. all.Select(weight => weight.Name), .. _blocked.Select(entry => Adapters.NameOfBase(entry.Name))];
+        IReadOnlySet<string> frozen = NameExpression.Select(expressions, names, "freeze");
         foreach (NamedWeight weight in all.Where(weight => frozen.Contains(weight.Name)))
         {
             weight.Value.requires_grad = false;
@@ -312,7 +344,12 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
 
     /// <summary>Lists the base weights for a file writer; they are read when it writes.</summary>
     /// <returns>All weights in the order of the forward pass, in their own type.</returns>
-    public IReadOnlyList<TensorSource> ToSources() => WeightTransfer.ToSources(Weights);
+    /// <exception cref="InvalidOperationException">Weights are held in blocks, which are not what was loaded.</exception>
+    public IReadOnlyList<TensorSource> ToSources()
+    {
+        RefuseBlocks();
+        return WeightTransfer.ToSources(Weights);
+    }
 
     /// <summary>Finds what is trained after an adapter has come or gone.</summary>
     internal void RefreshTrainable()
@@ -333,6 +370,36 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
         }
     }
 
+    void RefuseBlocks()
+    {
+        if (!_blocked.IsEmpty)
+        {
+            throw new InvalidOperationException($"The model holds weights in blocks of {Options.BaseWeights}; they are loaded and neither drawn nor stored.");
+        }
+    }
+
+    void Load(IReadOnlyDictionary<string, TensorView> weights, Action? afterEach) =>
+        Load(weights.ToDictionary(entry => entry.Key, entry => StoredWeight.Of(entry.Key, entry.Value)), afterEach);
+
+    void Load(IReadOnlyDictionary<string, StoredWeight> weights, Action? afterEach)
+    {
+        RefuseAdapters();
+        WeightTransfer.RequireFit(
+            TensorShapes.Of(Config).Select(weight => (weight.Name, weight.Shape.ToArray())), name => weights.TryGetValue(name, out StoredWeight? weight) ? weight.Shape : default,
+            "The stored weights do not fit the model");
+        foreach (NamedWeight weight in Weights)
+        {
+            WeightTransfer.Copy(weights[weight.Name], weight.Value);
+            afterEach?.Invoke();
+        }
+
+        foreach ((string name, BlockedMatrix matrix) in _blocked)
+        {
+            matrix.Load(weights[name]);
+            afterEach?.Invoke();
+        }
+    }
+
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
@@ -340,6 +407,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
         {
             Adapters.DisposeAll();
             _rope.Dispose();
+            _numbers?.Dispose();
         }
 
         base.Dispose(disposing);
@@ -357,7 +425,7 @@ internal sealed class Embeddings : Module<Tensor, Tensor>
     {
         _paddingId = options.PaddingId;
         _weight = Parameter(empty(config.VocabSize, config.ModelDim, options.WeightType, TorchLibrary.Device(options.Device)));
-        Adapters = new AdapterSlot(_weight);
+        Adapters = new AdapterSlot(new PlainMatrix(_weight), options.WeightType);
         RegisterComponents();
     }
 
@@ -370,7 +438,7 @@ internal sealed class Embeddings : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor rows = Dispatcher.Embedding(Adapters.Effective, input, _paddingId);
+        Tensor rows = Dispatcher.Embedding(Adapters.Merged ?? _weight, input, _paddingId);
         foreach (LowRankLayer adapter in Adapters.Active)
         {
             rows = adapter.AddRowsTo(input, rows, _paddingId);

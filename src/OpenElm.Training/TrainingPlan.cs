@@ -1,4 +1,5 @@
 using OpenElm.Adapters;
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 
 namespace OpenElm.Training;
@@ -81,8 +82,9 @@ public sealed record TrainingPlan
     /// <param name="trainer">The loop.</param>
     /// <param name="sequenceLength">Tokens in a sequence.</param>
     /// <param name="adapted">The modules with adapters; none trains the whole model.</param>
+    /// <param name="baseWeights">The block format of the frozen matrices beside adapters; null for tensors.</param>
     /// <returns>The plan.</returns>
-    public static TrainingPlan Of(OpenElmConfig config, TrainerConfig trainer, int sequenceLength, IReadOnlyCollection<AdaptedModule>? adapted = null)
+    public static TrainingPlan Of(OpenElmConfig config, TrainerConfig trainer, int sequenceLength, IReadOnlyCollection<AdaptedModule>? adapted = null, DType? baseWeights = null)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(trainer);

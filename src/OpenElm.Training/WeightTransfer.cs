@@ -14,42 +14,49 @@ internal static class WeightTransfer
     /// <param name="tensors">Where to.</param>
     /// <param name="stored">Where from, by name.</param>
     /// <param name="failure">How the message of a misfit begins.</param>
-    public static void Load(IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, TensorView> stored, string failure) =>
-        Load(tensors, stored, view => view.Shape, ToTensor, failure);
-
-    /// <summary>Copies the weights of a checkpoint of any format; quantised ones and those in several parts become floats first.</summary>
-    /// <param name="tensors">Where to.</param>
-    /// <param name="stored">Where from, by name.</param>
-    /// <param name="failure">How the message of a misfit begins.</param>
-    public static void Load(IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, StoredWeight> stored, string failure) =>
-        Load(tensors, stored, weight => weight.Shape, weight => tensor(weight.ToFloats(), [.. weight.Shape]), failure);
-
-    static void Load<T>(
-        IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, T> stored, Func<T, ImmutableArray<long>> shape, Func<T, Tensor> read, string failure)
+    public static void Load(IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, TensorView> stored, string failure)
     {
-        var problems = new List<string>();
+        RequireFit(tensors.Select(entry => (entry.Name, entry.Tensor.shape)), name => stored.TryGetValue(name, out TensorView view) ? view.Shape : default, failure);
         foreach ((string name, Tensor tensor) in tensors)
         {
-            if (!stored.TryGetValue(name, out T? found))
+            Copy(StoredWeight.Of(name, stored[name]), tensor);
+        }
+    }
+
+    /// <summary>Copies a stored weight into a tensor, converting its type; a quantised one or one in several parts becomes floats first.</summary>
+    /// <param name="weight">Where from.</param>
+    /// <param name="target">Where to, of the same shape.</param>
+    public static void Copy(StoredWeight weight, Tensor target)
+    {
+        using var noGrad = no_grad();
+        using Tensor host = weight.Parts is [var only] && !only.DType.IsBlocked() ? ToTensor(only) : tensor(weight.ToFloats(), [.. weight.Shape]);
+        target.copy_(host);
+    }
+
+    /// <summary>Checks that stored tensors are there and have the right shapes.</summary>
+    /// <param name="wanted">Names and shapes.</param>
+    /// <param name="shapeOf">The shape of a stored tensor; the default where there is none.</param>
+    /// <param name="failure">How the message of a misfit begins.</param>
+    /// <exception cref="OpenElmException">Some are missing or have other shapes; all of them are listed.</exception>
+    public static void RequireFit(IEnumerable<(string Name, long[] Shape)> wanted, Func<string, ImmutableArray<long>> shapeOf, string failure)
+    {
+        var problems = new List<string>();
+        foreach ((string name, long[] shape) in wanted)
+        {
+            ImmutableArray<long> found = shapeOf(name);
+            if (found.IsDefault)
             {
                 problems.Add($"{name} is missing");
             }
-            else if (!shape(found).AsSpan().SequenceEqual(tensor.shape))
+            else if (!found.AsSpan().SequenceEqual(shape))
             {
-                problems.Add($"{name} is [{string.Join(", ", shape(found))}]; the model wants [{string.Join(", ", tensor.shape)}]");
+                problems.Add($"{name} is [{string.Join(", ", found)}]; the model wants [{string.Join(", ", shape)}]");
             }
         }
 
         if (problems is not [])
         {
             throw OpenElmException.Of(failure, problems);
-        }
-
-        using var noGrad = no_grad();
-        foreach ((string name, Tensor tensor) in tensors)
-        {
-            using Tensor host = read(stored[name]);
-            tensor.copy_(host);
         }
     }
 

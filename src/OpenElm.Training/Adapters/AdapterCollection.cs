@@ -175,7 +175,7 @@ public sealed class AdapterCollection : IReadOnlyCollection<AttachedAdapter>
         }
 
         var settings = new AdapterSettings(name, isTrainable) { Dropout = Dropout };
-        var attached = new AttachedAdapter(this, settings, [.. modules.Select(module => new LowRankLayer(settings, module, _slots[module.Name].Weight, _module.Options))]);
+        var attached = new AttachedAdapter(this, settings, [.. modules.Select(module => new LowRankLayer(settings, module, _slots[module.Name].Matrix, _module.Options))]);
         _attached.Add(attached);
         foreach (LowRankLayer layer in attached.Layers)
         {

@@ -1,43 +1,50 @@
+using OpenElm.Training.Matrices;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Adapters;
 
 /// <summary>What adapters change in one module.</summary>
-/// <param name="weight">The module's own weight.</param>
-internal sealed class AdapterSlot(TorchSharp.Modules.Parameter weight)
+/// <param name="matrix">The module's own weight.</param>
+/// <param name="mergedType">The element type of a weight that adapters are folded into.</param>
+internal sealed class AdapterSlot(Matrix matrix, ScalarType mergedType)
 {
-    public TorchSharp.Modules.Parameter Weight => weight;
+    public Matrix Matrix => matrix;
 
     /// <summary>The adapters, in the order in which they were attached.</summary>
     public List<LowRankLayer> Layers { get; } = [];
 
-    /// <summary>The weight with the adapters folded in, of the same shape and type; null while they are not.</summary>
+    /// <summary>The weight with the adapters folded in, of the same shape; null while they are not.</summary>
     public Tensor? Merged { get; private set; }
-
-    /// <summary>The weight to compute with.</summary>
-    public Tensor Effective => Merged ?? weight;
 
     /// <summary>The adapters to apply.</summary>
     public IEnumerable<LowRankLayer> Active => Merged is null ? Layers.Where(layer => layer.IsEnabled) : [];
 
-    /// <summary>Whether there is one to apply.</summary>
-    public bool IsActive => Active.Any();
-
-    /// <summary>The product of a linear layer with its adapters.</summary>
-    /// <param name="x">[tokens, inputs] in the type of products.</param>
-    /// <param name="frozen">The frozen weight in the type of products, [outputs, inputs].</param>
-    /// <returns>[tokens, outputs].</returns>
-    public Tensor Multiply(Tensor x, Tensor frozen)
+    /// <summary>The product of a linear layer, with its adapters.</summary>
+    /// <param name="x">[batch, seq, inputs] in the type of products.</param>
+    /// <returns>[batch, seq, outputs].</returns>
+    public Tensor Multiply(Tensor x)
     {
-        using DisposeScope scope = NewDisposeScope();
-        Tensor plain = nn.functional.linear(x, frozen), y = plain;                                       // [tokens, outputs]
-        foreach (LowRankLayer layer in Active.OrderByDescending(layer => layer.Magnitude is not null)) // those that read W x before those that add to it in place
+        if (Merged is not null)
         {
-            y = layer.AddTo(x, frozen, plain, y);
+            using Tensor merged = Merged.to_type(x.dtype);
+            return nn.functional.linear(x, merged);
         }
 
-        return y.MoveToOuterDisposeScope();
+        LowRankLayer[] active = [.. Active.OrderByDescending(layer => layer.Magnitude is not null)];      // those that read W x before those that add to it in place
+        if (active is [])
+        {
+            return matrix.Multiply(x);
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        Tensor rows = x.flatten(0, -2), plain = matrix.Multiply(rows), y = plain;                         // [tokens, outputs]
+        foreach (LowRankLayer layer in active)
+        {
+            y = layer.AddTo(rows, plain, y);
+        }
+
+        return y.view([.. x.shape[..^1], -1]).MoveToOuterDisposeScope();
     }
 
     /// <summary>Folds the adapters that are enabled into a copy of the weight.</summary>
@@ -52,13 +59,13 @@ internal sealed class AdapterSlot(TorchSharp.Modules.Parameter weight)
 
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        Tensor sum = weight.to_type(ScalarType.Float32);
+        Tensor sum = matrix.Floats(0, matrix.Rows);
         foreach (LowRankLayer layer in Layers.Where(layer => layer.IsEnabled))
         {
-            sum += layer.WeightChange();
+            sum = sum + layer.WeightChange();
         }
 
-        Tensor merged = sum.to_type(weight.dtype);
+        Tensor merged = sum.to_type(mergedType);
         Merged = merged.isfinite().all().item<bool>()
             ? merged.DetachFromDisposeScope()
             : throw new OpenElmException($"{name}.weight merged is not finite; an adapter or the model is damaged, or a scale too large.");

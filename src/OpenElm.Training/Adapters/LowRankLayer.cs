@@ -1,4 +1,5 @@
 using OpenElm.Adapters;
+using OpenElm.Training.Matrices;
 using OpenElm.Training.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -10,20 +11,22 @@ namespace OpenElm.Training.Adapters;
 /// <summary>One adapter of one module, in tensors (openelm.md 8.2). Its tensors are in single precision whatever the model's type.</summary>
 internal sealed class LowRankLayer : IDisposable
 {
+    const long NumbersAtOnce = 1 << 20;
+
     readonly AdapterSettings _settings;
-    readonly Tensor _weight; // the frozen base
+    readonly Matrix _matrix; // the frozen base
     readonly ModuleOptions _options;
     readonly string _dropoutName;
 
-    public LowRankLayer(AdapterSettings settings, AdaptedModule module, Tensor weight, ModuleOptions options)
+    public LowRankLayer(AdapterSettings settings, AdaptedModule module, Matrix matrix, ModuleOptions options)
     {
-        (_settings, Module, _weight, _options) = (settings, module, weight, options);
+        (_settings, Module, _matrix, _options) = (settings, module, matrix, options);
         (A, B, Magnitude) = (New(AdapterPart.A), New(AdapterPart.B), module.Dora ? New(AdapterPart.Magnitude) : null);
         _dropoutName = NameOf(AdapterPart.A);
 
         Parameter New(AdapterPart part)
         {
-            Parameter tensor = Parameter(zeros([.. module.ShapeOf(part)], ScalarType.Float32, weight.device), requires_grad: settings.IsTrainable);
+            Parameter tensor = Parameter(zeros([.. module.ShapeOf(part)], ScalarType.Float32, matrix.Device), requires_grad: settings.IsTrainable);
             tensor.DetachFromDisposeScope();
             return tensor;
         }
@@ -72,11 +75,10 @@ internal sealed class LowRankLayer : IDisposable
 
     /// <summary>Adds what the adapter changes in a linear layer's output.</summary>
     /// <param name="x">[tokens, inputs] in the type of products.</param>
-    /// <param name="weight">[outputs, inputs], the frozen base in the type of products.</param>
-    /// <param name="product">[tokens, outputs]: x · weightᵀ.</param>
+    /// <param name="product">[tokens, outputs]: W x.</param>
     /// <param name="y">The output so far: <paramref name="product"/> and what other adapters added. LoRA adds to it in place.</param>
     /// <returns>y + s · B·A·x', or for DoRA y + (m/n − 1) ⊙ W x' + (m/n) ⊙ s · B·A·x', where x' = dropout(x).</returns>
-    public Tensor AddTo(Tensor x, Tensor weight, Tensor product, Tensor y)
+    public Tensor AddTo(Tensor x, Tensor product, Tensor y)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor masked = _settings.Dropout is { } key && Module.Dropout > 0 ? SeededDropout.apply(x, Module.Dropout, key.SeedOf(_dropoutName)) : x;
@@ -87,7 +89,7 @@ internal sealed class LowRankLayer : IDisposable
         }
 
         Tensor gain = (Magnitude / RowNorms()).to_type(_options.ProductType);                             // [outputs]
-        Tensor plain = ReferenceEquals(masked, x) ? product : functional.linear(masked, weight);          // W x'
+        Tensor plain = ReferenceEquals(masked, x) ? product : _matrix.Multiply(masked);                // W x'
         Tensor scaled = gain * plain.addmm(down, up, 1, (float)Scaling);
         return (ReferenceEquals(plain, y) ? scaled : y + scaled - plain).MoveToOuterDisposeScope();
     }
@@ -121,7 +123,7 @@ internal sealed class LowRankLayer : IDisposable
             return product.MoveToOuterDisposeScope();
         }
 
-        Tensor w = _weight.to_type(ScalarType.Float32);
+        Tensor w = _matrix.Floats(0, _matrix.Rows);
         return (((Magnitude / RowNorms()).unsqueeze(-1) * (w + product)) - w).MoveToOuterDisposeScope();
     }
 
@@ -134,11 +136,20 @@ internal sealed class LowRankLayer : IDisposable
         Magnitude?.Dispose();
     }
 
-    // ‖W + s·B·A‖ of every row, [outputs]; a constant for the backward pass.
+    // ‖W + s·B·A‖ of every row, [outputs]; a constant for the backward pass. Some rows at a time, so that no second matrix exists.
     Tensor RowNorms()
     {
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        return _weight.to_type(ScalarType.Float32).addmm(B, A, alpha: (float)Scaling).square().sum(-1).sqrt().MoveToOuterDisposeScope();
+        Tensor norms = empty([_matrix.Rows], ScalarType.Float32, _matrix.Device);
+        long rows = Math.Max(1, NumbersAtOnce / Module.Inputs);
+        for (long first = 0; first < _matrix.Rows; first += rows)
+        {
+            using DisposeScope chunk = NewDisposeScope();
+            long count = Math.Min(rows, _matrix.Rows - first);
+            norms.narrow(0, first, count).copy_(_matrix.Floats(first, count).addmm(B.narrow(0, first, count), A, alpha: (float)Scaling).pow_(2).sum(-1).sqrt_());
+        }
+
+        return norms.MoveToOuterDisposeScope();
     }
 }

@@ -34,6 +34,6 @@ public sealed class ModelFiles(ModelContent content) : IWeightFiles
             throw new OpenElmException($"The checkpoint {folder} holds another architecture than the configuration; resume with the configuration it was made with.");
         }
 
-        model.Load(stored.Weights);
+        model.Load(stored);
     }
 }

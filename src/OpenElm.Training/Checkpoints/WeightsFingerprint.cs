@@ -18,6 +18,7 @@ internal static class WeightsFingerprint
             hash.Append(Encoding.UTF8.GetBytes($"{name} {tensor.DType} {string.Join(',', tensor.Shape)}\n"));
             using UnmanagedMemoryStream bytes = tensor.OpenRead();
             hash.Append(bytes);
+            model.ReleasePages();
         }
 
         return Convert.ToHexStringLower(hash.GetCurrentHash());

@@ -28,6 +28,9 @@ public sealed record AlignConfig : ITuningConfig, IValidated
     /// <inheritdoc/>
     public AdapterConfig? Adapter { get; init; }
 
+    /// <inheritdoc/>
+    public string? BaseWeights { get; init; }
+
     /// <summary>What the pairs are worth.</summary>
     public PreferenceLossConfig Loss { get; init; } = new();
 

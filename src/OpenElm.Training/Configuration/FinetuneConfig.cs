@@ -28,6 +28,9 @@ public sealed record FinetuneConfig : ITuningConfig, IValidated
     /// <inheritdoc/>
     public AdapterConfig? Adapter { get; init; }
 
+    /// <inheritdoc/>
+    public string? BaseWeights { get; init; }
+
     /// <summary>Cross entropy and what is added to it.</summary>
     public LossConfig Loss { get; init; } = new();
 

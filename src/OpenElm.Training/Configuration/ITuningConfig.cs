@@ -11,6 +11,12 @@ public interface ITuningConfig : ITrainingConfig
     /// <summary>The adapter to train beside the frozen weights; null trains the weights themselves.</summary>
     AdapterConfig? Adapter { get; }
 
+    /// <summary>
+    /// The format of <c>openelm quantize</c> that the frozen matrices of the layers are held in beside an adapter, for example <c>Q4_K</c> (QLoRA); null
+    /// holds them as the precision says.
+    /// </summary>
+    string? BaseWeights { get; }
+
     /// <summary>Passes over the data; 0 where updates are counted instead.</summary>
     internal int Epochs { get; }
 
@@ -23,6 +29,7 @@ public interface ITuningConfig : ITrainingConfig
         problems.Require(Model.Length > 0, path, "model", "is empty; name a model folder.");
         problems.Require(Trainer.Steps > 0 != Epochs > 0, path, "trainer.steps", "and data.epochs are alternatives; give exactly one of them.");
         problems.Require(Adapter is null || Checkpoints.AverageLast == 0, path, "checkpoints.average_last", $"is {Checkpoints.AverageLast}; adapters are not averaged (the mean of B·A is not that of B and A), so set it to 0.");
+        BaseWeightFormat.Validate(BaseWeights, Adapter, path, problems);
         ValidateShared(path, problems, validates);
     }
 }

@@ -52,7 +52,7 @@ internal sealed record AlignData
     public TrainingPlan Plan()
     {
         int widest = Pairs.Pairs.Max(pair => pair.Prompt.Length + Math.Max(pair.Chosen.Length, pair.Rejected.Length)) - 1;
-        return TrainingPlan.Of(Model.Config, Config.Trainer with { MicroBatch = 2 * Config.Trainer.MicroBatch }, widest, Model.Adapted);
+        return TrainingPlan.Of(Model.Config, Config.Trainer with { MicroBatch = 2 * Config.Trainer.MicroBatch }, widest, Model.Adapted, BaseWeightFormat.Parse(Config.BaseWeights));
     }
 
     /// <summary>What the report says about the data.</summary>

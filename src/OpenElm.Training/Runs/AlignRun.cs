@@ -31,7 +31,7 @@ public sealed class AlignRun : IDisposable
         string weights = data.Model.Fingerprint();
         var start = RunStart.Find(run, RunIdentity.Of(run, weights), options, observer.OnMessage);
 
-        OpenElmModule module = data.Model.Load(run.Trainer, options.Device);
+        OpenElmModule module = data.Model.Load(run, options.Device);
         var cache = new ReferenceCache(Path.GetFullPath(run.ReferenceCache ?? Path.Combine(start.Folder.Path, "..", "reference"), Path.GetFullPath(options.BaseDirectory)));
         ReferenceLogProbabilities Reference(PreferenceSet set, string name) =>
             timings.Measure($"reference model, {name} pairs", () => ReferenceOf(cache, module, run, set, weights, name, observer.OnMessage, cancel));
@@ -96,7 +96,7 @@ public sealed class AlignRun : IDisposable
     static ReferenceLogProbabilities ReferenceOf(
         ReferenceCache cache, OpenElmModule module, AlignConfig run, PreferenceSet set, string weights, string name, Action<string> log, CancellationToken cancel)
     {
-        string key = ReferenceCache.KeyOf(weights, set.Fingerprint(), run.Trainer.Precision);
+        string key = ReferenceCache.KeyOf(weights, set.Fingerprint(), run);
         if (cache.Find(key, set.Pairs.Length, log) is { } known)
         {
             log($"The reference model's log-probabilities of {set.Pairs.Length:n0} {name} pairs are known from {cache.FileOf(key)}.");

@@ -57,7 +57,7 @@ internal sealed record FinetuneData
     public ExampleStream OpenStream(ExamplePosition? start) => new(Examples, Config.Data, SequenceLength, Config.Trainer.MicroBatch, Config.Seed, start);
 
     /// <summary>What the run will need; its tokens and time are upper bounds, as if every batch were as wide as the widest.</summary>
-    public TrainingPlan Plan() => TrainingPlan.Of(Model.Config, Config.Trainer, WidestSequence, Model.Adapted);
+    public TrainingPlan Plan() => TrainingPlan.Of(Model.Config, Config.Trainer, WidestSequence, Model.Adapted, BaseWeightFormat.Parse(Config.BaseWeights));
 
     /// <summary>What the report says about the data.</summary>
     public IEnumerable<ReportFact> Facts()

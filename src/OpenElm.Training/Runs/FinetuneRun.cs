@@ -30,7 +30,7 @@ public sealed class FinetuneRun : IDisposable
         FinetuneConfig run = data.Config;
         var start = RunStart.Find(run, RunIdentity.Of(run, run.Adapter is null ? null : data.Model.Fingerprint()), options, observer.OnMessage);
 
-        OpenElmModule module = data.Model.Load(run.Trainer, options.Device);
+        OpenElmModule module = data.Model.Load(run, options.Device);
         IWeightFiles files = data.Model.Attach(module, run);
         long trained = module.Trainable.Sum(weight => weight.Value.numel());
         observer.OnMessage($"Training {trained:n0} of {data.Model.Parameters:n0} parameters.");

@@ -19,8 +19,9 @@ internal sealed class ReferenceCache(string folder)
     /// <summary>What log-probabilities depend on, as text.</summary>
     /// <param name="weights">Checksum of the model's weights.</param>
     /// <param name="pairs">Checksum of the pairs.</param>
-    /// <param name="precision">Number formats.</param>
-    public static string KeyOf(string weights, string pairs, Precision precision) => $"weights {weights}, pairs {pairs}, {precision.ToString().ToLowerInvariant()}";
+    /// <param name="run">Its number formats count.</param>
+    public static string KeyOf(string weights, string pairs, ITuningConfig run) =>
+        $"weights {weights}{(run.BaseWeights is null ? "" : $" in {run.BaseWeights}")}, pairs {pairs}, {run.Trainer.Precision.ToString().ToLowerInvariant()}";
 
     /// <summary>The file of a key.</summary>
     /// <param name="key">From <see cref="KeyOf"/>.</param>

@@ -83,13 +83,13 @@ internal sealed record TuningModel
     }
 
     /// <summary>Builds the model with the weights of the folder.</summary>
-    /// <param name="trainer">How it computes.</param>
+    /// <param name="run">How it computes.</param>
     /// <param name="device">Where.</param>
-    public OpenElmModule Load(TrainerConfig trainer, string device)
+    public OpenElmModule Load(ITuningConfig run, string device)
     {
-        var module = new OpenElmModule(Config, trainer.ModuleOptions(device));
+        var module = new OpenElmModule(Config, run.Trainer.ModuleOptions(device) with { BaseWeights = BaseWeightFormat.Parse(run.BaseWeights) });
         using var model = ModelFolder.Open(Path);
-        module.Load(model.Weights);
+        module.Load(model);
         return module;
     }
 

@@ -67,6 +67,16 @@ internal static unsafe class Dispatcher
         Take(stack[0]).Dispose();
     }
 
+    /// <summary>Reads the bytes of a tensor as half-precision numbers, without a copy.</summary>
+    /// <param name="bytes">[…, 2 · n], uint8.</param>
+    /// <returns>[…, n], half precision.</returns>
+    public static Tensor AsHalf(Tensor bytes)
+    {
+        ulong* stack = stackalloc ulong[] { T(bytes), (ulong)ScalarType.Float16 };
+        Call("aten::view"u8, "dtype"u8, stack);
+        return Take(stack[0]);
+    }
+
     /// <summary>One AdamW update of many tensors in one call, in place.</summary>
     /// <param name="parameters">The weights.</param>
     /// <param name="gradients">Their gradients.</param>

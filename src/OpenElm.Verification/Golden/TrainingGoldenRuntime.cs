@@ -90,12 +90,12 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
         ModuleOptions options = _options with { Precision = Precision.Fp32 };
         using var linear = new Projection(adapter.Inputs, adapter.Outputs, options);
         var module = new AdaptedModule(new AdaptableModule("linear", IsEmbedding: false, adapter.Inputs, adapter.Outputs)) { Rank = adapter.Rank, Alpha = adapter.Alpha, Dora = adapter.Magnitude is not null };
-        using var layer = new LowRankLayer(new AdapterSettings("golden", IsTrainable: true), module, linear.Weight, options);
+        using var layer = new LowRankLayer(new AdapterSettings("golden", IsTrainable: true), module, linear.Adapters.Matrix, options);
         linear.Adapters.Layers.Add(layer);
-        linear.Weight.requires_grad = false;
+        linear.Weight!.requires_grad = false;
         using (no_grad())
         {
-            linear.Weight.copy_(Of(adapter.Base));
+            linear.Weight!.copy_(Of(adapter.Base));
             layer.A.copy_(Of(adapter.A));
             layer.B.copy_(Of(adapter.B));
             layer.Magnitude?.copy_(Of(adapter.Magnitude!));

@@ -1,11 +1,14 @@
 using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
 using OpenElm.IO;
 
 namespace OpenElm.Checkpoints;
 
 /// <summary>A file mapped read-only; every window on it is checked against its length.</summary>
-internal sealed unsafe class MappedFile : IDisposable
+internal sealed unsafe partial class MappedFile : IDisposable
 {
+    const int MadviseDontNeed = 4;
+
     readonly MemoryMappedFile _file;
     readonly MemoryMappedViewAccessor _view;
     readonly byte* _address;
@@ -76,6 +79,19 @@ internal sealed unsafe class MappedFile : IDisposable
         return Holds(offset, count) ? (nint)(_address + offset) : throw new ArgumentOutOfRangeException(nameof(offset), $"{Path} has no bytes {offset} to {offset + count}.");
     }
 
+    /// <summary>
+    /// Tells the system that the bytes read so far need not stay in memory; they stay readable, and are read from the file again. Without it a
+    /// file that is read once counts as the program's memory. Elsewhere than on Linux it does nothing.
+    /// </summary>
+    public void ReleasePages()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (OperatingSystem.IsLinux())
+        {
+            _ = Madvise((nint)_address, (nuint)Length, MadviseDontNeed); // a hint: where it is refused, the pages stay
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -87,4 +103,7 @@ internal sealed unsafe class MappedFile : IDisposable
             _file.Dispose();
         }
     }
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Madvise(nint address, nuint length, int advice);
 }

@@ -58,6 +58,18 @@ public sealed class ModelFolder : IDisposable
         return File.Exists(path) ? () => File.ReadAllBytes(path) : null;
     }
 
+    /// <summary>
+    /// Tells the system that the weights read so far need not stay in memory; they stay readable, and are read from the files again. So a model is
+    /// read tensor by tensor without its files counting as the program's memory.
+    /// </summary>
+    public void ReleasePages()
+    {
+        foreach (SafetensorsFile file in _files)
+        {
+            file.ReleasePages();
+        }
+    }
+
     /// <summary>Opens a folder; weights are mapped, not read.</summary>
     /// <param name="path">The folder.</param>
     /// <returns>The open folder.</returns>

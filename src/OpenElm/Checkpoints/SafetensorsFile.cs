@@ -63,6 +63,9 @@ public sealed class SafetensorsFile : IDisposable
         }
     }
 
+    /// <summary>Tells the system that the bytes read so far need not stay in memory; they stay readable, and are read from the file again.</summary>
+    public void ReleasePages() => _file.ReleasePages();
+
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Quantization;
 
 namespace OpenElm.Checkpoints;
 
@@ -63,5 +64,26 @@ public sealed record StoredWeight(string Name, ImmutableArray<long> Shape, Immut
         float[] floats = new float[checked((int)Elements)];
         CopyTo(floats);
         return floats;
+    }
+
+    /// <summary>Writes the weight in another type, some rows at a time on all processors; what is stored in that type already is copied as it is.</summary>
+    /// <param name="dtype">The type: a plain one of floats, or a block format that the rows are whole blocks of.</param>
+    /// <param name="destination">Where to.</param>
+    /// <param name="cancellation">Stops between two pieces.</param>
+    /// <exception cref="OpenElmException">A number cannot be stored in the type.</exception>
+    public void WriteAs(DType dtype, Stream destination, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(destination);
+        if (Parts.Any(part => part.DType != dtype))
+        {
+            new WeightWriter(this, dtype, ReadOnlyMemory<float>.Empty, cancellation).WriteTo(destination);
+            return;
+        }
+
+        foreach (TensorView part in Parts)
+        {
+            using UnmanagedMemoryStream bytes = part.OpenRead();
+            bytes.CopyTo(destination);
+        }
     }
 }

@@ -33,6 +33,11 @@ public static class BlockFormats
     {
         BlockFormat format = FormatOf(dtype);
         Check(dtype, blocks.Length, values.Length);
+        if (VectorBlocks.TryDequantize(dtype, blocks, values))
+        {
+            return;
+        }
+
         int bytes = dtype.BlockBytes(), elements = dtype.BlockElements();
         for (; blocks.Length > 0; blocks = blocks[bytes..], values = values[elements..])
         {
@@ -67,7 +72,9 @@ public static class BlockFormats
         }
     }
 
-    static BlockFormat FormatOf(DType dtype) => dtype switch
+    /// <summary>The format that a type stores blocks of, one block at a time.</summary>
+    /// <param name="dtype">A block format.</param>
+    internal static BlockFormat FormatOf(DType dtype) => dtype switch
     {
         DType.Q4_0 => Q4_0,
         DType.Q4_1 => Q4_1,

@@ -105,7 +105,7 @@ public sealed record QuantizationRecipe
     public TensorFormat FormatOf(OpenElmConfig config, TensorShape weight)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return weight.Shape.Length == 1 ? new TensorFormat(IsMlx ? PlainType : DType.F32) : Fitting(Wanted(config, weight), weight.Shape[^1]);
+        return weight.Shape.Length == 1 ? new TensorFormat(IsMlx ? PlainType : DType.F32) : TensorFormat.Fitting(Wanted(config, weight), weight.Shape[^1], PlainType);
     }
 
     // MLX's type of all that is not quantised; elsewhere what a matrix gets that fits no blocks. No weight exceeds bfloat16's range.
@@ -133,25 +133,5 @@ public sealed record QuantizationRecipe
 
         int layers = config.Layers.Length, layer = int.Parse(name.Split('.')[1], System.Globalization.CultureInfo.InvariantCulture);
         return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - (layers / 8)) % 3 == 2;
-    }
-
-    // What fits in place of a format whose blocks do not: the K formats' neighbours with blocks of 32, as llama.cpp takes
-    // them; else a plain type.
-    TensorFormat Fitting(DType wanted, long columns)
-    {
-        if (columns % wanted.BlockElements() == 0)
-        {
-            return new TensorFormat(wanted);
-        }
-
-        DType smaller = wanted switch
-        {
-            DType.Q4_K => DType.Q5_0,
-            DType.Q5_K => DType.Q5_1,
-            DType.Q6_K => DType.Q8_0,
-            _ => PlainType,
-        };
-        DType chosen = columns % smaller.BlockElements() == 0 ? smaller : PlainType;
-        return new TensorFormat(chosen, $"rows of {columns} are no multiples of {wanted}'s {wanted.BlockElements()}: {chosen} instead");
     }
 }

@@ -109,6 +109,26 @@ public sealed class BlockFormatsTests
         Assert.Equal(RoundTrip(dtype, x), RoundTrip(dtype, x, new float[Columns]));
     }
 
+    // Any bits are a block; the format reads one element after the other.
+    [Theory, MemberData(nameof(Formats))]
+    public void Many_blocks_are_read_as_each_alone_bit_for_bit(DType dtype)
+    {
+        const int elements = 16 * Columns;
+        (int bytes, int width) = (dtype.BlockBytes(), dtype.BlockElements());
+        byte[] blocks = new byte[elements / width * bytes];
+        new Random(9).NextBytes(blocks);
+        float[] all = new float[elements], alone = new float[elements];
+        BlockFormats.Dequantize(dtype, blocks, all);
+        for (int block = 0; block < elements / width; block++)
+        {
+            BlockFormats.FormatOf(dtype).Dequantize(blocks.AsSpan(block * bytes, bytes), alone.AsSpan(block * width, width));
+        }
+
+        Assert.Equal(alone.Select(Bits), all.Select(Bits));
+
+        static int Bits(float value) => float.IsNaN(value) ? -1 : BitConverter.SingleToInt32Bits(value); // which NaN is no matter
+    }
+
     [Fact]
     public void Lengths_must_fit()
     {

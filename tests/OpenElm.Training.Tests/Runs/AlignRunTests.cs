@@ -83,10 +83,11 @@ public sealed class AlignRunTests : IDisposable
     [InlineData(ExampleBatching.Grouping, Precision.Fp32, false)]
     [InlineData(ExampleBatching.Padding, Precision.Bf16, false)]
     [InlineData(ExampleBatching.Padding, Precision.Fp32, true)]
-    public void Stopping_and_resuming_gives_the_same_bits_as_going_straight_through(ExampleBatching batching, Precision precision, bool adapter)
+    [InlineData(ExampleBatching.Padding, Precision.Fp32, true, "Q4_0")]
+    public void Stopping_and_resuming_gives_the_same_bits_as_going_straight_through(ExampleBatching batching, Precision precision, bool adapter, string? baseWeights = null)
     {
         AlignConfig Of(string output) => Config(output, epochs: 5) is var c
-            ? c with { Data = c.Data with { Batching = batching }, Trainer = c.Trainer with { Precision = precision, Accumulation = 1 }, Adapter = adapter ? Adapter() : null }
+            ? c with { Data = c.Data with { Batching = batching }, Trainer = c.Trainer with { Precision = precision, Accumulation = 1 }, Adapter = adapter ? Adapter() : null, BaseWeights = baseWeights }
             : null!;
         long steps = Execute(Of("straight")).Steps;
         foreach (int stop in new[] { 3, 8 })

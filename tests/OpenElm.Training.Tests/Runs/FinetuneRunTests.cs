@@ -138,6 +138,53 @@ public sealed class FinetuneRunTests : IDisposable
     }
 
     [Fact]
+    public void An_adapter_beside_blocks_resumes_to_the_same_bits_and_not_beside_others()
+    {
+        static FinetuneConfig Quantized(string output) => WithAdapter(output, epochs: 4) with { BaseWeights = "q4_0" };
+        RunResult straight = Execute(Quantized("straight"));
+        IReadOnlyList<ValidationMetrics> validations = MetricsLog.Read(new RunFolder(_folder["straight"]).MetricsFile).Validations;
+        Assert.True(validations[^1].Loss < validations[0].Loss - 0.1, $"{validations[0].Loss} to {validations[^1].Loss}");
+        using (var cancel = new CancellationTokenSource())
+        {
+            Assert.Throws<OperationCanceledException>(() => Execute(Quantized("resumed"), new RunOptions { Resume = "auto" }, new Stopper(7, cancel), cancel.Token));
+        }
+
+        Execute(Quantized("resumed"), new RunOptions { Resume = "auto" });
+        foreach (string file in new[] { "adapter_model.safetensors", "adapter_config.json", "trainer/optimizer.safetensors" })
+        {
+            Assert.Equal(Hash("straight", 14, file), Hash("resumed", 14, file));
+        }
+
+        Execute(WithAdapter("plain", epochs: 4));
+        Assert.NotEqual(Hash("straight", 14, "adapter_model.safetensors"), Hash("plain", 14, "adapter_model.safetensors"));
+        string refusal = Refused(Quantized("resumed") with { BaseWeights = "q8_0" }, new RunOptions { Resume = "auto" });
+        Assert.Contains("it has base_weights: q4_0", refusal, StringComparison.Ordinal);
+
+        // The adapter goes with the weights as they were, which no run has touched.
+        using OpenElm.Checkpoints.Checkpoint model = OpenElm.Checkpoints.Checkpoint.Open(straight.Model);
+        using Adapter adapter = Adapter.Open(straight.Adapter!, model.Config);
+        AdapterMerge.Write(_folder["merged"], AdapterMerge.Content(model, [new ScaledAdapter(adapter, 1)]), []);
+        using ModelFolder merged = ModelFolder.Open(_folder["merged"]), original = ModelFolder.Open(_folder["model"]);
+        Assert.Equal(original.Weights["norm.weight"].ToFloats(), merged.Weights["norm.weight"].ToFloats());
+    }
+
+    [Fact]
+    public void Blocks_are_for_weights_beside_an_adapter_and_of_a_format_that_exists()
+    {
+        List<string> Problems(FinetuneConfig config)
+        {
+            var problems = new List<string>();
+            config.Validate("", problems);
+            return problems;
+        }
+
+        FinetuneConfig run = WithAdapter("run", epochs: 1);
+        Assert.Empty(Problems(run with { BaseWeights = "Q4_K" }));
+        Assert.Contains("base_weights is Q4_K, but without an adapter", Assert.Single(Problems(run with { BaseWeights = "Q4_K", Adapter = null })), StringComparison.Ordinal);
+        Assert.Contains("base_weights is bf16; it must be one of Q8_0,", Assert.Single(Problems(run with { BaseWeights = "bf16" })), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void An_adapter_does_not_go_on_beside_other_weights()
     {
         Execute(WithAdapter("run", epochs: 1));
