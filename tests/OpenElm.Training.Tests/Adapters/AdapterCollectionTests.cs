@@ -275,6 +275,19 @@ public sealed class AdapterCollectionTests : IDisposable
         TensorAssert.Same(plain, Logits(embedding));
     }
 
+    [Theory]
+    [InlineData(7, 33, 5UL, ScalarType.Float32)]
+    [InlineData(3, 70_001, 0xFFFF_FFFF_FFFF_FFF0, ScalarType.Float32)] // seed and number overflow; chunks of rows
+    [InlineData(100, 70_001, 0x1234_5678_FFFF_FFF0, ScalarType.Float32)]
+    [InlineData(5, 19, 0x9E37_79B9_7F4A_7C15, ScalarType.BFloat16)]
+    public void Dropout_has_the_same_mask_on_every_device(int rows, int width, ulong seed, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        random.manual_seed(1);
+        Tensor x = randn(rows, width).to(type);
+        TensorAssert.Same(SeededDropout.apply(x, 0.3, seed), SeededDropout.MaskedByOperators(x, 0.3, seed));
+    }
+
     [Fact]
     public void Dropout_zeroes_its_share_and_keeps_the_mean()
     {
