@@ -104,8 +104,8 @@ public sealed record TrainingPlan
         long trained = isWhole ? parameters : adapted!.Sum(module => module.Parameters);
         int ema = trainer.EmaMomentum > 0 ? 4 : 0;
         long headNumbers = (long)config.VocabSize * config.ModelDim;
-        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes);
-        long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, weightBytes, productBytes)) + adapterLayers.DefaultIfEmpty().Max();
+        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 1), passing = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 3);
+        long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, weightBytes, productBytes)) + passing.DefaultIfEmpty().Max();
         return new TrainingPlan
         {
             Parameters = parameters,
@@ -141,11 +141,11 @@ public sealed record TrainingPlan
         return held + largest;
     }
 
-    // Beside what the model keeps (the masked input of a linear layer takes the place of the plain one), for each layer: A·x', and for DoRA the
-    // sum that its magnitude is multiplied with.
-    static long[] AdapterBytesPerToken(IReadOnlyCollection<AdaptedModule> adapted, int productBytes) =>
+    // Beside what the model keeps (the masked input of a linear layer takes the place of the plain one), for each layer: A·x', and for DoRA
+    // tensors as wide as the output: it keeps the sum that its magnitude is multiplied with, and two more pass.
+    static long[] AdapterBytesPerToken(IReadOnlyCollection<AdaptedModule> adapted, int productBytes, int doraOutputs) =>
         [.. adapted.GroupBy(module => module.IsEmbedding ? module.Name : string.Join('.', module.Name.Split('.').Take(2)))
-            .Select(layer => layer.Sum(module => productBytes * (module.Rank + (module.Dora ? module.Outputs : 0))))];
+            .Select(layer => layer.Sum(module => productBytes * (module.Rank + (module.Dora ? doraOutputs * module.Outputs : 0))))];
 
     static long ActivationBytesPerToken(OpenElmConfig config, TrainerConfig trainer) => TrainingMemory.ActivationBytesPerToken(
         config,

@@ -1,3 +1,4 @@
+using System.Buffers;
 using OpenElm.Checkpoints;
 
 namespace OpenElm.Quantization;
@@ -62,18 +63,33 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
 
     TensorError ConvertRows(TensorView rows, Span<byte> bytes)
     {
-        float[] before = rows.ToFloats(), after = new float[before.Length];
-        if (dtype.IsBlocked())
+        int elements = checked((int)rows.Elements);
+        float[] rented = ArrayPool<float>.Shared.Rent(2 * elements); // thousands of fresh arrays of this size would leave the heap hundreds of megabytes larger
+        try
         {
-            BlockFormats.Quantize(dtype, before, bytes, importance.Span);
-        }
-        else
-        {
-            FloatEncoding.RequireRange(before, dtype, weight.Name);
-            FloatEncoding.Encode(before, dtype).CopyTo(bytes);
-        }
+            Span<float> before = rented.AsSpan(0, elements), after = rented.AsSpan(elements, elements);
+            rows.CopyTo(before);
+            if (dtype.IsBlocked())
+            {
+                BlockFormats.Quantize(dtype, before, bytes, importance.Span);
+            }
+            else
+            {
+                FloatEncoding.RequireRange(before, dtype, weight.Name);
+                FloatEncoding.Encode(before, dtype).CopyTo(bytes);
+            }
 
-        Read(bytes, after);
+            Read(bytes, after);
+            return ErrorOf(before, after);
+        }
+        finally
+        {
+            ArrayPool<float>.Shared.Return(rented);
+        }
+    }
+
+    static TensorError ErrorOf(ReadOnlySpan<float> before, ReadOnlySpan<float> after)
+    {
         double squaredError = 0, squaredWeights = 0;
         for (int i = 0; i < before.Length; i++)
         {
@@ -85,7 +101,7 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
         return new TensorError(before.Length, squaredError, squaredWeights);
     }
 
-    unsafe void Read(Span<byte> bytes, float[] values)
+    unsafe void Read(Span<byte> bytes, Span<float> values)
     {
         fixed (byte* address = bytes)
         {
