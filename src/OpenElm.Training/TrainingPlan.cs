@@ -16,8 +16,9 @@ public sealed record TrainingPlan
     /// <summary>Bytes of the program itself: libtorch, the runtime, buffers of the data pipeline; measured on linux-x64.</summary>
     public const long ProgramBytes = 200L << 20;
 
-    // Freed tensors leave holes between living ones, which glibc keeps: measured, as much as the tensors of a few layers.
-    const int LayersHeldBack = 4;
+    // Freed tensors leave holes between living ones, which glibc keeps: measured, as much as the tensors of a few layers; less where gradients of
+    // the weights fill them.
+    const int LayersHeldBack = 2, LayersHeldBackBesideAdapters = 4;
 
     /// <summary>Parameters of the model.</summary>
     public required long Parameters { get; init; }
@@ -117,7 +118,7 @@ public sealed record TrainingPlan
             OptimizerBytes = trained * (8 + (isWhole && bf16 ? 4 : 0) + ema),
             ActivationBytes = tokens * (ActivationBytesPerToken(config, trainer) + (trainer.ActivationCheckpointing ? adapterLayers.DefaultIfEmpty().Max() : adapterLayers.Sum())),
             LossBytes = TrainingMemory.LogitBytes(config, tokens, productBytes) + (isWhole ? 4 * headNumbers : 0),
-            AllocatorBytes = LayersHeldBack * tokens * largestLayer,
+            AllocatorBytes = (isWhole ? LayersHeldBack : LayersHeldBackBesideAdapters) * tokens * largestLayer,
             CheckpointBytes = trained * (4 + 8 + ema),
             TokensPerStep = tokens * trainer.Accumulation,
             Tokens = tokens * trainer.Accumulation * trainer.Steps,
