@@ -22,21 +22,28 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
     public TensorError WriteTo(Stream stream)
     {
         int rowsAtATime = (int)Math.Min(Math.Max(1, FloatsAtATime / _columns), weight.Elements / _columns);
-        byte[] bytes = new byte[checked(rowsAtATime * _rowBytes)];
-        TensorError error = default;
-        foreach (TensorView part in weight.Parts)
+        byte[] bytes = ArrayPool<byte>.Shared.Rent(checked(rowsAtATime * _rowBytes)); // fresh arrays of this size would leave the heap hundreds of megabytes larger
+        try
         {
-            long rows = part.Elements / _columns;
-            for (long row = 0; row < rows; row += rowsAtATime)
+            TensorError error = default;
+            foreach (TensorView part in weight.Parts)
             {
-                cancellation.ThrowIfCancellationRequested();
-                int count = (int)Math.Min(rowsAtATime, rows - row);
-                error += Convert(part, row, count, bytes);
-                stream.Write(bytes, 0, count * _rowBytes);
+                long rows = part.Elements / _columns;
+                for (long row = 0; row < rows; row += rowsAtATime)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    int count = (int)Math.Min(rowsAtATime, rows - row);
+                    error += Convert(part, row, count, bytes);
+                    stream.Write(bytes, 0, count * _rowBytes);
+                }
             }
-        }
 
-        return error;
+            return error;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(bytes);
+        }
     }
 
     TensorError Convert(TensorView part, long firstRow, int rows, byte[] bytes)
@@ -64,7 +71,7 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
     TensorError ConvertRows(TensorView rows, Span<byte> bytes)
     {
         int elements = checked((int)rows.Elements);
-        float[] rented = ArrayPool<float>.Shared.Rent(2 * elements); // thousands of fresh arrays of this size would leave the heap hundreds of megabytes larger
+        float[] rented = ArrayPool<float>.Shared.Rent(2 * elements);
         try
         {
             Span<float> before = rented.AsSpan(0, elements), after = rented.AsSpan(elements, elements);
