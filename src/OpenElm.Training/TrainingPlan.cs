@@ -13,8 +13,8 @@ public sealed record TrainingPlan
     /// <summary>The share of the matmul rate that a training step reaches, from the benchmarks of this project.</summary>
     public const double ExpectedUtilisation = 0.5;
 
-    /// <summary>Bytes of the program itself: libtorch, the runtime, buffers of the data pipeline; measured on linux-x64.</summary>
-    public const long ProgramBytes = 200L << 20;
+    // Measured on linux-x64: libtorch, the runtime, buffers of the data pipeline; and a piece of the tokenizer in all its tables.
+    const long LibraryBytes = 190L << 20, BytesOfPiece = 2 << 10;
 
     // Freed tensors leave holes between living ones, which glibc keeps: measured, as much as the tensors of a few layers; less where gradients of
     // the weights fill them.
@@ -43,6 +43,9 @@ public sealed record TrainingPlan
 
     /// <summary>Bytes that the memory allocator holds back between tensors.</summary>
     public required long AllocatorBytes { get; init; }
+
+    /// <summary>Bytes of the program itself, its tokenizer included.</summary>
+    public required long ProgramBytes { get; init; }
 
     /// <summary>Bytes of one checkpoint on the disk.</summary>
     public required long CheckpointBytes { get; init; }
@@ -119,6 +122,7 @@ public sealed record TrainingPlan
             ActivationBytes = tokens * (ActivationBytesPerToken(config, trainer) + (trainer.ActivationCheckpointing ? adapterLayers.DefaultIfEmpty().Max() : adapterLayers.Sum())),
             LossBytes = TrainingMemory.LogitBytes(config, tokens, productBytes) + (isWhole ? 4 * headNumbers : 0),
             AllocatorBytes = (isWhole ? LayersHeldBack : LayersHeldBackBesideAdapters) * tokens * largestLayer,
+            ProgramBytes = LibraryBytes + (BytesOfPiece * config.VocabSize),
             CheckpointBytes = trained * (4 + 8 + ema),
             TokensPerStep = tokens * trainer.Accumulation,
             Tokens = tokens * trainer.Accumulation * trainer.Steps,
