@@ -20,6 +20,10 @@ if (args is ["training", ..])
 {
     return TrainingStepBenchmark.Run(args[1..]);
 }
+if (args is ["tuning", ..])
+{
+    return TuningStepBenchmark.Run(args[1..]);
+}
 if (args is ["formats", ..])
 {
     return FormatProof.Run(args[1..]);

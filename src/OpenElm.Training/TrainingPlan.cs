@@ -13,8 +13,12 @@ public sealed record TrainingPlan
     /// <summary>The share of the matmul rate that a training step reaches, from the benchmarks of this project.</summary>
     public const double ExpectedUtilisation = 0.5;
 
-    /// <summary>Bytes of the program itself: libtorch, the runtime, buffers of the data pipeline; measured on linux-x64.</summary>
-    public const long ProgramBytes = 300L << 20;
+    // Measured on linux-x64: libtorch, the runtime, buffers of the data pipeline; and a piece of the tokenizer in all its tables.
+    const long LibraryBytes = 190L << 20, BytesOfPiece = 2 << 10;
+
+    // Freed tensors leave holes between living ones, which glibc keeps: measured, as much as the tensors of a few layers; less where gradients of
+    // the weights fill them.
+    const int LayersHeldBack = 2, LayersHeldBackBesideAdapters = 4;
 
     /// <summary>Parameters of the model.</summary>
     public required long Parameters { get; init; }
@@ -34,8 +38,14 @@ public sealed record TrainingPlan
     /// <summary>Bytes of the activations of one micro-batch.</summary>
     public required long ActivationBytes { get; init; }
 
-    /// <summary>Bytes of the logits that exist at one time.</summary>
+    /// <summary>Bytes of the logits that exist at one time, and of the head's gradient before it is scaled.</summary>
     public required long LossBytes { get; init; }
+
+    /// <summary>Bytes that the memory allocator holds back between tensors.</summary>
+    public required long AllocatorBytes { get; init; }
+
+    /// <summary>Bytes of the program itself, its tokenizer included.</summary>
+    public required long ProgramBytes { get; init; }
 
     /// <summary>Bytes of one checkpoint on the disk.</summary>
     public required long CheckpointBytes { get; init; }
@@ -50,7 +60,7 @@ public sealed record TrainingPlan
     public required double FlopsPerToken { get; init; }
 
     /// <summary>All bytes that are there at once.</summary>
-    public long TotalBytes => WeightBytes + GradientBytes + OptimizerBytes + ActivationBytes + LossBytes + ProgramBytes;
+    public long TotalBytes => WeightBytes + GradientBytes + OptimizerBytes + ActivationBytes + LossBytes + AllocatorBytes + ProgramBytes;
 
     /// <summary>The time of the run.</summary>
     /// <param name="flopsPerSecond">The machine's measured matmul rate.</param>
@@ -91,22 +101,28 @@ public sealed record TrainingPlan
         long parameters = ParameterCount.Of(config).Total;
         bool bf16 = trainer.Precision == Precision.Bf16;
         long tokens = (long)trainer.MicroBatch * sequenceLength;
-        int weightBytes = bf16 ? 2 : 4;
+        int weightBytes = bf16 ? 2 : 4, productBytes = trainer.Precision == Precision.Fp32 ? 4 : 2;
 
         // Adapters are in single precision whatever the model's type, so they have no master copy.
         bool isWhole = adapted is null or { Count: 0 };
         long trained = isWhole ? parameters : adapted!.Sum(module => module.Parameters);
         int ema = trainer.EmaMomentum > 0 ? 4 : 0;
+        long headNumbers = (long)config.VocabSize * config.ModelDim;
+        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 1), passing = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 3);
+        long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, weightBytes, productBytes)) + passing.DefaultIfEmpty().Max();
         return new TrainingPlan
         {
             Parameters = parameters,
             TrainedParameters = trained,
-            // Autocast keeps a bf16 copy of every matrix through the step.
-            WeightBytes = (parameters * (trainer.Precision == Precision.Autocast ? weightBytes + 2 : weightBytes)) + (isWhole ? 0 : 4 * trained),
+            WeightBytes = isWhole
+                ? parameters * (trainer.Precision == Precision.Autocast ? weightBytes + 2 : weightBytes) // autocast keeps a bf16 copy of every matrix through the step
+                : FrozenBytes(config, new ModuleOptions { Precision = trainer.Precision, BaseWeights = baseWeights }, weightBytes, productBytes) + (4 * trained),
             GradientBytes = trained * (isWhole ? weightBytes : 4),
             OptimizerBytes = trained * (8 + (isWhole && bf16 ? 4 : 0) + ema),
-            ActivationBytes = tokens * (ActivationBytesPerToken(config, trainer) + AdapterBytesPerToken(adapted ?? [], trainer)),
-            LossBytes = TrainingMemory.LogitBytes(config, tokens),
+            ActivationBytes = tokens * (ActivationBytesPerToken(config, trainer) + (trainer.ActivationCheckpointing ? adapterLayers.DefaultIfEmpty().Max() : adapterLayers.Sum())),
+            LossBytes = TrainingMemory.LogitBytes(config, tokens, productBytes) + (isWhole ? 4 * headNumbers : 0),
+            AllocatorBytes = (isWhole ? LayersHeldBack : LayersHeldBackBesideAdapters) * tokens * largestLayer,
+            ProgramBytes = LibraryBytes + (BytesOfPiece * config.VocabSize),
             CheckpointBytes = trained * (4 + 8 + ema),
             TokensPerStep = tokens * trainer.Accumulation,
             Tokens = tokens * trainer.Accumulation * trainer.Steps,
@@ -115,15 +131,26 @@ public sealed record TrainingPlan
         };
     }
 
-    // Beside what the model keeps (the masked input of a linear layer takes the place of the plain one): A·x', and for DoRA
-    // the products before and after the magnitude. Checkpointing keeps them for one layer at a time.
-    static long AdapterBytesPerToken(IReadOnlyCollection<AdaptedModule> adapted, TrainerConfig trainer)
+    // The weights beside adapters; where a matrix is not in the type of products, also its numbers while it is used.
+    static long FrozenBytes(OpenElmConfig config, ModuleOptions options, int weightBytes, int productBytes)
     {
-        int productBytes = trainer.Precision == Precision.Fp32 ? 4 : 2;
-        long[] layers = [.. adapted.GroupBy(module => module.IsEmbedding ? module.Name : string.Join('.', module.Name.Split('.').Take(2)))
-            .Select(layer => layer.Sum(module => productBytes * (module.Rank + (module.Dora ? 2 * module.Outputs : 0))))];
-        return layers.Length == 0 ? 0 : trainer.ActivationCheckpointing ? layers.Max() : layers.Sum();
+        long held = 0, largest = 0;
+        foreach (TensorShape weight in TensorShapes.Of(config))
+        {
+            bool isMatrix = weight.Shape.Length == 2, isOfLayer = weight.Name.StartsWith("layers.", StringComparison.Ordinal);
+            DType? blocks = isMatrix && isOfLayer ? options.BlocksOf(weight.Shape[1]) : null;
+            held += blocks?.ByteCount(weight.Shape) ?? weight.Elements * weightBytes;
+            largest = isMatrix && (blocks is not null || weightBytes != productBytes) ? Math.Max(largest, weight.Elements * productBytes) : largest;
+        }
+
+        return held + largest;
     }
+
+    // Beside what the model keeps (the masked input of a linear layer takes the place of the plain one), for each layer: A·x', and for DoRA
+    // tensors as wide as the output: it keeps the sum that its magnitude is multiplied with, and two more pass.
+    static long[] AdapterBytesPerToken(IReadOnlyCollection<AdaptedModule> adapted, int productBytes, int doraOutputs) =>
+        [.. adapted.GroupBy(module => module.IsEmbedding ? module.Name : string.Join('.', module.Name.Split('.').Take(2)))
+            .Select(layer => layer.Sum(module => productBytes * (module.Rank + (module.Dora ? doraOutputs * module.Outputs : 0))))];
 
     static long ActivationBytesPerToken(OpenElmConfig config, TrainerConfig trainer) => TrainingMemory.ActivationBytesPerToken(
         config,

@@ -19,7 +19,7 @@ internal static class TrainingText
         foreach ((string name, long bytes) in new[]
         {
             ("weights", plan.WeightBytes), ("gradients", plan.GradientBytes), ("optimizer", plan.OptimizerBytes),
-            ("activations", plan.ActivationBytes), ("logits", plan.LossBytes), ("the program", TrainingPlan.ProgramBytes), ("memory in all", plan.TotalBytes), ("one checkpoint", plan.CheckpointBytes),
+            ("activations", plan.ActivationBytes), ("loss", plan.LossBytes), ("allocator", plan.AllocatorBytes), ("the program", plan.ProgramBytes), ("memory in all", plan.TotalBytes), ("one checkpoint", plan.CheckpointBytes),
         })
         {
             context.Output.WriteLine($"{name,-16} {Quantity.Bytes(bytes),12}");

@@ -91,7 +91,7 @@ internal sealed class LowRankLayer : IDisposable
         Tensor gain = (Magnitude / RowNorms()).to_type(_options.ProductType);                             // [outputs]
         Tensor plain = ReferenceEquals(masked, x) ? product : _matrix.Multiply(masked);                // W x'
         Tensor scaled = gain * plain.addmm(down, up, 1, (float)Scaling);
-        return (ReferenceEquals(plain, y) ? scaled : y + scaled - plain).MoveToOuterDisposeScope();
+        return (ReferenceEquals(plain, y) ? scaled : scaled.add_(y).sub_(plain)).MoveToOuterDisposeScope(); // in place: no gradient needs the product itself
     }
 
     /// <summary>Adds what the adapter changes in rows of the embedding; there is no dropout.</summary>

@@ -82,7 +82,7 @@ internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropou
         (uint limit, float scale) = ((uint)(share * (1L << 32)), (float)(1 / (1 - share)));
         RowLoop.For(y.numel() / width, Grain, (begin, end) =>
         {
-            float[] input = source.Rounds ? new float[width] : [], output = source.Rounds ? new float[width] : [];
+            float[] input = source.Rounds ? RowBuffers.Take(0, width) : [], output = source.Rounds ? RowBuffers.Take(1, width) : [];
             for (long row = begin; row < end; row++)
             {
                 Span<float> result = target.Target(row, output);

@@ -1,3 +1,4 @@
+using OpenElm.Configuration;
 using OpenElm.Training.Kernels.Fused;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Torch;
@@ -17,8 +18,6 @@ namespace OpenElm.Training.Kernels;
 /// </remarks>
 internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
 {
-    const long ChunkBytes = 16L << 20; // a chunk should stay in the last-level cache between its three passes
-
     /// <inheritdoc/>
     public override string Name => nameof(HeadLoss);
 
@@ -44,7 +43,7 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
         using var noGrad = no_grad();
 
         (long tokens, long vocab) = (hidden.size(0), head.size(0));
-        long rows = Math.Min(tokens, loss.ChunkRows > 0 ? loss.ChunkRows : Math.Max(16, ChunkBytes / (vocab * options.ProductType.ElementSize())));
+        long rows = Math.Min(tokens, loss.ChunkRows > 0 ? loss.ChunkRows : TrainingMemory.LossRows(vocab, (int)options.ProductType.ElementSize()));
         Tensor products = hidden.to_type(options.ProductType);                                // [tokens, modelDim]
         Tensor weight = head.to_type(options.ProductType);                                    // [vocab, modelDim]
         Tensor buffer = empty([rows, vocab], options.ProductType, hidden.device);

@@ -106,7 +106,7 @@ internal sealed class BlockedMatrix : Matrix, IDisposable
         (nint blocks, int bytes) = (Dispatcher.DataPointer(_blocks), checked((int)_blocks.size(1)));
         RowLoop.For(target.size(0), RowGrain, (begin, end) =>
         {
-            float[] buffer = rows.Rounds ? new float[Columns] : [];
+            float[] buffer = rows.Rounds ? RowBuffers.Take(0, Columns) : [];
             for (long row = begin; row < end; row++)
             {
                 Span<float> floats = rows.Target(row, buffer);

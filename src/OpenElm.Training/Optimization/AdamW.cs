@@ -47,7 +47,7 @@ public sealed record AdamWOptions
 }
 
 /// <summary>
-/// AdamW in one native call for each group. Weights that are not in single precision get a single-precision master copy,
+/// AdamW in one native call for each group of weights in single precision. Weights that are not in single precision get a single-precision master copy,
 /// which is what is updated; the weight is its rounding.
 /// </summary>
 public sealed class AdamW : IDisposable
@@ -96,22 +96,34 @@ public sealed class AdamW : IDisposable
         using var noGrad = no_grad();
         foreach (IGrouping<bool, Slot> group in _slots.Where(slot => slot.Weight.grad is not null).GroupBy(slot => slot.Decays))
         {
-            Slot[] slots = [.. group];
-            Tensor[] steps = [.. slots.Select(slot => slot.Step)];
-            foreach (Tensor step in steps)
+            double weightDecay = group.Key ? _options.WeightDecay : 0;
+            Update([.. group.Where(slot => slot.Master is null)], weightDecay);
+            foreach (Slot slot in group.Where(slot => slot.Master is not null)) // one by one, for their gradients exist in single precision meanwhile
             {
-                step.add_(One, One);
-            }
-
-            Dispatcher.FusedAdamW(
-                [.. slots.Select(slot => slot.Updated)], [.. slots.Select(slot => slot.Weight.grad!.to_type(ScalarType.Float32))],
-                [.. slots.Select(slot => slot.Average)], [.. slots.Select(slot => slot.SquareAverage)], steps,
-                LearningRate, _options.Beta1, _options.Beta2, group.Key ? _options.WeightDecay : 0, _options.Eps);
-            foreach (Slot slot in slots.Where(slot => slot.Master is not null))
-            {
+                Update([slot], weightDecay);
                 slot.Weight.copy_(slot.Master!);
             }
         }
+    }
+
+    void Update(Slot[] slots, double weightDecay)
+    {
+        if (slots is [])
+        {
+            return;
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        Tensor[] steps = [.. slots.Select(slot => slot.Step)];
+        foreach (Tensor step in steps)
+        {
+            step.add_(One, One);
+        }
+
+        Dispatcher.FusedAdamW(
+            [.. slots.Select(slot => slot.Updated)], [.. slots.Select(slot => slot.Weight.grad!.to_type(ScalarType.Float32))],
+            [.. slots.Select(slot => slot.Average)], [.. slots.Select(slot => slot.SquareAverage)], steps,
+            LearningRate, _options.Beta1, _options.Beta2, weightDecay, _options.Eps);
     }
 
     /// <summary>Drops all gradients; the next backward pass makes new ones.</summary>

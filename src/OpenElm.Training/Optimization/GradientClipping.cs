@@ -24,7 +24,7 @@ public static class GradientClipping
             return zeros([], ScalarType.Float32).MoveToOuterDisposeScope();
         }
 
-        Tensor norm = linalg.vector_norm(stack(gradients.Select(gradient => linalg.vector_norm(gradient.to_type(ScalarType.Float32)))));
+        Tensor norm = linalg.vector_norm(stack(gradients.Select(NormOf)));
         if (double.IsFinite(maxNorm))
         {
             Tensor factor = (maxNorm / (norm + Smallest)).clamp_max(1);
@@ -35,5 +35,11 @@ public static class GradientClipping
         }
 
         return norm.MoveToOuterDisposeScope();
+    }
+
+    static Tensor NormOf(Tensor gradient)
+    {
+        using Tensor floats = gradient.to_type(ScalarType.Float32); // one at a time: all of them would be as large as the model
+        return linalg.vector_norm(floats);
     }
 }

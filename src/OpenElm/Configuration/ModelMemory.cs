@@ -7,8 +7,7 @@ namespace OpenElm.Configuration;
 /// <param name="Activations">Estimate: what one micro-batch keeps for its backward pass, and the logits of the loss.</param>
 public readonly record struct TrainingMemory(long Weights, long Gradients, long OptimizerState, long Activations)
 {
-    /// <summary>Rows of logits that the loss computes at one time.</summary>
-    public const int LossRowsAtOnce = 1024;
+    const long LogitBytesAtOnce = 16L << 20; // a chunk should stay in the last-level cache between the three passes of the loss
 
     /// <summary>All of it.</summary>
     public long Total => Weights + Gradients + OptimizerState + Activations;
@@ -26,14 +25,21 @@ public readonly record struct TrainingMemory(long Weights, long Gradients, long 
             Weights: sizeof(float) * parameters,
             Gradients: sizeof(float) * parameters,
             OptimizerState: 2 * sizeof(float) * parameters,
-            Activations: (tokens * ActivationBytesPerToken(config, sizeof(float), sizeof(float))) + LogitBytes(config, tokens));
+            Activations: (tokens * ActivationBytesPerToken(config, sizeof(float), sizeof(float))) + LogitBytes(config, tokens, sizeof(float)));
     }
+
+    /// <summary>Rows of logits that the loss computes at one time.</summary>
+    /// <param name="vocabSize">Numbers of a row.</param>
+    /// <param name="productBytes">Bytes of a number.</param>
+    /// <returns>16 at least.</returns>
+    public static long LossRows(long vocabSize, int productBytes) => Math.Max(16, LogitBytesAtOnce / (vocabSize * productBytes));
 
     /// <summary>Bytes of the logits that exist at one time.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="tokens">Tokens of the micro-batch.</param>
-    /// <returns>The bytes, in fp32.</returns>
-    public static long LogitBytes(OpenElmConfig config, long tokens) => Math.Min(tokens, LossRowsAtOnce) * config.VocabSize * sizeof(float);
+    /// <param name="productBytes">Bytes of a number that a matrix product gives.</param>
+    /// <returns>The bytes.</returns>
+    public static long LogitBytes(OpenElmConfig config, long tokens, int productBytes) => Math.Min(tokens, LossRows(config.VocabSize, productBytes)) * config.VocabSize * productBytes;
 
     /// <summary>
     /// Estimates what one token makes the model keep for the backward pass. A layer keeps its input and the input of its
@@ -49,14 +55,22 @@ public readonly record struct TrainingMemory(long Weights, long Gradients, long 
     public static long ActivationBytesPerToken(OpenElmConfig config, int residualBytes, int productBytes, bool isCheckpointed = false)
     {
         long residual = (long)config.ModelDim * residualBytes;
-        long[] layers = [.. config.Layers.Select(layer =>
-        {
-            long query = (long)layer.QueryHeads * config.HeadDim, kv = (long)layer.KvHeads * config.HeadDim;
-            long inner = (config.FfnWithGlu ? 3L : 2L) * layer.FfnDim;
-            return (2 * residual) + (productBytes * ((2L * config.ModelDim) + (query + (2 * kv)) + (query + kv) + query + (2 * query) + inner));
-        })];
+        long[] layers = [.. config.Layers.Select(layer => LayerBytesPerToken(config, layer, residualBytes, productBytes))];
         long kept = isCheckpointed ? (residual * layers.Length) + layers.Max() : layers.Sum();
         return (3 * residual) + kept + layers.Max(); // 3: embedding, final norm's input and output
+    }
+
+    /// <summary>What one token makes one layer keep for the backward pass.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="layer">The layer.</param>
+    /// <param name="residualBytes">Bytes of a number of the residual stream.</param>
+    /// <param name="productBytes">Bytes of a number that goes into a matrix product.</param>
+    /// <returns>The bytes.</returns>
+    public static long LayerBytesPerToken(OpenElmConfig config, LayerShape layer, int residualBytes, int productBytes)
+    {
+        long query = (long)layer.QueryHeads * config.HeadDim, kv = (long)layer.KvHeads * config.HeadDim;
+        long inner = (config.FfnWithGlu ? 3L : 2L) * layer.FfnDim;
+        return (2L * config.ModelDim * residualBytes) + (productBytes * ((2L * config.ModelDim) + (query + (2 * kv)) + (query + kv) + query + (2 * query) + inner));
     }
 }
 

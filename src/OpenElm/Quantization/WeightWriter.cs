@@ -1,3 +1,4 @@
+using System.Buffers;
 using OpenElm.Checkpoints;
 
 namespace OpenElm.Quantization;
@@ -21,21 +22,28 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
     public TensorError WriteTo(Stream stream)
     {
         int rowsAtATime = (int)Math.Min(Math.Max(1, FloatsAtATime / _columns), weight.Elements / _columns);
-        byte[] bytes = new byte[checked(rowsAtATime * _rowBytes)];
-        TensorError error = default;
-        foreach (TensorView part in weight.Parts)
+        byte[] bytes = ArrayPool<byte>.Shared.Rent(checked(rowsAtATime * _rowBytes)); // fresh arrays of this size would leave the heap hundreds of megabytes larger
+        try
         {
-            long rows = part.Elements / _columns;
-            for (long row = 0; row < rows; row += rowsAtATime)
+            TensorError error = default;
+            foreach (TensorView part in weight.Parts)
             {
-                cancellation.ThrowIfCancellationRequested();
-                int count = (int)Math.Min(rowsAtATime, rows - row);
-                error += Convert(part, row, count, bytes);
-                stream.Write(bytes, 0, count * _rowBytes);
+                long rows = part.Elements / _columns;
+                for (long row = 0; row < rows; row += rowsAtATime)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    int count = (int)Math.Min(rowsAtATime, rows - row);
+                    error += Convert(part, row, count, bytes);
+                    stream.Write(bytes, 0, count * _rowBytes);
+                }
             }
-        }
 
-        return error;
+            return error;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(bytes);
+        }
     }
 
     TensorError Convert(TensorView part, long firstRow, int rows, byte[] bytes)
@@ -62,18 +70,33 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
 
     TensorError ConvertRows(TensorView rows, Span<byte> bytes)
     {
-        float[] before = rows.ToFloats(), after = new float[before.Length];
-        if (dtype.IsBlocked())
+        int elements = checked((int)rows.Elements);
+        float[] rented = ArrayPool<float>.Shared.Rent(2 * elements);
+        try
         {
-            BlockFormats.Quantize(dtype, before, bytes, importance.Span);
-        }
-        else
-        {
-            FloatEncoding.RequireRange(before, dtype, weight.Name);
-            FloatEncoding.Encode(before, dtype).CopyTo(bytes);
-        }
+            Span<float> before = rented.AsSpan(0, elements), after = rented.AsSpan(elements, elements);
+            rows.CopyTo(before);
+            if (dtype.IsBlocked())
+            {
+                BlockFormats.Quantize(dtype, before, bytes, importance.Span);
+            }
+            else
+            {
+                FloatEncoding.RequireRange(before, dtype, weight.Name);
+                FloatEncoding.Encode(before, dtype).CopyTo(bytes);
+            }
 
-        Read(bytes, after);
+            Read(bytes, after);
+            return ErrorOf(before, after);
+        }
+        finally
+        {
+            ArrayPool<float>.Shared.Return(rented);
+        }
+    }
+
+    static TensorError ErrorOf(ReadOnlySpan<float> before, ReadOnlySpan<float> after)
+    {
         double squaredError = 0, squaredWeights = 0;
         for (int i = 0; i < before.Length; i++)
         {
@@ -85,7 +108,7 @@ internal sealed class WeightWriter(StoredWeight weight, DType dtype, ReadOnlyMem
         return new TensorError(before.Length, squaredError, squaredWeights);
     }
 
-    unsafe void Read(Span<byte> bytes, float[] values)
+    unsafe void Read(Span<byte> bytes, Span<float> values)
     {
         fixed (byte* address = bytes)
         {

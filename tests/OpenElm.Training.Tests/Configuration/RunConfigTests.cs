@@ -1,3 +1,4 @@
+using OpenElm.Adapters;
 using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.Yaml;
@@ -49,20 +50,38 @@ public sealed class RunConfigTests
 
     // openelm.md 8.1 and the table of 8.2
     [Theory]
-    [InlineData("270m", Precision.Autocast, false, 9_453_568)]
-    [InlineData("450m", Precision.Autocast, true, 13_508_608)]
-    [InlineData("1.1b", Precision.Autocast, true, 24_281_088)]
-    [InlineData("3b", Precision.Bf16, true, 45_887_488)]
-    public void The_papers_adapter_configurations_hold_the_papers_numbers(string size, Precision precision, bool checkpointing, long trained)
+    [InlineData("270m", Precision.Autocast, false, 9_453_568, 9_611_904)]
+    [InlineData("450m", Precision.Autocast, true, 13_508_608, 13_743_232)]
+    [InlineData("1.1b", Precision.Autocast, true, 24_281_088, 24_718_720)]
+    [InlineData("3b", Precision.Bf16, true, 45_887_488, 46_732_288)]
+    public void The_papers_adapter_configurations_hold_the_papers_numbers(string size, Precision precision, bool checkpointing, long trained, long trainedWithDora)
     {
         FinetuneConfig config = StrictYaml.Read<FinetuneConfig>(Path.Combine(RepositoryFiles.Root, "configs", "training", $"finetune-commonsense-{size}.yaml"));
         OpenElmConfig model = new ModelConfig { Base = $"openelm-{size}", VocabSize = 32128 }.Resolve();
         Assert.Equal(trained, TrainingPlan.Of(model, config.Trainer, config.Data.SequenceLength!.Value, config.Adapter!.Resolve(model)).TrainedParameters);
+        AdapterConfig dora = config.Adapter with { Rules = [.. config.Adapter.Rules.Select(rule => rule with { Dora = !rule.Modules.Contains("embedding", StringComparison.Ordinal) })] };
+        Assert.Equal(trainedWithDora, TrainingPlan.Of(model, config.Trainer, config.Data.SequenceLength!.Value, dora.Resolve(model)).TrainedParameters);
         Assert.All(config.Adapter!.Rules, rule => Assert.Equal((32, 32.0, 0.1, false), (rule.Rank, rule.Alpha, rule.Dropout, rule.RsLora)));
         Assert.Equal((3e-4, 3e-5, 1e-6, 1000, 4375), (config.Schedule.MaxLearningRate, config.Schedule.MinLearningRate, config.Schedule.WarmupInitLearningRate, config.Schedule.WarmupOf(4376), config.Schedule.LastIteration(4376)));
         Assert.Equal((0.9, 0.95, 1e-8, 0.0, 1.0, 1e-4), (config.Optimizer.Beta1, config.Optimizer.Beta2, config.Optimizer.Epsilon, config.Optimizer.WeightDecay, config.Trainer.ClipGradNorm, config.Loss.ZLoss));
         Assert.Equal((precision, checkpointing, 4376, 8 * 2 * 8), (config.Trainer.Precision, config.Trainer.ActivationCheckpointing, config.Trainer.Steps, config.Trainer.MicroBatch * config.Trainer.Accumulation));
         Assert.Equal((LossScope.Everything, "instruction", 2048, true), (config.Data.LossOn, config.Data.TemplateName, config.Data.SequenceLength, config.Data.CleanUp));
+    }
+
+    // The sizes that docs/adapters.md names.
+    [Fact]
+    public void The_3B_beside_blocks_of_four_bits_fits_a_small_machine()
+    {
+        FinetuneConfig config = StrictYaml.Read<FinetuneConfig>(
+            Path.Combine(RepositoryFiles.Root, "configs", "training", "finetune-commonsense-3b.yaml"), ["base_weights=Q4_K", "trainer.micro_batch=1", "trainer.accumulation=128"]);
+        OpenElmConfig model = new ModelConfig { Base = "openelm-3b", VocabSize = 32128 }.Resolve();
+        TrainingPlan PlanOf(string? baseWeights) => TrainingPlan.Of(model, config.Trainer, config.Data.SequenceLength!.Value, config.Adapter!.Resolve(model), BaseWeightFormat.Parse(baseWeights));
+
+        TensorShape[] matrices = [.. TensorShapes.Of(model).Where(weight => weight.Shape.Length == 2 && weight.Name != TensorNames.Embedding)];
+        long blocks = matrices.Sum(weight => weight.Elements) / 256 * 144, rest = 2 * (ParameterCount.Of(model).Total - matrices.Sum(weight => weight.Elements));
+        Assert.Equal(blocks + rest + (2 * matrices.Max(weight => weight.Elements)) + (4 * 45_887_488), PlanOf(config.BaseWeights).WeightBytes);
+        Assert.InRange(PlanOf(config.BaseWeights).TotalBytes, 4.5e9, 5.5e9);
+        Assert.InRange(PlanOf(null).TotalBytes, 9e9, 9.8e9);
     }
 
     [Fact]

@@ -31,7 +31,7 @@ internal sealed class FusedLossRows : LossRows
         double[] crossEntropy = new double[rows], z = new double[rows];
         RowLoop.For(rows, Grain, (begin, end) =>
         {
-            float[] buffer = source.Rounds ? new float[vocab] : [];
+            float[] buffer = source.Rounds ? RowBuffers.Take(0, vocab) : [];
             for (long row = begin; row < end; row++)
             {
                 long target = ((long*)targets)[firstRow + row];

@@ -24,7 +24,7 @@ internal sealed class RmsNormFunction : autograd.SingleTensorFunction<RmsNormFun
         (FloatRows source, FloatRows target) = (new FloatRows(x, width), new FloatRows(y, width));
         RowLoop.For(x.numel() / width, Grain, (begin, end) =>
         {
-            float[] buffer = source.Rounds ? new float[width] : [];
+            float[] buffer = source.Rounds ? RowBuffers.Take(0, width) : [];
             for (long row = begin; row < end; row++)
             {
                 ReadOnlySpan<float> values = source.Read(row, buffer);
@@ -50,7 +50,7 @@ internal sealed class RmsNormFunction : autograd.SingleTensorFunction<RmsNormFun
         (FloatRows source, FloatRows incoming, FloatRows target) = (new FloatRows(x, width), new FloatRows(dy, width), new FloatRows(dx, width));
         RowLoop.ForParts(x.numel() / width, (part, begin, end) =>
         {
-            float[] xBuffer = source.Rounds ? new float[width] : [], dyBuffer = incoming.Rounds ? new float[width] : [];
+            float[] xBuffer = source.Rounds ? RowBuffers.Take(0, width) : [], dyBuffer = incoming.Rounds ? RowBuffers.Take(1, width) : [];
             for (long row = begin; row < end; row++)
             {
                 ReadOnlySpan<float> values = source.Read(row, xBuffer);

@@ -47,7 +47,7 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
         FloatRows cos = new(call.Layout.Cos, headDim / 2), sin = new(call.Layout.Sin, headDim / 2);
         RowLoop.For(batch * seq, Grain, (begin, end) =>
         {
-            float[] input = source.Rounds ? new float[source.Width] : [], output = source.Rounds ? new float[source.Width] : [];
+            float[] input = source.Rounds ? RowBuffers.Take(0, source.Width) : [], output = source.Rounds ? RowBuffers.Take(1, source.Width) : [];
             for (long row = begin; row < end; row++)
             {
                 ReadOnlySpan<float> values = source.Read(row, input), c = cos.Read(row % call.Layout.Period, []), s = sin.Read(row % call.Layout.Period, []);
@@ -105,7 +105,7 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
         FloatRows cos = new(call.Layout.Cos, headDim / 2), sin = new(call.Layout.Sin, headDim / 2);
         RowLoop.ForParts(batch * seq, (part, begin, end) =>
         {
-            float[] input = source.Rounds ? new float[source.Width] : [], output = source.Rounds ? new float[source.Width] : [], d = source.Rounds ? new float[source.Width] : [];
+            float[] input = source.Rounds ? RowBuffers.Take(0, source.Width) : [], output = source.Rounds ? RowBuffers.Take(1, source.Width) : [], d = source.Rounds ? RowBuffers.Take(2, source.Width) : [];
             float[] turned = new float[headDim];
             for (long row = begin; row < end; row++)
             {

@@ -24,7 +24,7 @@ internal sealed class SwiGluFunction : autograd.SingleTensorFunction<SwiGluFunct
         (FloatRows source, FloatRows target) = (new FloatRows(gateUp, 2 * ffnDim), new FloatRows(y, ffnDim));
         RowLoop.For(y.numel() / ffnDim, Grain, (begin, end) =>
         {
-            float[] input = source.Rounds ? new float[2 * ffnDim] : [], output = source.Rounds ? new float[ffnDim] : [];
+            float[] input = source.Rounds ? RowBuffers.Take(0, 2 * ffnDim) : [], output = source.Rounds ? RowBuffers.Take(1, ffnDim) : [];
             for (long row = begin; row < end; row++)
             {
                 ReadOnlySpan<float> values = source.Read(row, input);
@@ -46,7 +46,7 @@ internal sealed class SwiGluFunction : autograd.SingleTensorFunction<SwiGluFunct
         (FloatRows source, FloatRows incoming, FloatRows target) = (new FloatRows(gateUp, 2 * ffnDim), new FloatRows(dy, ffnDim), new FloatRows(gradient, 2 * ffnDim));
         RowLoop.For(dy.numel() / ffnDim, Grain, (begin, end) =>
         {
-            float[] input = source.Rounds ? new float[2 * ffnDim] : [], output = source.Rounds ? new float[2 * ffnDim] : [], d = incoming.Rounds ? new float[ffnDim] : [];
+            float[] input = source.Rounds ? RowBuffers.Take(0, 2 * ffnDim) : [], output = source.Rounds ? RowBuffers.Take(1, 2 * ffnDim) : [], d = incoming.Rounds ? RowBuffers.Take(2, ffnDim) : [];
             for (long row = begin; row < end; row++)
             {
                 ReadOnlySpan<float> values = source.Read(row, input);
