@@ -3,9 +3,7 @@ using System.Text.Json;
 using OpenElm.Adapters;
 using OpenElm.Chat;
 using OpenElm.Checkpoints;
-using OpenElm.Configuration;
 using OpenElm.Data;
-using OpenElm.Tokenization;
 using OpenElm.Training.Reporting;
 using OpenElm.Yaml;
 
@@ -15,21 +13,6 @@ namespace OpenElm.Training.Tests.Runs;
 [Collection(nameof(ProcessWide))]
 public sealed class AlignRunTests : IDisposable
 {
-    static readonly OpenElmConfig Model = new OpenElmConfig
-    {
-        VocabSize = 384,
-        MaxContextLength = 80,
-        NumTransformerLayers = 2,
-        ModelDim = 32,
-        HeadDim = 8,
-        QkvMultipliers = (0.5, 1.0),
-        QueryHeadsPerKvHead = 2,
-        FfnMultipliers = (1.0, 2.0),
-        FfnDimDivisor = 16,
-        NormalizeQkProjections = true,
-        ShareInputOutputLayers = true,
-    }.Validated();
-
     readonly TemporaryFolder _folder = new();
 
     // The chosen answer names the colour that was asked for; held-out pairs ask about other things.
@@ -75,7 +58,7 @@ public sealed class AlignRunTests : IDisposable
         Assert.Contains("So.", report, StringComparison.Ordinal);
         Assert.Equal(ChatTemplate.Zephyr.Source, ChatTemplate.OfFolder(result.Model)!.Source);
         using ModelFolder tuned = ModelFolder.Open(result.Model);
-        Assert.Equal(Model, tuned.Config);
+        Assert.Equal(TuningFixture.Model, tuned.Config);
         Assert.Equal(21, StrictYaml.Read<AlignConfig>(folder.ConfigFile).Trainer.Steps);
     }
 
@@ -100,7 +83,7 @@ public sealed class AlignRunTests : IDisposable
         Execute(Of("resumed"), new RunOptions { Resume = "auto" });
         foreach (string file in new[] { adapter ? "adapter_model.safetensors" : "model.safetensors", "trainer/optimizer.safetensors" })
         {
-            Assert.Equal(Hash("straight", steps, file), Hash("resumed", steps, file));
+            Assert.Equal(TuningFixture.Hash(_folder["straight"], steps, file), TuningFixture.Hash(_folder["resumed"], steps, file));
         }
     }
 
@@ -196,12 +179,7 @@ public sealed class AlignRunTests : IDisposable
         Checkpoints = new CheckpointConfig { Every = 5, AverageLast = 0 },
     };
 
-    void WriteModel(int seed)
-    {
-        SentencePieceTokenizer tokenizer = new BpeTrainer(new BpeTrainerOptions { VocabularySize = 330 }).Train(
-            File.ReadLines(_folder["train.jsonl"]).Concat(["<|system|>", "<|user|>", "<|assistant|>"]), TestContext.Current.CancellationToken);
-        ModelFolderWriter.Write(_folder["model"], RandomModel.Create(Model, seed: seed) with { Tokenizer = tokenizer.ModelBytes }, overwrite: true);
-    }
+    void WriteModel(int seed) => TuningFixture.WriteModel(_folder["model"], File.ReadLines(_folder["train.jsonl"]), seed);
 
     RunResult Execute(AlignConfig run, RunOptions? options = null, IRunObserver? observer = null, CancellationToken cancel = default)
     {
@@ -211,23 +189,11 @@ public sealed class AlignRunTests : IDisposable
 
     string Refused(AlignConfig run, RunOptions options) => Assert.Throws<OpenElmException>(() => Execute(run, options)).Message;
 
-    byte[] Hash(string output, long step, string file) => XxHash3.Hash(File.ReadAllBytes(Path.Combine(new RunFolder(_folder[output]).CheckpointFolder(step), file)));
 
     sealed class Messages : IRunObserver
     {
         public List<string> All { get; } = [];
 
         public void OnMessage(string message) => All.Add(message);
-    }
-
-    sealed class Stopper(int stop, CancellationTokenSource cancel) : IRunObserver
-    {
-        public void OnStep(StepMetrics step)
-        {
-            if (step.Step == stop)
-            {
-                cancel.Cancel();
-            }
-        }
     }
 }

@@ -3,7 +3,6 @@ using System.Text.Json;
 using OpenElm.Adapters;
 using OpenElm.Chat;
 using OpenElm.Checkpoints;
-using OpenElm.Configuration;
 using OpenElm.Data;
 using OpenElm.Tokenization;
 using OpenElm.Training.Reporting;
@@ -15,21 +14,6 @@ namespace OpenElm.Training.Tests.Runs;
 [Collection(nameof(ProcessWide))]
 public sealed class FinetuneRunTests : IDisposable
 {
-    static readonly OpenElmConfig Model = new OpenElmConfig
-    {
-        VocabSize = 384,
-        MaxContextLength = 80,
-        NumTransformerLayers = 2,
-        ModelDim = 32,
-        HeadDim = 8,
-        QkvMultipliers = (0.5, 1.0),
-        QueryHeadsPerKvHead = 2,
-        FfnMultipliers = (1.0, 2.0),
-        FfnDimDivisor = 16,
-        NormalizeQkProjections = true,
-        ShareInputOutputLayers = true,
-    }.Validated();
-
     readonly TemporaryFolder _folder = new();
 
     public FinetuneRunTests()
@@ -38,9 +22,7 @@ public sealed class FinetuneRunTests : IDisposable
         string[] rows = [.. colours.SelectMany(colour => things.Select(thing => JsonSerializer.Serialize(new { instruction = $"Is the {thing} {colour}?", output = $"The {thing} is {colour}." })))];
         File.WriteAllLines(_folder["train.jsonl"], rows);
         File.WriteAllLines(_folder["validation.jsonl"], rows.Where((_, i) => i % 5 == 0));
-        SentencePieceTokenizer tokenizer = new BpeTrainer(new BpeTrainerOptions { VocabularySize = 330 }).Train(
-            rows.Concat(["<|system|>", "<|user|>", "<|assistant|>"]), TestContext.Current.CancellationToken);
-        ModelFolderWriter.Write(_folder["model"], RandomModel.Create(Model, seed: 7) with { Tokenizer = tokenizer.ModelBytes });
+        TuningFixture.WriteModel(_folder["model"], rows, seed: 7);
     }
 
     public void Dispose() => _folder.Dispose();
@@ -60,7 +42,7 @@ public sealed class FinetuneRunTests : IDisposable
         Assert.Null(result.BitsPerByte);
 
         using ModelFolder tuned = ModelFolder.Open(result.Model);
-        Assert.Equal(Model, tuned.Config);
+        Assert.Equal(TuningFixture.Model, tuned.Config);
         Assert.Equal(ChatTemplate.Zephyr.Source, ChatTemplate.OfFolder(result.Model)!.Source);
         Assert.Equal("</s>", JsonDocument.Parse(tuned.ReadTokenizerConfig()!).RootElement.GetProperty("eos_token").GetString());
         var tokenizer = SentencePieceTokenizer.Load(tuned.TokenizerPath!);
@@ -92,7 +74,7 @@ public sealed class FinetuneRunTests : IDisposable
         Execute(Of("resumed"), new RunOptions { Resume = "auto" });
         foreach (string file in new[] { "model.safetensors", "trainer/optimizer.safetensors", "trainer/ema.safetensors", "tokenizer_config.json" })
         {
-            Assert.Equal(Hash("straight", steps, file), Hash("resumed", steps, file));
+            Assert.Equal(TuningFixture.Hash(_folder["straight"], steps, file), TuningFixture.Hash(_folder["resumed"], steps, file));
         }
     }
 
@@ -112,7 +94,7 @@ public sealed class FinetuneRunTests : IDisposable
 
         Assert.False(File.Exists(Path.Combine(result.Adapter!, "model.safetensors")));
         Assert.Equal(ChatTemplate.Zephyr.Source, ChatTemplate.OfFolder(result.Adapter!)!.Source);
-        using Adapter stored = AdapterFolder.Open(result.Adapter!, Model);
+        using Adapter stored = AdapterFolder.Open(result.Adapter!, TuningFixture.Model);
         Assert.Equal(9, stored.Modules.Length); // the embedding and four linear layers in each of two layers
         Assert.All(stored.Modules.Where(weights => !weights.Module.IsEmbedding), weights => Assert.Equal((4, 8.0), (weights.Module.Rank, weights.Module.Alpha)));
         using SafetensorsFile optimizer = SafetensorsFile.Open(new TrainingCheckpoint(result.Adapter!).OptimizerFile);
@@ -133,7 +115,7 @@ public sealed class FinetuneRunTests : IDisposable
         Execute(WithAdapter("resumed", epochs: 4), new RunOptions { Resume = "auto" });
         foreach (string file in new[] { "adapter_model.safetensors", "adapter_config.json", "trainer/optimizer.safetensors" })
         {
-            Assert.Equal(Hash("straight", 14, file), Hash("resumed", 14, file));
+            Assert.Equal(TuningFixture.Hash(_folder["straight"], 14, file), TuningFixture.Hash(_folder["resumed"], 14, file));
         }
     }
 
@@ -152,11 +134,11 @@ public sealed class FinetuneRunTests : IDisposable
         Execute(Quantized("resumed"), new RunOptions { Resume = "auto" });
         foreach (string file in new[] { "adapter_model.safetensors", "adapter_config.json", "trainer/optimizer.safetensors" })
         {
-            Assert.Equal(Hash("straight", 14, file), Hash("resumed", 14, file));
+            Assert.Equal(TuningFixture.Hash(_folder["straight"], 14, file), TuningFixture.Hash(_folder["resumed"], 14, file));
         }
 
         Execute(WithAdapter("plain", epochs: 4));
-        Assert.NotEqual(Hash("straight", 14, "adapter_model.safetensors"), Hash("plain", 14, "adapter_model.safetensors"));
+        Assert.NotEqual(TuningFixture.Hash(_folder["straight"], 14, "adapter_model.safetensors"), TuningFixture.Hash(_folder["plain"], 14, "adapter_model.safetensors"));
         string refusal = Refused(Quantized("resumed") with { BaseWeights = "q8_0" }, new RunOptions { Resume = "auto" });
         Assert.Contains("it has base_weights: q4_0", refusal, StringComparison.Ordinal);
 
@@ -189,7 +171,7 @@ public sealed class FinetuneRunTests : IDisposable
     {
         Execute(WithAdapter("run", epochs: 1));
         SentencePieceTokenizer tokenizer = SentencePieceTokenizer.Load(_folder["model/tokenizer.model"]);
-        ModelFolderWriter.Write(_folder["model"], RandomModel.Create(Model, seed: 8) with { Tokenizer = tokenizer.ModelBytes }, overwrite: true);
+        ModelFolderWriter.Write(_folder["model"], RandomModel.Create(TuningFixture.Model, seed: 8) with { Tokenizer = tokenizer.ModelBytes }, overwrite: true);
         Assert.Contains("the configuration has model:", Refused(WithAdapter("run", epochs: 1), new RunOptions { Resume = "auto" }), StringComparison.Ordinal);
     }
 
@@ -306,18 +288,6 @@ public sealed class FinetuneRunTests : IDisposable
 
     string Refused(FinetuneConfig run, RunOptions options) => Assert.Throws<OpenElmException>(() => Execute(run, options)).Message;
 
-    byte[] Hash(string output, long step, string file) => XxHash3.Hash(File.ReadAllBytes(Path.Combine(new RunFolder(_folder[output]).CheckpointFolder(step), file)));
 
     sealed class Silent : IRunObserver;
-
-    sealed class Stopper(int stop, CancellationTokenSource cancel) : IRunObserver
-    {
-        public void OnStep(StepMetrics step)
-        {
-            if (step.Step == stop)
-            {
-                cancel.Cancel();
-            }
-        }
-    }
 }
