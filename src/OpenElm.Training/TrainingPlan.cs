@@ -108,7 +108,9 @@ public sealed record TrainingPlan
         long trained = isWhole ? parameters : adapted!.Sum(module => module.Parameters);
         int ema = trainer.EmaMomentum > 0 ? 4 : 0;
         long headNumbers = (long)config.VocabSize * config.ModelDim;
-        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 1), passing = AdapterBytesPerToken(adapted ?? [], sizeof(float), doraOutputs: 3);
+        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 1);
+        // A layer that is computed again finds the holes that the one behind it has left.
+        long[] passing = AdapterBytesPerToken(adapted ?? [], sizeof(float), doraOutputs: trainer.ActivationCheckpointing ? 1 : 3);
         long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, sizeof(float), sizeof(float))) + passing.DefaultIfEmpty().Max();
         return new TrainingPlan
         {
