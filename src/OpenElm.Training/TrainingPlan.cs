@@ -16,8 +16,8 @@ public sealed record TrainingPlan
     // Measured on linux-x64: libtorch, the runtime, buffers of the data pipeline; and a piece of the tokenizer in all its tables.
     const long LibraryBytes = 190L << 20, BytesOfPiece = 2 << 10;
 
-    // Freed tensors leave holes between living ones, which glibc keeps: measured, as much as the tensors of a few layers; less where gradients of
-    // the weights fill them.
+    // Freed tensors leave holes between living ones, which glibc keeps: measured, as much as the tensors of a few layers in single precision, whatever
+    // the run's; less where gradients of the weights fill them.
     const int LayersHeldBack = 2, LayersHeldBackBesideAdapters = 4;
 
     /// <summary>Parameters of the model.</summary>
@@ -38,7 +38,7 @@ public sealed record TrainingPlan
     /// <summary>Bytes of the activations of one micro-batch.</summary>
     public required long ActivationBytes { get; init; }
 
-    /// <summary>Bytes of the logits that exist at one time, and of the head's gradient before it is scaled.</summary>
+    /// <summary>Bytes of the logits that exist at one time, and of what the loss makes of the head: its gradient before it is scaled, its packed copy.</summary>
     public required long LossBytes { get; init; }
 
     /// <summary>Bytes that the memory allocator holds back between tensors.</summary>
@@ -108,8 +108,10 @@ public sealed record TrainingPlan
         long trained = isWhole ? parameters : adapted!.Sum(module => module.Parameters);
         int ema = trainer.EmaMomentum > 0 ? 4 : 0;
         long headNumbers = (long)config.VocabSize * config.ModelDim;
-        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 1), passing = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 3);
-        long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, weightBytes, productBytes)) + passing.DefaultIfEmpty().Max();
+        long[] adapterLayers = AdapterBytesPerToken(adapted ?? [], productBytes, doraOutputs: 1);
+        // A layer that is computed again finds the holes that the one behind it has left.
+        long[] passing = AdapterBytesPerToken(adapted ?? [], sizeof(float), doraOutputs: trainer.ActivationCheckpointing ? 1 : 3);
+        long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, sizeof(float), sizeof(float))) + passing.DefaultIfEmpty().Max();
         return new TrainingPlan
         {
             Parameters = parameters,
@@ -120,7 +122,7 @@ public sealed record TrainingPlan
             GradientBytes = trained * (isWhole ? weightBytes : 4),
             OptimizerBytes = trained * (8 + (isWhole && bf16 ? 4 : 0) + ema),
             ActivationBytes = tokens * (ActivationBytesPerToken(config, trainer) + (trainer.ActivationCheckpointing ? adapterLayers.DefaultIfEmpty().Max() : adapterLayers.Sum())),
-            LossBytes = TrainingMemory.LogitBytes(config, tokens, productBytes) + (isWhole ? 4 * headNumbers : 0),
+            LossBytes = TrainingMemory.LogitBytes(config, tokens, productBytes) + (headNumbers * HeadBytes(isWhole, isReduced: productBytes == 2)),
             AllocatorBytes = (isWhole ? LayersHeldBack : LayersHeldBackBesideAdapters) * tokens * largestLayer,
             ProgramBytes = LibraryBytes + (BytesOfPiece * config.VocabSize),
             CheckpointBytes = trained * (4 + 8 + ema),
@@ -130,6 +132,9 @@ public sealed record TrainingPlan
             FlopsPerToken = FlopsOf(config, sequenceLength) - (isWhole ? 0 : (2.0 * parameters) - (6.0 * trained)),
         };
     }
+
+    // The head's gradient is summed in single precision; from products in bfloat16, which it is rounded to at the end. oneDNN packs a head in bfloat16.
+    static int HeadBytes(bool isWhole, bool isReduced) => (isWhole ? 4 : 0) + (isReduced ? 2 : 0) + (isWhole && isReduced ? 4 : 0);
 
     // The weights beside adapters; where a matrix is not in the type of products, also its numbers while it is used.
     static long FrozenBytes(OpenElmConfig config, ModuleOptions options, int weightBytes, int productBytes)

@@ -57,6 +57,7 @@ internal static class TuningStepBenchmark
                     if (turn >= 0)
                     {
                         costs[i].Add(cost);
+                        Console.WriteLine($"turn {turn + 1}: {steps[i].Name,-24} {cost.Wall,6:f2} s, processor {cost.Cpu,6:f2} s");
                     }
                 }
             }

@@ -80,8 +80,8 @@ public sealed class RunConfigTests
         TensorShape[] matrices = [.. TensorShapes.Of(model).Where(weight => weight.Shape.Length == 2 && weight.Name != TensorNames.Embedding)];
         long blocks = matrices.Sum(weight => weight.Elements) / 256 * 144, rest = 2 * (ParameterCount.Of(model).Total - matrices.Sum(weight => weight.Elements));
         Assert.Equal(blocks + rest + (2 * matrices.Max(weight => weight.Elements)) + (4 * 45_887_488), PlanOf(config.BaseWeights).WeightBytes);
-        Assert.InRange(PlanOf(config.BaseWeights).TotalBytes, 4.5e9, 5.5e9);
-        Assert.InRange(PlanOf(null).TotalBytes, 9e9, 9.8e9);
+        Assert.InRange(PlanOf(config.BaseWeights).TotalBytes, 6.4e9, 6.5e9);
+        Assert.InRange(PlanOf(null).TotalBytes, 10.4e9, 10.6e9);
     }
 
     [Fact]
