@@ -16,6 +16,10 @@ public sealed class RunConfigTests
         {
             RoundTrip<FinetuneConfig>();
         }
+        else if (name.StartsWith("align", StringComparison.Ordinal))
+        {
+            RoundTrip<AlignConfig>();
+        }
         else
         {
             RoundTrip<RunConfig>();
@@ -27,6 +31,23 @@ public sealed class RunConfigTests
             string written = StrictYaml.Write(StrictYaml.Read<T>(Path.Combine(RepositoryFiles.Root, "configs", "training", name + ".yaml")));
             Assert.Equal(written, StrictYaml.Write(StrictYaml.Parse<T>(written, "again")));
         }
+    }
+
+    // openelm.md 7.1
+    [Theory]
+    [InlineData("270m", 5, 2e-5, PreferenceLossKind.Hinge)]
+    [InlineData("450m", 8, 3e-5, PreferenceLossKind.Hinge)]
+    [InlineData("1.1b", 5, 5e-5, PreferenceLossKind.Sigmoid)]
+    [InlineData("3b", 10, 1e-4, PreferenceLossKind.Hinge)]
+    public void The_papers_preference_tuning_holds_the_papers_numbers(string name, int epochs, double peak, PreferenceLossKind loss)
+    {
+        AlignConfig config = StrictYaml.Read<AlignConfig>(Path.Combine(RepositoryFiles.Root, "configs", "training", $"align-{name}.yaml"));
+        Assert.Equal((epochs, peak, loss, 0.01), (config.Data.Epochs, config.Schedule.MaxLearningRate, config.Loss.Kind, config.Loss.Beta));
+        Assert.Equal((1024, 512, "zephyr", 42), (config.Data.MaxLength, config.Data.MaxPromptLength, config.Data.Template, config.Seed));
+        Assert.Equal((0.1, 0.0, 0.0, null), (config.Schedule.WarmupRatio, config.Schedule.WarmupInitLearningRate, config.Schedule.MinLearningRate, config.Schedule.Decimals));
+        Assert.Equal((0.9, 0.999, 1e-8, 0.0), (config.Optimizer.Beta1, config.Optimizer.Beta2, config.Optimizer.Epsilon, config.Optimizer.WeightDecay));
+        Assert.Equal((128, 1.0, Precision.Bf16, true), (config.Trainer.MicroBatch * config.Trainer.Accumulation, config.Trainer.ClipGradNorm, config.Trainer.Precision, config.Trainer.ActivationCheckpointing));
+        Assert.Equal((100, 1, 100, 10), (config.Checkpoints.Every, config.Checkpoints.KeepLast, config.Validation!.Every, config.Trainer.LogEvery));
     }
 
     // openelm.md 4.4
