@@ -1,4 +1,4 @@
-"""Memory of tuning: what `openelm finetune --plan` says beside the peak of a process that makes two updates.
+"""Memory of tuning: what `openelm finetune --plan` and `openelm align --plan` say beside the peak of a process that makes two updates.
 
     python3 benchmarks/tuning/measure_memory.py FOLDER [PATTERN]
 
@@ -19,6 +19,8 @@ RULES = [".*token_embedding.*", ".*out_proj.*", ".*qkv_proj.*", r".*proj_\d.*"]
 
 def settings():
     """Method, precision, sequences, tokens, checkpointing, base weights."""
+    for method in ("align full", "align lora"):
+        yield method, "fp32", 2, 256, False, None
     for precision in ("fp32", "autocast", "bf16"):
         yield "full", precision, 1, 256, False, None
         yield "full", precision, 4, 512, False, None
@@ -31,11 +33,14 @@ def settings():
 
 def config(folder, method, precision, sequences, tokens, checkpointing, base):
     rules = [{"modules": rule, "dora": method == "dora" and "embedding" not in rule} for rule in RULES]
+    instructions = {"files": [os.path.join(ROOT, "samples/instruct/train.jsonl.gz")], "batching": "packing", "sequence_length": tokens, "on_too_long": "skip"}
+    # Not shuffled, grouping puts the longest pairs first.
+    pairs = {"files": [os.path.join(ROOT, "samples/preference/train.jsonl.gz")], "batching": "grouping", "shuffle": False, "max_records": 40, "max_length": tokens, "max_prompt_length": tokens // 2}
     return {
         "output": os.path.join(folder, "run"),
         "model": os.path.join(folder, "model"),
-        **({} if method == "full" else {"adapter": {"rules": rules}, "base_weights": base}),
-        "data": {"files": [os.path.join(ROOT, "samples/instruct/train.jsonl.gz")], "batching": "packing", "sequence_length": tokens, "on_too_long": "skip"},
+        **({} if method.endswith("full") else {"adapter": {"rules": rules}, "base_weights": base}),
+        "data": pairs if method.startswith("align") else instructions,
         "schedule": {"max_learning_rate": 1e-5, "min_learning_rate": 1e-5, "warmup_iterations": 0},
         "trainer": {"steps": 2, "micro_batch": sequences, "precision": precision, "activation_checkpointing": checkpointing},
         "checkpoints": {"average_last": 0},
@@ -66,9 +71,10 @@ def main(folder, pattern=".*"):
         file = os.path.join(folder, "config.yaml")
         with open(file, "w", encoding="utf-8") as stream:
             json.dump(config(folder, method, precision, sequences, tokens, checkpointing, base), stream)  # JSON is YAML
-        plan = json.loads(subprocess.run([OPENELM, "finetune", file, "--plan", "--json"], check=True, stdout=subprocess.PIPE).stdout)["plan"]
+        verb = "align" if method.startswith("align") else "finetune"
+        plan = json.loads(subprocess.run([OPENELM, verb, file, "--plan", "--json"], check=True, stdout=subprocess.PIPE).stdout)["plan"]
         shutil.rmtree(os.path.join(folder, "run"), ignore_errors=True)
-        measured = peak([OPENELM, "finetune", file])
+        measured = peak([OPENELM, verb, file])
         planned = plan["total_bytes"]
         print(f"| {method} | {base or '-'} | {precision} | {sequences} x {tokens} | {'yes' if checkpointing else 'no'} | {planned / 1e6:,.0f} | {measured / 1e6:,.0f} | {planned / measured:.2f} |", flush=True)
         if "--parts" in sys.argv:

@@ -11,6 +11,8 @@ namespace OpenElm.Training;
 /// </summary>
 public sealed class AlignRun : IDisposable
 {
+    static readonly TimeSpan TellEvery = TimeSpan.FromSeconds(10);
+
     readonly TrainingRun<PreferenceBatch> _run;
 
     /// <summary>Prepares everything up to the first update: model, pairs, what the reference model says of them, and the checkpoint to go on from.</summary>
@@ -34,7 +36,7 @@ public sealed class AlignRun : IDisposable
         OpenElmModule module = data.Model.Load(run, options.Device);
         var cache = new ReferenceCache(Path.GetFullPath(run.ReferenceCache ?? Path.Combine(start.Folder.Path, "..", "reference"), Path.GetFullPath(options.BaseDirectory)));
         ReferenceLogProbabilities Reference(PreferenceSet set, string name) =>
-            timings.Measure($"reference model, {name} pairs", () => ReferenceOf(cache, module, run, set, weights, name, observer.OnMessage, cancel));
+            timings.Measure($"reference model, {name} pairs", () => ReferenceOf(cache, module, run, set, weights, name, observer.OnMessage, options.Time, cancel));
 
         ReferenceLogProbabilities reference = Reference(data.Pairs, "training");
         Validator<PreferenceBatch>? validator = data.HeldOut is { } heldOut
@@ -94,7 +96,7 @@ public sealed class AlignRun : IDisposable
 
     // The module still holds the weights the run begins with, so it is the reference model.
     static ReferenceLogProbabilities ReferenceOf(
-        ReferenceCache cache, OpenElmModule module, AlignConfig run, PreferenceSet set, string weights, string name, Action<string> log, CancellationToken cancel)
+        ReferenceCache cache, OpenElmModule module, AlignConfig run, PreferenceSet set, string weights, string name, Action<string> log, TimeProvider time, CancellationToken cancel)
     {
         string key = ReferenceCache.KeyOf(weights, set.Fingerprint(), run);
         if (cache.Find(key, set.Pairs.Length, log) is { } known)
@@ -103,13 +105,13 @@ public sealed class AlignRun : IDisposable
             return known;
         }
 
-        int tenth = Math.Max(1, set.Pairs.Length / 10), told = 0;
+        long told = time.GetTimestamp();
         log($"The reference model scores {set.Pairs.Length:n0} {name} pairs.");
         var reference = ReferenceLogProbabilities.Compute(module, set, run.Trainer.MicroBatch, done =>
         {
-            if (done / tenth > told)
+            if (time.GetElapsedTime(told) > TellEvery)
             {
-                told = done / tenth;
+                told = time.GetTimestamp();
                 log($"The reference model has scored {done:n0} of {set.Pairs.Length:n0} pairs.");
             }
         }, cancel);
