@@ -11,13 +11,10 @@ namespace OpenElm.Training.Objectives;
 /// <param name="ignoredTarget">The target id where the loss does not look.</param>
 public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : ITrainingObjective<TokenBatch>
 {
-    readonly CausalLMLoss _loss = new(new LossOptions
-    {
-        IgnoreIndex = ignoredTarget,
-        ZLossFactor = config.ZLoss,
-        LabelSmoothing = config.LabelSmoothing,
-        CountIgnoredInZLoss = config.CountPaddingInZLoss,
-    });
+    readonly CausalLMLoss _loss = new(OptionsOf(config, ignoredTarget));
+
+    /// <summary>What is minimised.</summary>
+    internal LossOptions Loss { get; } = OptionsOf(config, ignoredTarget);
 
     /// <inheritdoc/>
     public ImmutableArray<Measurement> Measurements { get; } = [new("cross_entropy", IsPartOfLoss: true), new("z_loss", IsPartOfLoss: true)];
@@ -51,4 +48,12 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
         ArgumentNullException.ThrowIfNull(batch);
         return new(batch.Targets.Length, batch.Targets.Length - batch.Targets.AsSpan().Count(ignoredTarget), batch.Origin);
     }
+
+    static LossOptions OptionsOf(LossConfig config, int ignoredTarget) => new()
+    {
+        IgnoreIndex = ignoredTarget,
+        ZLossFactor = config.ZLoss,
+        LabelSmoothing = config.LabelSmoothing,
+        CountIgnoredInZLoss = config.CountPaddingInZLoss,
+    };
 }
