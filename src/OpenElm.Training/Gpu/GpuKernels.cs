@@ -34,7 +34,8 @@ internal sealed class GpuKernels : IDisposable
     public GpuKernels(CudaDevice device, OpenElmConfig config, GpuTypes types)
     {
         (_config, _eps, _multiprocessors) = (config, (float)config.RmsNormEps, device.Multiprocessors);
-        _modules = Sources.ToDictionary(name => name, name => new KernelModule(Compile(name, device.ComputeCapability, config, types)));
+        byte[][] compiled = [.. Sources.AsParallel().AsOrdered().Select(name => Compile(name, device.ComputeCapability, config, types))];
+        _modules = Sources.Zip(compiled).ToDictionary(pair => pair.First, pair => new KernelModule(pair.Second));
         (_normForward, _normBackward, _sumPartials) = (_modules["rms_norm"]["rms_norm_forward"], _modules["rms_norm"]["rms_norm_backward"], _modules["rms_norm"]["sum_partials"]);
         (_rotateForward, _rotateBackward) = (_modules["qk_norm_rope"]["qk_norm_rope_forward"], _modules["qk_norm_rope"]["qk_norm_rope_backward"]);
         (_swigluForward, _swigluForwardOdd) = (_modules["swiglu"]["swiglu_forward"], _modules["swiglu"]["swiglu_forward_odd"]);
