@@ -21,7 +21,9 @@ public enum MatrixType
 /// <param name="Inputs">The type of A and B.</param>
 /// <param name="Result">The type of C and D.</param>
 /// <param name="Addend">The factor of C; 0 reads none.</param>
-public readonly record struct ProductShape(int Rows, int Columns, int Inner, bool TransposeA, bool TransposeB, MatrixType Inputs, MatrixType Result, float Addend = 0)
+/// <param name="Multiprocessors">How many multiprocessors it may use while others are busy; 0 is all.</param>
+public readonly record struct ProductShape(
+    int Rows, int Columns, int Inner, bool TransposeA, bool TransposeB, MatrixType Inputs, MatrixType Result, float Addend = 0, int Multiprocessors = 0)
 {
     /// <summary>Floating-point operations.</summary>
     public double Flops => 2.0 * Rows * Columns * Inner;
@@ -44,11 +46,11 @@ public sealed unsafe class MatrixProducts : IDisposable
     }
 
     /// <summary>Creates the library's handle.</summary>
-    /// <param name="workspace">Device memory for the library's own use.</param>
-    /// <param name="workspaceBytes">Its size; 32 MiB are enough for every algorithm of Hopper.</param>
+    /// <param name="workspace">Device memory for the library's own use: one half for stream 0, one for a stream beside it.</param>
+    /// <param name="workspaceBytes">Its size; halves of 32 MiB are enough for every algorithm of Hopper.</param>
     public MatrixProducts(nint workspace, long workspaceBytes)
     {
-        (_workspace, _workspaceBytes) = (workspace, (nuint)workspaceBytes);
+        (_workspace, _workspaceBytes) = (workspace, (nuint)workspaceBytes / 2);
         Check(CublasLtInterface.Create(out _handle));
         Check(CublasLtInterface.PreferenceCreate(out _preference));
         nuint bytes = _workspaceBytes;
@@ -137,7 +139,7 @@ public sealed unsafe class MatrixProducts : IDisposable
         (float one, float addend) = (1, shape.Addend);
         // The library stores columns one after the other, so it computes Dᵀ = op(B)ᵀ · op(A)ᵀ: its A is our B.
         Check(CublasLtInterface.Multiply(
-            _handle, plan.Descriptor, &one, b, plan.A, a, plan.B, &addend, c, plan.D, d, plan.D, &proposal.Algorithm, _workspace, _workspaceBytes, stream), shape.ToString());
+            _handle, plan.Descriptor, &one, b, plan.A, a, plan.B, &addend, c, plan.D, d, plan.D, &proposal.Algorithm, _workspace + (stream == 0 ? 0 : (nint)_workspaceBytes), _workspaceBytes, stream), shape.ToString());
     }
 
     Plan PlanOf(in ProductShape shape)
@@ -151,6 +153,12 @@ public sealed unsafe class MatrixProducts : IDisposable
         int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
         Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeA, &first, sizeof(int)));
         Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeB, &second, sizeof(int)));
+        if (shape.Multiprocessors > 0)
+        {
+            int target = shape.Multiprocessors;
+            Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.MultiprocessorTarget, &target, sizeof(int)));
+        }
+
         nint a = Layout(shape.Inputs, shape.TransposeB ? (shape.Inner, shape.Columns) : (shape.Columns, shape.Inner));
         nint b = Layout(shape.Inputs, shape.TransposeA ? (shape.Rows, shape.Inner) : (shape.Inner, shape.Rows));
         nint d = Layout(shape.Result, (shape.Columns, shape.Rows));

@@ -6,6 +6,7 @@
 
 constexpr int V = WIDTH % 8 == 0 ? 8 : 1;
 constexpr int STEPS = (WIDTH + 32 * V - 1) / (32 * V);
+constexpr int BACKWARD_THREADS = STEPS * V <= 40 ? 768 : STEPS * V <= 64 ? 512 : 256;   // one block fills a multiprocessor's registers
 
 // Whether lane's pack of this step lies in the row: known at compile time where rows are whole.
 __device__ __forceinline__ bool inside(int column) { return WIDTH % (32 * V) == 0 || column < WIDTH; }
@@ -41,15 +42,17 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, c
     }
 }
 
-// residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is written only.
-// dy: the gradient of y; on return y itself, where y is wanted. partials: [blocks, WIDTH], summed by sum_partials.
-extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
-    P* dy, const R* x, const R* w, R* residual, float* partials, int rows, float eps, int first, int wants_y)
+// past: the gradient of x from past the norm, or null if there is none; dx: the sum. dy: the gradient of y; on return y itself,
+// where y is wanted. partials: [blocks, WIDTH], summed by sum_partials. Blocks walk down rows, so that a few of them can do the work
+// on a few multiprocessors while a matrix product has the others.
+extern "C" __global__ __launch_bounds__(BACKWARD_THREADS) void rms_norm_backward(
+    P* dy, const R* x, const R* w, const R* past, R* dx, float* partials, int rows, float eps, int wants_y)
 {
+    constexpr int WARPS = BACKWARD_THREADS / 32;
     __shared__ float total[WIDTH];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float dw[STEPS][V] = {};
-    for (int row = blockIdx.x * 4 + warp; row < rows; row += gridDim.x * 4)
+    for (int row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS)
     {
         size_t begin = (size_t)row * WIDTH;
         float squares = 0, product = 0;
@@ -78,34 +81,26 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
         {
             int column = (step * 32 + lane) * V;
             if (!inside(column)) continue;
-            float a[V], d[V], weight[V], past[V];
+            float a[V], d[V], weight[V], sum[V] = {};
             load(x + begin + column, a);
             load(dy + begin + column, d);
             load(w + column, weight);
-            if (first)
-            {
-#pragma unroll
-                for (int i = 0; i < V; i++) past[i] = 0;
-            }
-            else
-            {
-                load(residual + begin + column, past);
-            }
+            if (past != nullptr) load(past + begin + column, sum);
 #pragma unroll
             for (int i = 0; i < V; i++)
             {
                 float exact = a[i] * r, n = rounded<R>(exact);
                 dw[step][i] += d[i] * n;
-                past[i] += r * (d[i] * weight[i] - exact * mean);
+                sum[i] += r * (d[i] * weight[i] - exact * mean);
                 d[i] = n * weight[i];
             }
-            store(residual + begin + column, past);
+            store(dx + begin + column, sum);
             if (wants_y) store(dy + begin + column, d);
         }
     }
 
     // Warps add one after the other, so that the sum does not depend on which is faster.
-    for (int turn = 0; turn < 4; turn++)
+    for (int turn = 0; turn < WARPS; turn++)
     {
         if (turn == warp)
         {
@@ -121,7 +116,7 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
         __syncthreads();
     }
 
-    for (int column = threadIdx.x; column < WIDTH; column += 128) partials[(size_t)blockIdx.x * WIDTH + column] = total[column];
+    for (int column = threadIdx.x; column < WIDTH; column += BACKWARD_THREADS) partials[(size_t)blockIdx.x * WIDTH + column] = total[column];
 }
 
 // to[column] = (or +=) the sum of partials' rows; blocks of 32 columns by 32 slices of rows.
