@@ -10,7 +10,7 @@ internal static unsafe partial class CublasLtInterface
 
     public const int ComputeFloat = 68;                                           // CUBLAS_COMPUTE_32F
     public const int Float32 = 0, BFloat16 = 14;                                  // CUDA_R_32F, CUDA_R_16BF
-    public const int TransposeA = 3, TransposeB = 4, MultiprocessorTarget = 15;   // cublasLtMatmulDescAttributes_t
+    public const int TransposeA = 3, TransposeB = 4;                              // cublasLtMatmulDescAttributes_t
     public const int MaxWorkspace = 1, ReductionSchemes = 3;                      // cublasLtMatmulPreferenceAttributes_t
     public const uint ReproducibleReductions = 2 | 4;                             // in compute type, in output type; not in place
 

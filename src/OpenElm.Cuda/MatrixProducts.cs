@@ -21,9 +21,7 @@ public enum MatrixType
 /// <param name="Inputs">The type of A and B.</param>
 /// <param name="Result">The type of C and D.</param>
 /// <param name="Addend">The factor of C; 0 reads none.</param>
-/// <param name="Multiprocessors">How many multiprocessors it may use while others are busy; 0 is all.</param>
-public readonly record struct ProductShape(
-    int Rows, int Columns, int Inner, bool TransposeA, bool TransposeB, MatrixType Inputs, MatrixType Result, float Addend = 0, int Multiprocessors = 0)
+public readonly record struct ProductShape(int Rows, int Columns, int Inner, bool TransposeA, bool TransposeB, MatrixType Inputs, MatrixType Result, float Addend = 0)
 {
     /// <summary>Floating-point operations.</summary>
     public double Flops => 2.0 * Rows * Columns * Inner;
@@ -32,11 +30,12 @@ public readonly record struct ProductShape(
 /// <summary>Matrix products by cuBLASLt, whose algorithm is found by timing its proposals where that is asked for.</summary>
 public sealed unsafe class MatrixProducts : IDisposable
 {
-    const int Proposals = 24;
+    const int Proposals = 48;
 
     readonly nint _handle, _preference, _workspace;
     readonly nuint _workspaceBytes;
     readonly Dictionary<ProductShape, Plan> _plans = [];
+    readonly ProductChoices _choices;
 
     sealed record Plan(nint Descriptor, nint A, nint B, nint D)
     {
@@ -46,11 +45,13 @@ public sealed unsafe class MatrixProducts : IDisposable
     }
 
     /// <summary>Creates the library's handle.</summary>
-    /// <param name="workspace">Device memory for the library's own use: one half for stream 0, one for a stream beside it.</param>
-    /// <param name="workspaceBytes">Its size; halves of 32 MiB are enough for every algorithm of Hopper.</param>
-    public MatrixProducts(nint workspace, long workspaceBytes)
+    /// <param name="workspace">Device memory for the library's own use.</param>
+    /// <param name="workspaceBytes">Its size; 32 MiB are enough for every algorithm of Hopper.</param>
+    /// <param name="deviceName">The GPU, whose earlier choices are kept.</param>
+    public MatrixProducts(nint workspace, long workspaceBytes, string deviceName)
     {
-        (_workspace, _workspaceBytes) = (workspace, (nuint)workspaceBytes / 2);
+        _choices = new ProductChoices(deviceName);
+        (_workspace, _workspaceBytes) = (workspace, (nuint)workspaceBytes);
         Check(CublasLtInterface.Create(out _handle));
         Check(CublasLtInterface.PreferenceCreate(out _preference));
         nuint bytes = _workspaceBytes;
@@ -93,6 +94,13 @@ public sealed unsafe class MatrixProducts : IDisposable
         }
 
         plan.IsTimed = true;
+        if (_choices.TryGet(shape, out (int Chosen, float First, float Best) earlier) && earlier.Chosen < plan.Found.Length)
+        {
+            plan.Chosen = earlier.Chosen;
+            Timings.Add((shape, earlier.First, earlier.Best, earlier.Chosen));
+            return;
+        }
+
         int repeats = Math.Clamp((int)(2e12 / shape.Flops / 10), 2, 8);
         using CudaEvent start = new(), end = new();
         float[] times = new float[plan.Found.Length];
@@ -116,7 +124,11 @@ public sealed unsafe class MatrixProducts : IDisposable
 
         plan.Chosen = Array.IndexOf(times, times.Min());
         Timings.Add((shape, times[0], times[plan.Chosen], plan.Chosen));
+        _choices.Add(shape, plan.Chosen, times[0], times[plan.Chosen]);
     }
+
+    /// <summary>Keeps what was found by timing for later runs.</summary>
+    public void SaveChoices() => _choices.Save();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -139,7 +151,7 @@ public sealed unsafe class MatrixProducts : IDisposable
         (float one, float addend) = (1, shape.Addend);
         // The library stores columns one after the other, so it computes Dᵀ = op(B)ᵀ · op(A)ᵀ: its A is our B.
         Check(CublasLtInterface.Multiply(
-            _handle, plan.Descriptor, &one, b, plan.A, a, plan.B, &addend, c, plan.D, d, plan.D, &proposal.Algorithm, _workspace + (stream == 0 ? 0 : (nint)_workspaceBytes), _workspaceBytes, stream), shape.ToString());
+            _handle, plan.Descriptor, &one, b, plan.A, a, plan.B, &addend, c, plan.D, d, plan.D, &proposal.Algorithm, _workspace, _workspaceBytes, stream), shape.ToString());
     }
 
     Plan PlanOf(in ProductShape shape)
@@ -153,12 +165,6 @@ public sealed unsafe class MatrixProducts : IDisposable
         int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
         Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeA, &first, sizeof(int)));
         Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeB, &second, sizeof(int)));
-        if (shape.Multiprocessors > 0)
-        {
-            int target = shape.Multiprocessors;
-            Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.MultiprocessorTarget, &target, sizeof(int)));
-        }
-
         nint a = Layout(shape.Inputs, shape.TransposeB ? (shape.Inner, shape.Columns) : (shape.Columns, shape.Inner));
         nint b = Layout(shape.Inputs, shape.TransposeA ? (shape.Rows, shape.Inner) : (shape.Inner, shape.Rows));
         nint d = Layout(shape.Result, (shape.Columns, shape.Rows));

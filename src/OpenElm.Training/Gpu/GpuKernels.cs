@@ -27,15 +27,13 @@ internal sealed class GpuKernels : IDisposable
     readonly Kernel _crossEntropy, _sumLosses, _embeddingForward, _embeddingBackward, _gradientSquares, _clipFactor, _adamW;
     readonly OpenElmConfig _config;
     readonly float _eps;
-    readonly int _multiprocessors, _normThreads;
+    readonly int _multiprocessors;
 
     /// <summary>Compiles and loads the kernels.</summary>
     /// <exception cref="CudaException">The compiler refuses them.</exception>
     public GpuKernels(CudaDevice device, OpenElmConfig config, GpuTypes types)
     {
         (_config, _eps, _multiprocessors) = (config, (float)config.RmsNormEps, device.Multiprocessors);
-        int perLane = Blocks(config.ModelDim, 32 * (config.ModelDim % 8 == 0 ? 8 : 1)) * (config.ModelDim % 8 == 0 ? 8 : 1);
-        _normThreads = perLane <= 40 ? 768 : perLane <= 64 ? 512 : 256; // as in rms_norm.cu
         byte[][] compiled = [.. Sources.AsParallel().AsOrdered().Select(name => Compile(name, device.ComputeCapability, config, types))];
         _modules = Sources.Zip(compiled).ToDictionary(pair => pair.First, pair => new KernelModule(pair.Second));
         (_normForward, _normBackward, _sumPartials) = (_modules["rms_norm"]["rms_norm_forward"], _modules["rms_norm"]["rms_norm_backward"], _modules["rms_norm"]["sum_partials"]);
@@ -51,7 +49,11 @@ internal sealed class GpuKernels : IDisposable
     public static nint Stream => 0;
 
     /// <summary>Floats that the backward kernels need for partial sums.</summary>
-    public int PartialFloats => _multiprocessors * Math.Max(_config.ModelDim, 2 * _config.HeadDim);
+    public int PartialFloats => Math.Max(NormBlocks * _config.ModelDim, RotateBlocks * 2 * _config.HeadDim);
+
+    int NormBlocks => 4 * _multiprocessors;
+
+    int RotateBlocks => 2 * _multiprocessors;
 
     /// <summary>Compiles one file; needs no GPU.</summary>
     public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, GpuTypes types) =>
@@ -66,18 +68,17 @@ internal sealed class GpuKernels : IDisposable
     /// <param name="dy">The gradient of the norm's result, overwritten by that result where it is wanted.</param>
     /// <param name="x">What was normalised.</param>
     /// <param name="weight">Its factors.</param>
-    /// <param name="past">The gradient from past the norm; 0 if there is none.</param>
-    /// <param name="dx">The whole gradient of <paramref name="x"/>.</param>
+    /// <param name="residual">The gradient from past the norm; the whole gradient of <paramref name="x"/> on return.</param>
     /// <param name="partials">Scratch.</param>
     /// <param name="gradient">Of the factors.</param>
     /// <param name="rows">Rows.</param>
+    /// <param name="isFirst">Whether nothing flows past the norm.</param>
     /// <param name="wantsResult">Whether the norm's result is computed again.</param>
     /// <param name="accumulate">Whether <paramref name="gradient"/> is added to.</param>
-    /// <param name="multiprocessors">How many may be busy with it; 0 is all.</param>
-    public void RmsNormBackward(nint dy, nint x, nint weight, nint past, nint dx, nint partials, nint gradient, int rows, bool wantsResult, bool accumulate, int multiprocessors = 0)
+    public void RmsNormBackward(nint dy, nint x, nint weight, nint residual, nint partials, nint gradient, int rows, bool isFirst, bool wantsResult, bool accumulate)
     {
-        int blocks = Math.Min(Limit(multiprocessors), Blocks(rows, _normThreads / 32));
-        _normBackward.Launch(Stream, (blocks, 1), _normThreads, dy, x, weight, past, dx, partials, rows, _eps, wantsResult ? 1 : 0);
+        int blocks = Math.Min(NormBlocks, Blocks(rows, 4));
+        _normBackward.Launch(Stream, (blocks, 1), 128, dy, x, weight, residual, partials, rows, _eps, isFirst ? 1 : 0, wantsResult ? 1 : 0);
         SumPartials(partials, gradient, blocks, _config.ModelDim, _config.ModelDim, accumulate);
     }
 
@@ -86,10 +87,10 @@ internal sealed class GpuKernels : IDisposable
 
     public void NormAndRotateBackward(
         nint dq, nint dk, nint dv, nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint partials, nint qGradient, nint kGradient,
-        int tokens, int period, LayerShape shape, bool accumulate, int multiprocessors = 0)
+        int tokens, int period, LayerShape shape, bool accumulate)
     {
-        int blocks = Math.Min(Limit(multiprocessors), Blocks(tokens, 16)), headDim = _config.HeadDim;
-        _rotateBackward.Launch(Stream, (blocks, 1), 512, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, partials, tokens, period, shape.QueryHeads, shape.KvHeads, _eps);
+        int blocks = Math.Min(RotateBlocks, Blocks(tokens, 8)), headDim = _config.HeadDim;
+        _rotateBackward.Launch(Stream, (blocks, 1), 256, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, partials, tokens, period, shape.QueryHeads, shape.KvHeads, _eps);
         SumPartials(partials, qGradient, blocks, headDim, 2 * headDim, accumulate);
         SumPartials(partials + (headDim * sizeof(float)), kGradient, blocks, headDim, 2 * headDim, accumulate);
     }
@@ -101,9 +102,8 @@ internal sealed class GpuKernels : IDisposable
     /// <param name="gateUp">What went in, overwritten by its gradient.</param>
     /// <param name="rows">Rows.</param>
     /// <param name="width">Of the result.</param>
-    /// <param name="multiprocessors">How many may be busy with it; 0 is all.</param>
-    public void SwiGluBackward(nint dy, nint gateUp, int rows, int width, int multiprocessors = 0) =>
-        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, (Limit(multiprocessors), 1), 1024, dy, gateUp, rows, width);
+    public void SwiGluBackward(nint dy, nint gateUp, int rows, int width) =>
+        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width), 128, dy, gateUp, rows, width);
 
     public void CrossEntropy(nint logits, nint targets, nint entropies, nint zs, int rows, int ignored, float gradientScale, float measuredScale, float zFactor, float smoothing) =>
         _crossEntropy.Launch(Stream, (rows, 1), 512, logits, targets, entropies, zs, ignored, gradientScale, measuredScale, zFactor, smoothing);
@@ -163,9 +163,6 @@ internal sealed class GpuKernels : IDisposable
 
     void SumPartials(nint partials, nint gradient, int rows, int columns, int stride, bool accumulate) =>
         _sumPartials.Launch(Stream, (Blocks(columns, 32), 1), 1024, partials, gradient, rows, columns, stride, accumulate ? 1 : 0);
-
-    // Kernels that walk over their rows fill a multiprocessor with one block.
-    int Limit(int multiprocessors) => multiprocessors == 0 ? _multiprocessors : multiprocessors;
 
     (int X, int Y) Columns(int rows, int width)
     {

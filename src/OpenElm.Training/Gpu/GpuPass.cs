@@ -23,9 +23,6 @@ internal sealed class GpuPass : IDisposable
 {
     const long WorkspaceBytes = 64L << 20;
 
-    /// <summary>A product that is still to be made.</summary>
-    readonly record struct Product(ProductShape Shape, nint A, nint B, nint D);
-
     readonly OpenElmModule _module;
     readonly OpenElmConfig _config;
     readonly LossOptions _loss;
@@ -38,11 +35,8 @@ internal sealed class GpuPass : IDisposable
     readonly EmbeddingOrder _order;
     readonly PinnedStaging<int> _staging;
     readonly DeviceBuffer _batch;
-    readonly DeviceBuffer _last, _normed, _scratch, _flow, _innerFlow, _partials, _entropies, _zs, _sums, _workspace;
-    readonly DeviceBuffer[] _attnNormed;
-    readonly SideStream _side;
-    readonly int _tokens, _rows, _stepMultiprocessors, _productMultiprocessors;
-    Product? _pendingProj1, _pendingQkv; // of the layer above
+    readonly DeviceBuffer _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
+    readonly int _tokens, _rows;
 
     /// <summary>Allocates every buffer and finds the fastest algorithm of every product.</summary>
     /// <param name="module">The model; its weights stay where they are.</param>
@@ -75,18 +69,14 @@ internal sealed class GpuPass : IDisposable
         _batch = Empty(ScalarType.Int32, (5 * _tokens) + 1);
         _last = Empty(Types.Residual, _tokens, _config.ModelDim);
         _normed = Empty(Types.Product, _tokens, _config.ModelDim);
-        _attnNormed = [Empty(Types.Product, _tokens, _config.ModelDim), Empty(Types.Product, _tokens, _config.ModelDim)];
-        (_flow, _innerFlow) = (Empty(Types.Residual, _tokens, _config.ModelDim), Empty(Types.Residual, _tokens, _config.ModelDim));
+        _flow = Empty(Types.Residual, _tokens, _config.ModelDim);
         // Logits, what SwiGLU gives and attention's gradient are never there at the same time.
         long ffn = _config.Layers.Max(layer => layer.FfnDim), queries = _config.Layers.Max(layer => layer.QueryHeads) * (long)_config.HeadDim;
         _scratch = Empty(Types.Product, Math.Max(_rows * (long)_config.VocabSize, _tokens * Math.Max(ffn, queries)));
         _partials = Empty(ScalarType.Float32, _kernels.PartialFloats);
         (_entropies, _zs, _sums) = (Empty(ScalarType.Float32, _tokens), Empty(ScalarType.Float32, _tokens), Empty(ScalarType.Float32, 2));
         _workspace = Empty(ScalarType.Byte, WorkspaceBytes);
-        _side = new SideStream(GpuKernels.Stream);
-        string[] split = (Environment.GetEnvironmentVariable("OPENELM_GPU_SIDE") ?? "0,0").Split(',');
-        (_stepMultiprocessors, _productMultiprocessors) = (int.Parse(split[0]), int.Parse(split[1]));
-        _products = new MatrixProducts(_workspace.Address, WorkspaceBytes);
+        _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, _device.Name);
         FindFastestProducts();
     }
 
@@ -138,15 +128,11 @@ internal sealed class GpuPass : IDisposable
         _kernels.RmsNorm(_last.Address, _norm.Value, _normed.Address, _tokens);
         int valid = targets.Length - targets.Count((int)_loss.IgnoreIndex);
         HeadAndLoss((float)(share.GradientShare / valid), (float)(share.MeasuredShare / valid), share.Accumulate);
-        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, past: 0, _flow.Address, _partials.Address, _norm.Gradient, _tokens, wantsResult: false, share.Accumulate);
+        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, _flow.Address, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, share.Accumulate);
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
-            Backward(_layers[i], _attnNormed[i % 2].Address, cos, sin, share.Accumulate);
+            Backward(_layers[i], cos, sin, share.Accumulate);
         }
-
-        Multiply(_pendingProj1!.Value);
-        Multiply(_pendingQkv!.Value);
-        (_pendingProj1, _pendingQkv) = (null, null);
 
         if (!_config.ShareInputOutputLayers && !share.Accumulate)
         {
@@ -164,12 +150,11 @@ internal sealed class GpuPass : IDisposable
             layer.Dispose();
         }
 
-        foreach (DeviceBuffer buffer in Gradients.Concat([_batch, _last, _normed, .. _attnNormed, _scratch, _flow, _innerFlow, _partials, _entropies, _zs, _sums, _workspace]))
+        foreach (DeviceBuffer buffer in Gradients.Concat([_batch, _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
         {
             buffer.Dispose();
         }
 
-        _side.Dispose();
         _staging.Dispose();
         _products.Dispose();
         _kernels.Dispose();
@@ -205,29 +190,25 @@ internal sealed class GpuPass : IDisposable
         Multiply(AddingShape(shape.FfnDim), _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
     }
 
-    // _flow holds the gradient of the residual stream behind the layer, and on return that before it. Steps that move memory run beside
-    // products of weights' gradients, which nobody waits for: two of them belong to the layer above.
-    void Backward(GpuLayer layer, nint attnNormed, nint cos, nint sin, bool accumulate)
+    // _flow holds the gradient of the residual stream behind the layer, and on return that before it.
+    void Backward(GpuLayer layer, nint cos, nint sin, bool accumulate)
     {
         LayerShape shape = layer.Shape;
         Multiply(BackwardShape(_config.ModelDim, shape.FfnDim), _flow.Address, layer.Proj2.Value, _scratch.Address);                        // dy
-        Beside(_pendingProj1, few => _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim, few));          // dy → y
+        _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim);                                             // dy → y
+        Multiply(WeightShape(_config.ModelDim, shape.FfnDim, accumulate), _flow.Address, _scratch.Address, layer.Proj2.Gradient);
         Multiply(BackwardShape(2 * shape.FfnDim, _config.ModelDim), layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
-        Beside(
-            new Product(WeightShape(_config.ModelDim, shape.FfnDim, accumulate), _flow.Address, _scratch.Address, layer.Proj2.Gradient),
-            few => _kernels.RmsNormBackward(
-                _normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, _innerFlow.Address, _partials.Address, layer.FfnNorm.Gradient, _tokens, wantsResult: true, accumulate, few));
-        _pendingProj1 = new Product(WeightShape(2 * shape.FfnDim, _config.ModelDim, accumulate), layer.GateUp.Address, _normed.Address, layer.Proj1.Gradient);
+        _kernels.RmsNormBackward(_normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
+        Multiply(WeightShape(2 * shape.FfnDim, _config.ModelDim, accumulate), layer.GateUp.Address, _normed.Address, layer.Proj1.Gradient);
 
-        Multiply(BackwardShape(_config.ModelDim, QueryWidth(shape)), _innerFlow.Address, layer.Out.Value, _scratch.Address);
+        Multiply(BackwardShape(_config.ModelDim, QueryWidth(shape)), _flow.Address, layer.Out.Value, _scratch.Address);
+        Multiply(WeightShape(_config.ModelDim, QueryWidth(shape), accumulate), _flow.Address, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient);
         using (Tensor dy = _scratch.View(Sequences, SequenceLength, shape.QueryHeads, _config.HeadDim))
         {
             (Tensor q, Tensor k, Tensor v) = layer.Attention.Backward(dy);
-            Beside(
-                new Product(WeightShape(_config.ModelDim, QueryWidth(shape), accumulate), _innerFlow.Address, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient),
-                few => _kernels.NormAndRotateBackward(
-                    Dispatcher.DataPointer(q), Dispatcher.DataPointer(k), Dispatcher.DataPointer(v), layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, cos, sin,
-                    _partials.Address, layer.QNorm.Gradient, layer.KNorm.Gradient, _tokens, SequenceLength, shape, accumulate, few));
+            _kernels.NormAndRotateBackward(
+                Dispatcher.DataPointer(q), Dispatcher.DataPointer(k), Dispatcher.DataPointer(v), layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, cos, sin,
+                _partials.Address, layer.QNorm.Gradient, layer.KNorm.Gradient, _tokens, SequenceLength, shape, accumulate);
             foreach (Tensor tensor in new[] { q, k, v, layer.Attended! })
             {
                 tensor.Dispose();
@@ -236,30 +217,9 @@ internal sealed class GpuPass : IDisposable
             layer.Attended = null;
         }
 
-        Multiply(BackwardShape(QkvWidth(shape), _config.ModelDim), layer.Heads.Address, layer.Qkv.Value, attnNormed);
-        Beside(_pendingQkv, few => _kernels.RmsNormBackward(
-            attnNormed, layer.AttnInput.Address, layer.AttnNorm.Value, _innerFlow.Address, _flow.Address, _partials.Address, layer.AttnNorm.Gradient, _tokens, wantsResult: true, accumulate, few));
-        _pendingQkv = new Product(WeightShape(QkvWidth(shape), _config.ModelDim, accumulate), layer.Heads.Address, attnNormed, layer.Qkv.Gradient);
-    }
-
-    // The product on most multiprocessors, the step on a few; without a split, one after the other.
-    void Beside(Product? product, Action<int> step)
-    {
-        if (product is null || _stepMultiprocessors == 0)
-        {
-            step(0);
-            if (product is { } alone)
-            {
-                Multiply(alone);
-            }
-
-            return;
-        }
-
-        _side.Fork();
-        Multiply(product.Value, _side.Handle);
-        step(_stepMultiprocessors);
-        _side.Join();
+        Multiply(BackwardShape(QkvWidth(shape), _config.ModelDim), layer.Heads.Address, layer.Qkv.Value, _normed.Address);
+        _kernels.RmsNormBackward(_normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
+        Multiply(WeightShape(QkvWidth(shape), _config.ModelDim, accumulate), layer.Heads.Address, _normed.Address, layer.Qkv.Gradient);
     }
 
     // Logits exist for some rows at a time, become their gradient in place, and give the gradients of head and hidden states at once.
@@ -303,7 +263,7 @@ internal sealed class GpuPass : IDisposable
     ProductShape BackwardShape(int outputs, int inputs) => new(_tokens, inputs, outputs, TransposeA: false, TransposeB: false, _product, _product);
 
     // dW = dyᵀ · x.
-    ProductShape WeightShape(int outputs, int inputs, bool accumulate) => new(outputs, inputs, _tokens, TransposeA: true, TransposeB: false, _product, _gradient, accumulate ? 1 : 0, _productMultiprocessors);
+    ProductShape WeightShape(int outputs, int inputs, bool accumulate) => new(outputs, inputs, _tokens, TransposeA: true, TransposeB: false, _product, _gradient, accumulate ? 1 : 0);
 
     ProductShape LogitShape(int rows) => new(rows, _config.VocabSize, _config.ModelDim, TransposeA: false, TransposeB: true, _product, _product);
 
@@ -313,12 +273,10 @@ internal sealed class GpuPass : IDisposable
 
     void Multiply(in ProductShape shape, nint a, nint b, nint d, nint c = 0) => _products.Multiply(shape, a, b, d, GpuKernels.Stream, c);
 
-    void Multiply(Product product, nint stream = 0) => _products.Multiply(product.Shape, product.A, product.B, product.D, stream);
-
     // On values such as occur: products of zeros are faster than others.
     void FindFastestProducts()
     {
-        foreach (DeviceBuffer buffer in _layers.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _flow, _innerFlow]))
+        foreach (DeviceBuffer buffer in _layers.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _flow]))
         {
             buffer.Tensor.normal_();
         }
@@ -351,6 +309,7 @@ internal sealed class GpuPass : IDisposable
         }
 
         Find(LogitShape(_rows), _normed.Address, _head.Value, _scratch.Address);
+        _products.SaveChoices();
 
         void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, GpuKernels.Stream);
     }

@@ -142,16 +142,16 @@ public static class GpuKernelSuite
             Tensor expected = _reference.RmsNorm(xr, wr, _config.RmsNormEps);
             expected.backward([dy.to_type(ScalarType.Float32)]);
 
-            DeviceBuffer y = Buffer(Rows, width), partials = Partials(), gradient = Buffer(width), flow = Buffer(Rows, width), pastOnGpu = Copy(past), dyOnGpu = Copy(dy), xOnGpu = Copy(x), wOnGpu = Copy(w);
+            DeviceBuffer y = Buffer(Rows, width), partials = Partials(), gradient = Buffer(width), flow = Copy(past), dyOnGpu = Copy(dy), xOnGpu = Copy(x), wOnGpu = Copy(w);
             _kernels.RmsNorm(xOnGpu.Address, wOnGpu.Address, y.Address, Rows);
-            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, pastOnGpu.Address, flow.Address, partials.Address, gradient.Address, Rows, wantsResult: true, accumulate: false);
+            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, flow.Address, partials.Address, gradient.Address, Rows, isFirst: false, wantsResult: true, accumulate: false);
             Check("rms_norm", expected, y);
             Check("rms_norm again", expected, dyOnGpu);
             Check("rms_norm dx", xr.grad! + past.to_type(ScalarType.Float32), flow);
             Check("rms_norm dw", wr.grad!, gradient);
             DeviceBuffer alone = Buffer(Rows, width);
             dyOnGpu.Tensor.copy_(dy);
-            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, 0, alone.Address, partials.Address, gradient.Address, Rows, wantsResult: false, accumulate: true, multiprocessors: 2);
+            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, alone.Address, partials.Address, gradient.Address, Rows, isFirst: true, wantsResult: false, accumulate: true);
             Check("rms_norm dx first", xr.grad!, alone);
             Check("rms_norm dw accumulated", wr.grad! * 2, gradient);
             Check("rms_norm dy kept", dy, dyOnGpu);

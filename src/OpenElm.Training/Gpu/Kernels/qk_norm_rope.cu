@@ -52,14 +52,14 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_forward(
 
 // dq: [tokens, queries, HEAD_DIM], dk and dv: [tokens, keys, HEAD_DIM]: gradients of rotated queries and keys, and of values.
 // qkv: as above; its gradient on return. partials: [blocks, 2 · HEAD_DIM]: of the query weight, then of the key weight.
-extern "C" __global__ __launch_bounds__(512) void qk_norm_rope_backward(
+extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
     const P* dq, const P* dk, const P* dv, P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, float* partials,
     int tokens, int period, int queries, int keys, float eps)
 {
     __shared__ float total[2 * HEAD_DIM];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES * V;
     float dw[2][2][V] = {};                                                            // of queries and keys, in both halves
-    for (int token = blockIdx.x * 16 + warp; token < tokens; token += gridDim.x * 16)
+    for (int token = blockIdx.x * 8 + warp; token < tokens; token += gridDim.x * 8)
     {
         float c[V], s[V];
         load(cos + (size_t)(token % period) * HALF + part, c);
@@ -134,7 +134,7 @@ extern "C" __global__ __launch_bounds__(512) void qk_norm_rope_backward(
         }
     }
 
-    for (int turn = 0; turn < 16; turn++)
+    for (int turn = 0; turn < 8; turn++)
     {
         if (turn == warp && lane < LANES)
         {
@@ -156,5 +156,5 @@ extern "C" __global__ __launch_bounds__(512) void qk_norm_rope_backward(
         __syncthreads();
     }
 
-    for (int column = threadIdx.x; column < 2 * HEAD_DIM; column += 512) partials[(size_t)blockIdx.x * 2 * HEAD_DIM + column] = total[column];
+    for (int column = threadIdx.x; column < 2 * HEAD_DIM; column += 256) partials[(size_t)blockIdx.x * 2 * HEAD_DIM + column] = total[column];
 }

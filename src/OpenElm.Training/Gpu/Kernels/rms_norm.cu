@@ -6,7 +6,7 @@
 
 constexpr int V = WIDTH % 8 == 0 ? 8 : 1;
 constexpr int STEPS = (WIDTH + 32 * V - 1) / (32 * V);
-constexpr int BACKWARD_THREADS = STEPS * V <= 40 ? 768 : STEPS * V <= 64 ? 512 : 256;   // one block fills a multiprocessor's registers
+constexpr bool KEEPS = STEPS * V <= 64;          // the backward pass keeps a row in registers between its two looks at it
 
 // Whether lane's pack of this step lies in the row: known at compile time where rows are whole.
 __device__ __forceinline__ bool inside(int column) { return WIDTH % (32 * V) == 0 || column < WIDTH; }
@@ -42,28 +42,39 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, c
     }
 }
 
-// past: the gradient of x from past the norm, or null if there is none; dx: the sum. dy: the gradient of y; on return y itself,
-// where y is wanted. partials: [blocks, WIDTH], summed by sum_partials. Blocks walk down rows, so that a few of them can do the work
-// on a few multiprocessors while a matrix product has the others.
-extern "C" __global__ __launch_bounds__(BACKWARD_THREADS) void rms_norm_backward(
-    P* dy, const R* x, const R* w, const R* past, R* dx, float* partials, int rows, float eps, int wants_y)
+// residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is only written.
+// dy: the gradient of y; on return y itself, where y is wanted. partials: [blocks, WIDTH], summed by sum_partials.
+extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
+    P* dy, const R* x, const R* w, R* residual, float* partials, int rows, float eps, int first, int wants_y)
 {
-    constexpr int WARPS = BACKWARD_THREADS / 32;
     __shared__ float total[WIDTH];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float dw[STEPS][V] = {};
-    for (int row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS)
+    for (int row = blockIdx.x * 4 + warp; row < rows; row += gridDim.x * 4)
     {
         size_t begin = (size_t)row * WIDTH;
         float squares = 0, product = 0;
+        Packed<R, V> xs[KEEPS ? STEPS : 1];
+        Packed<P, V> dys[KEEPS ? STEPS : 1];
+        if (KEEPS)
+        {
+#pragma unroll
+            for (int step = 0; step < STEPS; step++)
+            {
+                int column = (step * 32 + lane) * V;
+                if (!inside(column)) continue;
+                xs[KEEPS ? step : 0] = packed<R, V>(x + begin + column);
+                dys[KEEPS ? step : 0] = packed<P, V>(dy + begin + column);
+            }
+        }
 #pragma unroll
         for (int step = 0; step < STEPS; step++)
         {
             int column = (step * 32 + lane) * V;
             if (!inside(column)) continue;
             float a[V], d[V], weight[V];
-            load(x + begin + column, a);
-            load(dy + begin + column, d);
+            load(KEEPS ? xs[KEEPS ? step : 0].values : x + begin + column, a);
+            load(KEEPS ? dys[KEEPS ? step : 0].values : dy + begin + column, d);
             load(w + column, weight);
 #pragma unroll
             for (int i = 0; i < V; i++)
@@ -75,32 +86,40 @@ extern "C" __global__ __launch_bounds__(BACKWARD_THREADS) void rms_norm_backward
 
         float r = rsqrtf(sum_of_lanes<32>(squares) / WIDTH + eps);
         float mean = sum_of_lanes<32>(product) * r / WIDTH;
-        // The second read finds the row in the L1 cache; keeping it would cost more registers than there are.
+        // A wide row is read again, from the L1 cache: there are not enough registers to keep it.
 #pragma unroll
         for (int step = 0; step < STEPS; step++)
         {
             int column = (step * 32 + lane) * V;
             if (!inside(column)) continue;
-            float a[V], d[V], weight[V], sum[V] = {};
-            load(x + begin + column, a);
-            load(dy + begin + column, d);
+            float a[V], d[V], weight[V], past[V];
+            load(KEEPS ? xs[KEEPS ? step : 0].values : x + begin + column, a);
+            load(KEEPS ? dys[KEEPS ? step : 0].values : dy + begin + column, d);
             load(w + column, weight);
-            if (past != nullptr) load(past + begin + column, sum);
+            if (first)
+            {
+#pragma unroll
+                for (int i = 0; i < V; i++) past[i] = 0;
+            }
+            else
+            {
+                load(residual + begin + column, past);
+            }
 #pragma unroll
             for (int i = 0; i < V; i++)
             {
                 float exact = a[i] * r, n = rounded<R>(exact);
                 dw[step][i] += d[i] * n;
-                sum[i] += r * (d[i] * weight[i] - exact * mean);
+                past[i] += r * (d[i] * weight[i] - exact * mean);
                 d[i] = n * weight[i];
             }
-            store(dx + begin + column, sum);
+            store(residual + begin + column, past);
             if (wants_y) store(dy + begin + column, d);
         }
     }
 
     // Warps add one after the other, so that the sum does not depend on which is faster.
-    for (int turn = 0; turn < WARPS; turn++)
+    for (int turn = 0; turn < 4; turn++)
     {
         if (turn == warp)
         {
@@ -116,7 +135,7 @@ extern "C" __global__ __launch_bounds__(BACKWARD_THREADS) void rms_norm_backward
         __syncthreads();
     }
 
-    for (int column = threadIdx.x; column < WIDTH; column += BACKWARD_THREADS) partials[(size_t)blockIdx.x * WIDTH + column] = total[column];
+    for (int column = threadIdx.x; column < WIDTH; column += 128) partials[(size_t)blockIdx.x * WIDTH + column] = total[column];
 }
 
 // to[column] = (or +=) the sum of partials' rows; blocks of 32 columns by 32 slices of rows.

@@ -17,20 +17,19 @@ template <int V> __device__ __forceinline__ void forward(const P* gate_up, P* y,
     }
 }
 
-// dy: the gradient of y; on return y. gate_up: the gradient on return. Blocks walk over all packs, however few blocks there are.
+// dy: the gradient of y; on return y. gate_up: the gradient on return.
 template <int V> __device__ __forceinline__ void backward(P* dy, P* gate_up, int rows, int width)
 {
-    int packs = width / V, stride = gridDim.x * blockDim.x, first = blockIdx.x * blockDim.x + threadIdx.x;
-    int row = first / packs, pack = first % packs, rows_on = stride / packs, packs_on = stride % packs;
+    int column = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+    if (column >= width) return;
 #pragma unroll 2
-    while (row < rows)
+    for (int row = blockIdx.y; row < rows; row += gridDim.y)
     {
-        P* at = gate_up + (size_t)row * 2 * width + pack * V;
-        P* gradient = dy + (size_t)row * width + pack * V;
+        P* at = gate_up + (size_t)row * 2 * width + column;
         float gate[V], up[V], d[V];
         load(at, gate);
         load(at + width, up);
-        load(gradient, d);
+        load(dy + (size_t)row * width + column, d);
 #pragma unroll
         for (int i = 0; i < V; i++)
         {
@@ -41,18 +40,11 @@ template <int V> __device__ __forceinline__ void backward(P* dy, P* gate_up, int
         }
         store(at, gate);
         store(at + width, up);
-        store(gradient, d);
-        row += rows_on;
-        pack += packs_on;
-        if (pack >= packs)
-        {
-            pack -= packs;
-            row++;
-        }
+        store(dy + (size_t)row * width + column, d);
     }
 }
 
 extern "C" __global__ __launch_bounds__(128) void swiglu_forward(const P* gate_up, P* y, int rows, int width) { forward<8>(gate_up, y, rows, width); }
 extern "C" __global__ __launch_bounds__(128) void swiglu_forward_odd(const P* gate_up, P* y, int rows, int width) { forward<1>(gate_up, y, rows, width); }
-extern "C" __global__ __launch_bounds__(1024) void swiglu_backward(P* dy, P* gate_up, int rows, int width) { backward<8>(dy, gate_up, rows, width); }
-extern "C" __global__ __launch_bounds__(1024) void swiglu_backward_odd(P* dy, P* gate_up, int rows, int width) { backward<1>(dy, gate_up, rows, width); }
+extern "C" __global__ __launch_bounds__(128) void swiglu_backward(P* dy, P* gate_up, int rows, int width) { backward<8>(dy, gate_up, rows, width); }
+extern "C" __global__ __launch_bounds__(128) void swiglu_backward_odd(P* dy, P* gate_up, int rows, int width) { backward<1>(dy, gate_up, rows, width); }
