@@ -46,7 +46,7 @@ public static class CudaLibraries
         TryLoad(name, out nint handle) ? handle
         : throw new CudaException($"None of {string.Join(", ", FileNames(name))} loads; install NVIDIA's driver and CUDA libraries, or name the folder of a libtorch that brings them."));
 
-    static bool TryLoad(string library, out nint handle)
+    internal static bool TryLoad(string library, out nint handle)
     {
         lock (Gate)
         {

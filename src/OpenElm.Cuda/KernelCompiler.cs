@@ -13,6 +13,9 @@ public static class KernelCompiler
     public static string CacheFolder => Environment.GetEnvironmentVariable("OPENELM_KERNEL_CACHE") is { Length: > 0 } folder ? folder
         : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "openelm", "kernels");
 
+    /// <summary>Whether NVRTC is on this machine.</summary>
+    public static bool IsAvailable => CudaLibraries.TryLoad(CudaLibraries.Nvrtc, out _);
+
     /// <summary>Compiles, or finds what an earlier call compiled.</summary>
     /// <param name="name">The source's name in messages.</param>
     /// <param name="source">CUDA C++.</param>

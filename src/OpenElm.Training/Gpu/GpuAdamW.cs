@@ -41,6 +41,9 @@ internal sealed class GpuAdamW : IDisposable
         _clip = DeviceBuffer.Empty(device, ScalarType.Float32, 2);
     }
 
+    /// <summary>Bytes of a row of the table that adamw.cu reads.</summary>
+    internal static int SlotBytes => Marshal.SizeOf<SlotAddresses>();
+
     /// <summary>Makes one update.</summary>
     /// <param name="learningRate">The learning rate.</param>
     /// <param name="maxNorm">The bound of the gradients' norm; infinity does not clip.</param>
