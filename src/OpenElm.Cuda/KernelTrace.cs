@@ -26,6 +26,16 @@ public static unsafe class KernelTrace
         Check(CuptiInterface.Enable(CuptiInterface.ConcurrentKernel));
     }
 
+    /// <summary>Forgets what was recorded; the device must be idle. The first kernels are slow, because CUPTI prepares itself.</summary>
+    public static void Clear()
+    {
+        Check(CuptiInterface.FlushAll(1));
+        lock (Gate)
+        {
+            Kernels.Clear();
+        }
+    }
+
     /// <summary>Ends the recording; the device must be idle.</summary>
     /// <returns>What ran, by start.</returns>
     public static IReadOnlyList<TracedKernel> Stop()

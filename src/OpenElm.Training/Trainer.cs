@@ -162,6 +162,7 @@ public sealed class Trainer<TBatch> : IDisposable
     /// <exception cref="OpenElmException">Its files are damaged or belong to another model.</exception>
     public void Load(TrainingCheckpoint checkpoint)
     {
+        ArgumentNullException.ThrowIfNull(checkpoint);
         LoadWeights(checkpoint.Path);
         using SafetensorsFile optimizer = SafetensorsFile.Open(checkpoint.OptimizerFile);
         _optimizer.ImportState(optimizer.Tensors);
@@ -178,7 +179,12 @@ public sealed class Trainer<TBatch> : IDisposable
     /// <summary>Sets the weights alone, for example to an average; training cannot go on from there.</summary>
     /// <param name="folder">A folder of weights as <see cref="Save"/> writes them.</param>
     /// <exception cref="OpenElmException">Its files are damaged or belong to another model.</exception>
-    public void LoadWeights(string folder) => _files.Load(folder, Model);
+    public void LoadWeights(string folder)
+    {
+        _files.Load(folder, Model);
+        _gpu?.Dispose(); // it may keep copies of the weights
+        _gpu = null;
+    }
 
     /// <summary>Writes the moving average of the weights as a folder of its own, if the run keeps one.</summary>
     /// <param name="folder">The folder.</param>

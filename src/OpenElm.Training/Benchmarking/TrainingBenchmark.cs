@@ -223,6 +223,9 @@ public static class TrainingBenchmark
     {
         Wait(device);
         KernelTrace.Start();
+        update();
+        Wait(device);
+        KernelTrace.Clear();
         for (int i = 0; i < ProfiledSteps; i++)
         {
             update();

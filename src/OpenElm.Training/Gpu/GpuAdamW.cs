@@ -12,7 +12,7 @@ internal sealed class GpuAdamW : IDisposable
     const int Chunk = 8192; // as in adamw.cu
 
     [StructLayout(LayoutKind.Sequential)]
-    record struct SlotAddresses(nint Weight, nint Master, nint Average, nint SquareAverage, nint Gradient, nint Step, long Count, float Decay, int Unused);
+    record struct SlotAddresses(nint Copy, nint Master, nint Average, nint SquareAverage, nint Gradient, nint Step, long Count, float Decay, int Unused);
 
     [StructLayout(LayoutKind.Sequential)]
     record struct ChunkOf(int Slot, int First);
@@ -24,14 +24,15 @@ internal sealed class GpuAdamW : IDisposable
 
     /// <param name="optimizer">Whose weights and moments are updated.</param>
     /// <param name="gradients">A gradient for each of its weights.</param>
+    /// <param name="copies">Where each weight is also kept as matrix products read it; 0 where they read the single-precision weight.</param>
     /// <param name="kernels">The kernels.</param>
     /// <param name="device">The GPU.</param>
-    public GpuAdamW(AdamW optimizer, IReadOnlyList<DeviceBuffer> gradients, GpuKernels kernels, Device device)
+    public GpuAdamW(AdamW optimizer, IReadOnlyList<DeviceBuffer> gradients, IReadOnlyList<nint> copies, GpuKernels kernels, Device device)
     {
         (_options, _kernels) = (optimizer.Options, kernels);
-        SlotAddresses[] slots = [.. optimizer.Slots.Zip(gradients, (slot, gradient) => new SlotAddresses(
-            Dispatcher.DataPointer(slot.Weight), Dispatcher.DataPointer(slot.Updated), Dispatcher.DataPointer(slot.Average), Dispatcher.DataPointer(slot.SquareAverage),
-            gradient.Address, Dispatcher.DataPointer(slot.Step), slot.Weight.numel(), slot.Decays ? (float)_options.WeightDecay : 0, 0))];
+        SlotAddresses[] slots = [.. optimizer.Slots.Select((slot, i) => new SlotAddresses(
+            copies[i], Dispatcher.DataPointer(slot.Updated), Dispatcher.DataPointer(slot.Average), Dispatcher.DataPointer(slot.SquareAverage),
+            gradients[i].Address, Dispatcher.DataPointer(slot.Step), slot.Weight.numel(), slot.Decays ? (float)_options.WeightDecay : 0, 0))];
         ChunkOf[] chunks = [.. slots.SelectMany((slot, number) =>
             Enumerable.Range(0, (int)((slot.Count + Chunk - 1) / Chunk)).Select(first => new ChunkOf(number, first)))];
         _chunkCount = chunks.Length;

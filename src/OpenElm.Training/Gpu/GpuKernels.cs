@@ -69,16 +69,17 @@ internal sealed class GpuKernels : IDisposable
     /// <param name="x">What was normalised.</param>
     /// <param name="weight">Its factors.</param>
     /// <param name="residual">The gradient from past the norm; the whole gradient of <paramref name="x"/> on return.</param>
+    /// <param name="rounded">The same in the type of products; 0 where that is the type of <paramref name="residual"/>.</param>
     /// <param name="partials">Scratch.</param>
     /// <param name="gradient">Of the factors.</param>
     /// <param name="rows">Rows.</param>
     /// <param name="isFirst">Whether nothing flows past the norm.</param>
     /// <param name="wantsResult">Whether the norm's result is computed again.</param>
     /// <param name="accumulate">Whether <paramref name="gradient"/> is added to.</param>
-    public void RmsNormBackward(nint dy, nint x, nint weight, nint residual, nint partials, nint gradient, int rows, bool isFirst, bool wantsResult, bool accumulate)
+    public void RmsNormBackward(nint dy, nint x, nint weight, nint residual, nint rounded, nint partials, nint gradient, int rows, bool isFirst, bool wantsResult, bool accumulate)
     {
         int blocks = Math.Min(NormBlocks, Blocks(rows, 4));
-        _normBackward.Launch(Stream, (blocks, 1), 128, dy, x, weight, residual, partials, rows, _eps, isFirst ? 1 : 0, wantsResult ? 1 : 0);
+        _normBackward.Launch(Stream, (blocks, 1), 128, dy, x, weight, residual, rounded, partials, rows, _eps, isFirst ? 1 : 0, wantsResult ? 1 : 0);
         SumPartials(partials, gradient, blocks, _config.ModelDim, _config.ModelDim, accumulate);
     }
 

@@ -22,6 +22,7 @@ internal readonly record struct MicroBatchShare(double GradientShare, double Mea
 internal sealed class GpuPass : IDisposable
 {
     const long WorkspaceBytes = 64L << 20;
+    const string Embedding = "token_embeddings.weight";
 
     readonly OpenElmModule _module;
     readonly OpenElmConfig _config;
@@ -36,6 +37,9 @@ internal sealed class GpuPass : IDisposable
     readonly PinnedStaging<int> _staging;
     readonly DeviceBuffer _batch;
     readonly DeviceBuffer _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
+    readonly DeviceBuffer? _roundedFlow;
+    readonly DeviceBuffer?[] _rounded; // matrices as products read them, where weights have another type
+    readonly bool _accumulates;
     readonly int _tokens, _rows;
 
     /// <summary>Allocates every buffer and finds the fastest algorithm of every product.</summary>
@@ -46,7 +50,7 @@ internal sealed class GpuPass : IDisposable
     /// <param name="accumulates">Whether an update has several micro-batches: their gradients are then summed in single precision.</param>
     public GpuPass(OpenElmModule module, int sequences, int sequenceLength, LossOptions loss, bool accumulates)
     {
-        (_module, _config, _loss, Sequences, SequenceLength) = (module, module.Config, loss, sequences, sequenceLength);
+        (_module, _config, _loss, _accumulates, Sequences, SequenceLength) = (module, module.Config, loss, accumulates, sequences, sequenceLength);
         ScalarType weight = module.Options.WeightType;
         Types = new GpuTypes(weight, module.Options.ProductType, accumulates ? ScalarType.Float32 : weight);
         (_residual, _product, _gradient) = (TypeOf(Types.Residual), TypeOf(Types.Product), TypeOf(Types.Gradient));
@@ -58,11 +62,14 @@ internal sealed class GpuPass : IDisposable
         _rows = loss.ChunkRows > 0 ? Math.Min(loss.ChunkRows, _tokens) : _tokens;
 
         Gradients = [.. module.Weights.Select(entry => Empty(Types.Gradient, entry.Value.shape))];
-        var pairs = module.Weights.Zip(Gradients, (entry, gradient) => (entry.Name, Pair: new WeightPair(Dispatcher.DataPointer(entry.Value), gradient.Address)))
+        _rounded = [.. module.Weights.Select(entry => Types.Residual != Types.Product && entry.Value.dim() > 1 ? Rounded(entry.Value) : null)];
+        Copies = [.. module.Weights.Zip(_rounded, (entry, rounded) => rounded?.Address ?? (Types.Residual == ScalarType.Float32 ? 0 : Dispatcher.DataPointer(entry.Value)))];
+        var pairs = module.Weights.Select((entry, i) => (entry.Name, Pair: new WeightPair(_rounded[i]?.Address ?? Dispatcher.DataPointer(entry.Value), Gradients[i].Address)))
             .ToDictionary(entry => entry.Name, entry => entry.Pair);
         _layers = [.. Enumerable.Range(0, _config.NumTransformerLayers).Select(i => new GpuLayer(_config, i, _tokens, Types, TorchDevice, name => pairs[name]))];
-        (_embedding, _norm) = (pairs["token_embeddings.weight"], pairs["norm.weight"]);
-        _head = _config.ShareInputOutputLayers ? _embedding : pairs["classifier.weight"];
+        _norm = pairs["norm.weight"];
+        _head = pairs[_config.ShareInputOutputLayers ? Embedding : "classifier.weight"];
+        _embedding = new WeightPair(Dispatcher.DataPointer(module.Weights.Single(entry => entry.Name == Embedding).Value), pairs[Embedding].Gradient); // look-ups read the weight itself
 
         _order = new EmbeddingOrder(_config.VocabSize, _tokens);
         _staging = new PinnedStaging<int>((5 * _tokens) + 1);
@@ -70,6 +77,7 @@ internal sealed class GpuPass : IDisposable
         _last = Empty(Types.Residual, _tokens, _config.ModelDim);
         _normed = Empty(Types.Product, _tokens, _config.ModelDim);
         _flow = Empty(Types.Residual, _tokens, _config.ModelDim);
+        _roundedFlow = Types.Residual == Types.Product ? null : Empty(Types.Product, _tokens, _config.ModelDim);
         // Logits, what SwiGLU gives and attention's gradient are never there at the same time.
         long ffn = _config.Layers.Max(layer => layer.FfnDim), queries = _config.Layers.Max(layer => layer.QueryHeads) * (long)_config.HeadDim;
         _scratch = Empty(Types.Product, Math.Max(_rows * (long)_config.VocabSize, _tokens * Math.Max(ffn, queries)));
@@ -95,6 +103,9 @@ internal sealed class GpuPass : IDisposable
 
     /// <summary>A gradient for each weight of the model, in its order.</summary>
     public ImmutableArray<DeviceBuffer> Gradients { get; }
+
+    /// <summary>For each weight the address that the optimizer also writes in the type of products, or 0.</summary>
+    public ImmutableArray<nint> Copies { get; }
 
     /// <summary>What the search for algorithms found.</summary>
     public IReadOnlyList<(ProductShape Shape, float FirstMicroseconds, float BestMicroseconds, int Chosen)> ProductTimings => _products.Timings;
@@ -128,7 +139,7 @@ internal sealed class GpuPass : IDisposable
         _kernels.RmsNorm(_last.Address, _norm.Value, _normed.Address, _tokens);
         int valid = targets.Length - targets.Count((int)_loss.IgnoreIndex);
         HeadAndLoss((float)(share.GradientShare / valid), (float)(share.MeasuredShare / valid), share.Accumulate);
-        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, _flow.Address, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, share.Accumulate);
+        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, share.Accumulate);
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
             Backward(_layers[i], cos, sin, share.Accumulate);
@@ -150,9 +161,9 @@ internal sealed class GpuPass : IDisposable
             layer.Dispose();
         }
 
-        foreach (DeviceBuffer buffer in Gradients.Concat([_batch, _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
+        foreach (DeviceBuffer? buffer in Gradients.Concat(_rounded).Concat([_roundedFlow, _batch, _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
         {
-            buffer.Dispose();
+            buffer?.Dispose();
         }
 
         _staging.Dispose();
@@ -194,15 +205,15 @@ internal sealed class GpuPass : IDisposable
     void Backward(GpuLayer layer, nint cos, nint sin, bool accumulate)
     {
         LayerShape shape = layer.Shape;
-        Multiply(BackwardShape(_config.ModelDim, shape.FfnDim), _flow.Address, layer.Proj2.Value, _scratch.Address);                        // dy
+        Multiply(BackwardShape(_config.ModelDim, shape.FfnDim), FlowOperand, layer.Proj2.Value, _scratch.Address);                        // dy
         _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim);                                             // dy → y
-        Multiply(WeightShape(_config.ModelDim, shape.FfnDim, accumulate), _flow.Address, _scratch.Address, layer.Proj2.Gradient);
+        Multiply(WeightShape(_config.ModelDim, shape.FfnDim, accumulate), FlowOperand, _scratch.Address, layer.Proj2.Gradient);
         Multiply(BackwardShape(2 * shape.FfnDim, _config.ModelDim), layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
-        _kernels.RmsNormBackward(_normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
+        _kernels.RmsNormBackward(_normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
         Multiply(WeightShape(2 * shape.FfnDim, _config.ModelDim, accumulate), layer.GateUp.Address, _normed.Address, layer.Proj1.Gradient);
 
-        Multiply(BackwardShape(_config.ModelDim, QueryWidth(shape)), _flow.Address, layer.Out.Value, _scratch.Address);
-        Multiply(WeightShape(_config.ModelDim, QueryWidth(shape), accumulate), _flow.Address, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient);
+        Multiply(BackwardShape(_config.ModelDim, QueryWidth(shape)), FlowOperand, layer.Out.Value, _scratch.Address);
+        Multiply(WeightShape(_config.ModelDim, QueryWidth(shape), accumulate), FlowOperand, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient);
         using (Tensor dy = _scratch.View(Sequences, SequenceLength, shape.QueryHeads, _config.HeadDim))
         {
             (Tensor q, Tensor k, Tensor v) = layer.Attention.Backward(dy);
@@ -218,7 +229,7 @@ internal sealed class GpuPass : IDisposable
         }
 
         Multiply(BackwardShape(QkvWidth(shape), _config.ModelDim), layer.Heads.Address, layer.Qkv.Value, _normed.Address);
-        _kernels.RmsNormBackward(_normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
+        _kernels.RmsNormBackward(_normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
         Multiply(WeightShape(QkvWidth(shape), _config.ModelDim, accumulate), layer.Heads.Address, _normed.Address, layer.Qkv.Gradient);
     }
 
@@ -249,6 +260,11 @@ internal sealed class GpuPass : IDisposable
         return new(rotated.narrow(1, 0, queries), rotated.narrow(1, queries, kvs), all.narrow(1, queries + kvs, kvs));
     }
 
+    nint RoundedFlow => _roundedFlow?.Address ?? 0;
+
+    // The gradient of the residual stream as an operand of products.
+    nint FlowOperand => (_roundedFlow ?? _flow).Address;
+
     int QkvWidth(LayerShape shape) => (shape.QueryHeads + (2 * shape.KvHeads)) * _config.HeadDim;
 
     int QueryWidth(LayerShape shape) => shape.QueryHeads * _config.HeadDim;
@@ -276,7 +292,7 @@ internal sealed class GpuPass : IDisposable
     // On values such as occur: products of zeros are faster than others.
     void FindFastestProducts()
     {
-        foreach (DeviceBuffer buffer in _layers.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _flow]))
+        foreach (DeviceBuffer buffer in _layers.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _roundedFlow ?? _flow]))
         {
             buffer.Tensor.normal_();
         }
@@ -284,7 +300,7 @@ internal sealed class GpuPass : IDisposable
         foreach (GpuLayer layer in _layers)
         {
             (int model, int qkv, int queries, int ffn) = (_config.ModelDim, QkvWidth(layer.Shape), QueryWidth(layer.Shape), layer.Shape.FfnDim);
-            (nint normed, nint scratch, nint flow, nint heads, nint gateUp, nint next) = (_normed.Address, _scratch.Address, _flow.Address, layer.Heads.Address, layer.GateUp.Address, layer.AttnInput.Address);
+            (nint normed, nint scratch, nint flow, nint heads, nint gateUp, nint next) = (_normed.Address, _scratch.Address, FlowOperand, layer.Heads.Address, layer.GateUp.Address, layer.AttnInput.Address);
             Find(ForwardShape(qkv, model), normed, layer.Qkv.Value, heads);
             Find(AddingShape(queries), scratch, layer.Out.Value, next);
             Find(ForwardShape(2 * ffn, model), normed, layer.Proj1.Value, gateUp);
@@ -314,7 +330,9 @@ internal sealed class GpuPass : IDisposable
         void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, GpuKernels.Stream);
     }
 
-    IEnumerable<bool> Accumulations => Types.Gradient == Types.Product ? [false] : [false, true];
+    IEnumerable<bool> Accumulations => _accumulates ? [false, true] : [false];
+
+    DeviceBuffer Rounded(Tensor weight) => new(weight.detach().to_type(Types.Product));
 
     DeviceBuffer Empty(ScalarType type, params long[] shape) => DeviceBuffer.Empty(TorchDevice, type, shape);
 

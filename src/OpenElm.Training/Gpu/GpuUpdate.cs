@@ -28,7 +28,7 @@ internal sealed class GpuUpdate : IDisposable
     {
         (_loss, _vocab) = (loss, module.Config.VocabSize);
         _pass = new GpuPass(module, sequences, sequenceLength, loss, accumulates: accumulation > 1);
-        _adamW = new GpuAdamW(optimizer, _pass.Gradients, _pass.Kernels, _pass.TorchDevice);
+        _adamW = new GpuAdamW(optimizer, _pass.Gradients, _pass.Copies, _pass.Kernels, _pass.TorchDevice);
     }
 
     /// <summary>The pass over the model.</summary>
@@ -47,7 +47,6 @@ internal sealed class GpuUpdate : IDisposable
 
         CudaLibraries.SearchBeside(TorchLibrary.Describe().Folder);
         return !CudaLibraries.AreAvailable(out string? missing) ? missing
-            : module.Options.Precision == Precision.Autocast ? "they have no autocast yet; choose the precision bf16"
             : module.Options.ActivationCheckpointing ? "they keep no whole-layer checkpoints"
             : !config.NormalizeQkProjections ? "the model does not normalise queries and keys"
             : !config.FfnWithGlu ? "the model's feed-forward network has no gate"

@@ -39,24 +39,32 @@ public static class GpuKernelSuite
         ];
         foreach ((string name, OpenElmConfig config) in configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim)))
         {
-            foreach (ScalarType type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
+            foreach (Precision precision in Enum.GetValues<Precision>())
             {
-                using var suite = new Checks(device, config, type);
-                yield return GoldenResult.Of($"{name}-{(type == ScalarType.BFloat16 ? "bf16" : "fp32")}", "kernels", suite.All());
+                using var suite = new Checks(device, config, TypesOf(precision));
+                yield return GoldenResult.Of($"{name}-{precision}".ToLowerInvariant(), "kernels", suite.All());
             }
         }
 
-        yield return GoldenResult.Of("pass-bf16", "kernels", WholePass(device));
+        yield return GoldenResult.Of("pass-bf16", "kernels", WholePass(device, Precision.Bf16));
+        yield return GoldenResult.Of("pass-autocast", "kernels", WholePass(device, Precision.Autocast));
     }
 
-    // Three layers of the smallest size: losses and gradients of the bfloat16 pass against single precision from the same weights.
-    static List<GoldenCheck> WholePass(string device)
+    static GpuTypes TypesOf(Precision precision) => precision switch
+    {
+        Precision.Bf16 => new GpuTypes(ScalarType.BFloat16, ScalarType.BFloat16, ScalarType.BFloat16),
+        Precision.Autocast => new GpuTypes(ScalarType.Float32, ScalarType.BFloat16, ScalarType.Float32),
+        _ => new GpuTypes(ScalarType.Float32, ScalarType.Float32, ScalarType.Float32),
+    };
+
+    // Three layers of the smallest size: losses and gradients of the pass against single precision from the same weights.
+    static List<GoldenCheck> WholePass(string device, Precision precision)
     {
         OpenElmConfig config = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 3, VocabSize = 1000 };
         const int sequences = 2, length = 200;
         var loss = new LossOptions { IgnoreIndex = 999, ZLossFactor = 1e-4 };
         using var exact = new OpenElmModule(config, new ModuleOptions { Device = device, Kernels = KernelChoice.Reference, PaddingId = 999 });
-        using var module = new OpenElmModule(config, new ModuleOptions { Device = device, Kernels = KernelChoice.Fused, Precision = Precision.Bf16, PaddingId = 999 });
+        using var module = new OpenElmModule(config, new ModuleOptions { Device = device, Kernels = KernelChoice.Fused, Precision = precision, PaddingId = 999 });
         exact.Initialize(seed: 3);
         using var scope = NewDisposeScope();
         using (no_grad())
@@ -91,7 +99,7 @@ public static class GpuKernelSuite
     sealed class Checks : IDisposable
     {
         readonly OpenElmConfig _config;
-        readonly ScalarType _type;
+        readonly GpuTypes _types;
         readonly Device _device;
         readonly GpuKernels _kernels;
         readonly ReferenceKernels _reference = new();
@@ -100,11 +108,11 @@ public static class GpuKernelSuite
         readonly List<GoldenCheck> _checks = [];
         readonly double _allowance;
 
-        public Checks(string device, OpenElmConfig config, ScalarType type)
+        public Checks(string device, OpenElmConfig config, GpuTypes types)
         {
-            (_config, _type, _device) = (config, type, TorchLibrary.Device(device));
-            _allowance = type == ScalarType.BFloat16 ? Bf16Allowance : Fp32Allowance;
-            _kernels = new GpuKernels(new CudaDevice(Math.Max(0, _device.index)), config, new GpuTypes(type, type, type));
+            (_config, _types, _device) = (config, types, TorchLibrary.Device(device));
+            _allowance = types.Product == ScalarType.BFloat16 ? Bf16Allowance : Fp32Allowance;
+            _kernels = new GpuKernels(new CudaDevice(Math.Max(0, _device.index)), config, types);
         }
 
         public List<GoldenCheck> All()
@@ -137,21 +145,22 @@ public static class GpuKernelSuite
         void RmsNorm()
         {
             int width = _config.ModelDim;
-            (Tensor x, Tensor w, Tensor dy, Tensor past) = (Draw(Rows, width), Draw(width), Draw(Rows, width), Draw(Rows, width));
+            (Tensor x, Tensor w, Tensor dy, Tensor past) = (Draw(R, Rows, width), Draw(R, width), Draw(P, Rows, width), Draw(R, Rows, width));
             (Tensor xr, Tensor wr) = (Leaf(x), Leaf(w));
             Tensor expected = _reference.RmsNorm(xr, wr, _config.RmsNormEps);
             expected.backward([dy.to_type(ScalarType.Float32)]);
 
-            DeviceBuffer y = Buffer(Rows, width), partials = Partials(), gradient = Buffer(width), flow = Copy(past), dyOnGpu = Copy(dy), xOnGpu = Copy(x), wOnGpu = Copy(w);
+            DeviceBuffer y = Buffer(P, Rows, width), partials = Partials(), gradient = Buffer(G, width), flow = Copy(past), rounded = Buffer(P, Rows, width), dyOnGpu = Copy(dy), xOnGpu = Copy(x), wOnGpu = Copy(w);
             _kernels.RmsNorm(xOnGpu.Address, wOnGpu.Address, y.Address, Rows);
-            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, flow.Address, partials.Address, gradient.Address, Rows, isFirst: false, wantsResult: true, accumulate: false);
+            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, flow.Address, rounded.Address, partials.Address, gradient.Address, Rows, isFirst: false, wantsResult: true, accumulate: false);
             Check("rms_norm", expected, y);
             Check("rms_norm again", expected, dyOnGpu);
             Check("rms_norm dx", xr.grad! + past.to_type(ScalarType.Float32), flow);
+            Check("rms_norm dx rounded", xr.grad! + past.to_type(ScalarType.Float32), rounded);
             Check("rms_norm dw", wr.grad!, gradient);
-            DeviceBuffer alone = Buffer(Rows, width);
+            DeviceBuffer alone = Buffer(R, Rows, width);
             dyOnGpu.Tensor.copy_(dy);
-            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, alone.Address, partials.Address, gradient.Address, Rows, isFirst: true, wantsResult: false, accumulate: true);
+            _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, alone.Address, 0, partials.Address, gradient.Address, Rows, isFirst: true, wantsResult: false, accumulate: true);
             Check("rms_norm dx first", xr.grad!, alone);
             Check("rms_norm dw accumulated", wr.grad! * 2, gradient);
             Check("rms_norm dy kept", dy, dyOnGpu);
@@ -163,15 +172,15 @@ public static class GpuKernelSuite
             int headDim = _config.HeadDim, heads = shape.QueryHeads + (2 * shape.KvHeads), tokens = sequences * length;
             using var table = new RopeTable(_config with { MaxContextLength = 128 }, CPU);
             SequenceLayout layout = table.LayoutOf(length);
-            (Tensor qkv, Tensor qw, Tensor kw) = (Draw(sequences, length, heads * headDim), Draw(headDim), Draw(headDim));
+            (Tensor qkv, Tensor qw, Tensor kw) = (Draw(P, sequences, length, heads * headDim), Draw(R, headDim), Draw(R, headDim));
             (Tensor qkvr, Tensor qwr, Tensor kwr) = (Leaf(qkv), Leaf(qw), Leaf(kw));
             QueryKeyValue expected = _reference.SplitNormRotate(qkvr, qwr, kwr, layout, new AttentionShape(shape, headDim, _config.RmsNormEps));
-            (Tensor dq, Tensor dk, Tensor dv) = (Draw(sequences, length, shape.QueryHeads, headDim), Draw(sequences, length, shape.KvHeads, headDim), Draw(sequences, length, shape.KvHeads, headDim));
+            (Tensor dq, Tensor dk, Tensor dv) = (Draw(P, sequences, length, shape.QueryHeads, headDim), Draw(P, sequences, length, shape.KvHeads, headDim), Draw(P, sequences, length, shape.KvHeads, headDim));
             Tensor Wide(Tensor gradient) => gradient.to_type(ScalarType.Float32).transpose(1, 2);
             autograd.backward([expected.Q, expected.K, expected.V], [Wide(dq), Wide(dk), Wide(dv)]);
 
             using DeviceBuffer cos = new(layout.Cos.to(_device)), sin = new(layout.Sin.to(_device));
-            DeviceBuffer onGpu = Copy(qkv), rotated = Buffer(tokens, shape.QueryHeads + shape.KvHeads, headDim), qGradient = Buffer(headDim), kGradient = Buffer(headDim), qOnGpu = Copy(qw), kOnGpu = Copy(kw);
+            DeviceBuffer onGpu = Copy(qkv), rotated = Buffer(P, tokens, shape.QueryHeads + shape.KvHeads, headDim), qGradient = Buffer(G, headDim), kGradient = Buffer(G, headDim), qOnGpu = Copy(qw), kOnGpu = Copy(kw);
             _kernels.NormAndRotate(onGpu.Address, qOnGpu.Address, kOnGpu.Address, cos.Address, sin.Address, rotated.Address, tokens, length, shape);
             _kernels.NormAndRotateBackward(Copy(dq).Address, Copy(dk).Address, Copy(dv).Address, onGpu.Address, qOnGpu.Address, kOnGpu.Address, cos.Address, sin.Address,
                 Partials().Address, qGradient.Address, kGradient.Address, tokens, length, shape, accumulate: false);
@@ -183,10 +192,10 @@ public static class GpuKernelSuite
 
         void SwiGlu(int width)
         {
-            (Tensor gateUp, Tensor dy) = (Draw(Rows, 2 * width), Draw(Rows, width));
+            (Tensor gateUp, Tensor dy) = (Draw(P, Rows, 2 * width), Draw(P, Rows, width));
             Tensor reference = Leaf(gateUp), expected = _reference.SwiGlu(reference);
             expected.backward([dy.to_type(ScalarType.Float32)]);
-            DeviceBuffer onGpu = Copy(gateUp), y = Buffer(Rows, width), dyOnGpu = Copy(dy);
+            DeviceBuffer onGpu = Copy(gateUp), y = Buffer(P, Rows, width), dyOnGpu = Copy(dy);
             _kernels.SwiGlu(onGpu.Address, y.Address, Rows, width);
             _kernels.SwiGluBackward(dyOnGpu.Address, onGpu.Address, Rows, width);
             Check($"swiglu {width}", expected, y);
@@ -197,9 +206,9 @@ public static class GpuKernelSuite
         void CrossEntropy(double smoothing)
         {
             int vocab = _config.VocabSize;
-            Tensor logits = Draw(Rows, vocab) * 3, targets = randint(vocab, [Rows], ScalarType.Int64, generator: _random);
+            Tensor logits = Draw(P, Rows, vocab) * 3, targets = randint(vocab, [Rows], ScalarType.Int64, generator: _random);
             targets[TensorIndex.Slice(null, null, 5)] = 7; // ignored
-            logits = logits.to_type(_type);
+            logits = logits.to_type(P);
             Tensor reference = Leaf(logits);
             var options = new LossOptions { IgnoreIndex = 7, ZLossFactor = 1e-3, LabelSmoothing = smoothing };
             LossResult expected = new CausalLMLoss(options).ComputePlain(reference, targets);
@@ -220,14 +229,14 @@ public static class GpuKernelSuite
         {
             const int padding = 3;
             int vocab = _config.VocabSize, width = _config.ModelDim;
-            (Tensor weight, Tensor dx) = (Draw(vocab, width), Draw(Rows, width));
+            (Tensor weight, Tensor dx) = (Draw(R, vocab, width), Draw(R, Rows, width));
             int[] ids = [.. Enumerable.Range(0, Rows).Select(i => i % 7 == 0 ? padding : i % 5 == 0 ? 11 : i * 37 % vocab)];
             Tensor reference = Leaf(weight), expected = Dispatcher.Embedding(reference, tensor(ids, dtype: ScalarType.Int64), padding);
             expected.backward([dx.to_type(ScalarType.Float32)]);
             var order = new EmbeddingOrder(vocab, Rows);
             order.Sort(ids, padding);
             using DeviceBuffer idsOnGpu = new(tensor(ids, device: _device)), tokens = new(tensor(order.Order, device: _device)), starts = new(tensor(order.Starts, device: _device)), distinct = new(tensor(order.Ids, device: _device));
-            DeviceBuffer x = Buffer(Rows, width), gradient = Buffer(vocab, width), onGpu = Copy(weight), dxOnGpu = Copy(dx);
+            DeviceBuffer x = Buffer(R, Rows, width), gradient = Buffer(G, vocab, width), onGpu = Copy(weight), dxOnGpu = Copy(dx);
             gradient.Tensor.zero_();
             _kernels.LookUp(idsOnGpu.Address, onGpu.Address, x.Address, Rows);
             _kernels.LookUpBackward(dxOnGpu.Address, tokens.Address, starts.Address, distinct.Address, order.Distinct, gradient.Address);
@@ -239,17 +248,17 @@ public static class GpuKernelSuite
         void AdamWUpdates()
         {
             long[][] shapes = [[300, 31], [1001], [64, 8]];
-            Tensor[] start = [.. shapes.Select(shape => Draw(shape))];
+            Tensor[] start = [.. shapes.Select(shape => Draw(R, shape))];
             NamedWeight[] ours = [.. start.Select((value, i) => new NamedWeight($"w{i}", new TorchSharp.Modules.Parameter(value.to(_device))))];
             NamedWeight[] theirs = [.. start.Select((value, i) => new NamedWeight($"w{i}", new TorchSharp.Modules.Parameter(value.to_type(ScalarType.Float32))))];
             using AdamW mine = new(ours), reference = new(theirs);
-            DeviceBuffer[] gradients = [.. shapes.Select(shape => Buffer(shape))];
-            using var gpu = new GpuAdamW(mine, gradients, _kernels, _device);
+            DeviceBuffer[] gradients = [.. shapes.Select(shape => Buffer(G, shape))], copies = [.. shapes.Select(shape => Buffer(P, shape))];
+            using var gpu = new GpuAdamW(mine, gradients, [.. copies.Select(copy => copy.Address)], _kernels, _device);
             for (int update = 1; update <= 5; update++)
             {
                 for (int i = 0; i < shapes.Length; i++)
                 {
-                    Tensor gradient = Draw(shapes[i]);
+                    Tensor gradient = Draw(G, shapes[i]);
                     gradients[i].Tensor.copy_(gradient);
                     theirs[i].Value.grad = gradient.to_type(ScalarType.Float32);
                 }
@@ -265,7 +274,7 @@ public static class GpuKernelSuite
             {
                 float[] expected = TrainingGoldenRuntime.Floats(theirs[i].Value);
                 _checks.Add(GoldenComparison.Compare($"adamw master {i}", expected, TrainingGoldenRuntime.Floats(mine.MasterWeights()[i].Tensor), GoldenMeasure.Relative, Fp32Allowance));
-                _checks.Add(GoldenComparison.Compare($"adamw weight {i}", expected, TrainingGoldenRuntime.Floats(ours[i].Value), GoldenMeasure.Relative, _allowance));
+                _checks.Add(GoldenComparison.Compare($"adamw copy {i}", expected, TrainingGoldenRuntime.Floats(copies[i].Tensor), GoldenMeasure.Relative, _allowance));
                 _checks.Add(GoldenComparison.Compare($"adamw moment {i}", TrainingGoldenRuntime.Floats(reference.Slots[i].SquareAverage), TrainingGoldenRuntime.Floats(mine.Slots[i].SquareAverage), GoldenMeasure.Relative, Fp32Allowance));
             }
         }
@@ -273,7 +282,13 @@ public static class GpuKernelSuite
         void Check(string name, Tensor expected, DeviceBuffer actual) =>
             _checks.Add(GoldenComparison.Compare(name, TrainingGoldenRuntime.Floats(expected), TrainingGoldenRuntime.Floats(actual.Tensor), GoldenMeasure.Relative, _allowance));
 
-        Tensor Draw(params long[] shape) => randn(shape, generator: _random).to_type(_type);
+        ScalarType R => _types.Residual;
+
+        ScalarType P => _types.Product;
+
+        ScalarType G => _types.Gradient;
+
+        Tensor Draw(ScalarType type, params long[] shape) => randn(shape, generator: _random).to_type(type);
 
         // The same numbers in single precision, wanting a gradient.
         static Tensor Leaf(Tensor values) => values.to_type(ScalarType.Float32).clone().detach().requires_grad_(true);
@@ -281,7 +296,7 @@ public static class GpuKernelSuite
         DeviceBuffer Copy(Tensor values) => Kept(values.to(_device).clone());
 
         // Poisoned, so that an element that is not written shows.
-        DeviceBuffer Buffer(params long[] shape) => Kept(full(shape, double.NaN, _type, _device));
+        DeviceBuffer Buffer(ScalarType type, params long[] shape) => Kept(full(shape, double.NaN, type, _device));
 
         DeviceBuffer Floats(int count) => Kept(full(count, double.NaN, ScalarType.Float32, _device));
 

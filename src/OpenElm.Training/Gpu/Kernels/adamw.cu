@@ -1,6 +1,7 @@
 // Gradient norm, clipping and AdamW for all weights at once; nothing waits for the host.
 
-struct Slot { R* weight; float* master; float* average; float* square_average; const G* gradient; float* step; long long count; float decay; int unused; };
+// copy: the weight as matrix products read it, or null where they read the master itself.
+struct Slot { P* copy; float* master; float* average; float* square_average; const G* gradient; float* step; long long count; float decay; int unused; };
 struct Chunk { int slot; int first; };           // first element, in units of CHUNK
 
 constexpr int CHUNK = 8192;
@@ -54,7 +55,7 @@ __device__ __forceinline__ float updated(float w, float& m, float& v, float g, f
     return w - h.rate / h.correction1 * m / (sqrtf(v) / h.correction2 + h.eps);
 }
 
-// correction1 = 1 − beta1^t, correction2 = sqrt(1 − beta2^t). Where there is no master copy, master is the weight itself.
+// correction1 = 1 − beta1^t, correction2 = sqrt(1 − beta2^t). master: the single-precision weight.
 extern "C" __global__ __launch_bounds__(256) void adamw(
     const Slot* slots, const Chunk* chunks, const float* clip, float rate, float beta1, float beta2, float eps, float correction1, float correction2, float t)
 {
@@ -78,13 +79,13 @@ extern "C" __global__ __launch_bounds__(256) void adamw(
         store(slot.master + begin + i, w);
         store(slot.average + begin + i, m);
         store(slot.square_average + begin + i, v);
-        if (RESIDUAL_BF16) store(slot.weight + begin + i, w);
+        if (slot.copy != nullptr) store(slot.copy + begin + i, w);
     }
     for (long long i = begin + whole + threadIdx.x; i < begin + count; i += 256)
     {
         float w = updated(slot.master[i], slot.average[i], slot.square_average[i], widen(slot.gradient[i]) * factor, slot.decay, h);
         slot.master[i] = w;
-        if (RESIDUAL_BF16) narrow(w, slot.weight[i]);
+        if (slot.copy != nullptr) narrow(w, slot.copy[i]);
     }
     if (chunk.first == 0 && threadIdx.x == 0) *slot.step = t;
 }

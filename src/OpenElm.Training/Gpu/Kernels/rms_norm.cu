@@ -43,9 +43,9 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, c
 }
 
 // residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is only written.
-// dy: the gradient of y; on return y itself, where y is wanted. partials: [blocks, WIDTH], summed by sum_partials.
+// rounded_residual: the same sum as products read it, or null where they read R. dy: the gradient of y; on return y itself, where y is wanted. partials: [blocks, WIDTH], summed by sum_partials.
 extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
-    P* dy, const R* x, const R* w, R* residual, float* partials, int rows, float eps, int first, int wants_y)
+    P* dy, const R* x, const R* w, R* residual, P* rounded_residual, float* partials, int rows, float eps, int first, int wants_y)
 {
     __shared__ float total[WIDTH];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -114,6 +114,7 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
                 d[i] = n * weight[i];
             }
             store(residual + begin + column, past);
+            if (rounded_residual != nullptr) store(rounded_residual + begin + column, past);
             if (wants_y) store(dy + begin + column, d);
         }
     }
