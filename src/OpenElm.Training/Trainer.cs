@@ -141,7 +141,7 @@ public sealed class Trainer<TBatch> : IDisposable
             return null;
         }
 
-        _gpu ??= new GpuUpdate(Model, _optimizer, ((CausalLMObjective)(object)_objective).Loss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
+        _gpu ??= GpuUpdate.Create(Model, _optimizer, ((CausalLMObjective)(object)_objective).Loss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
         return tokens.All(_gpu.Takes) ? _gpu : null;
     }
 

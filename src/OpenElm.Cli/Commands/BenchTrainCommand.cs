@@ -80,6 +80,7 @@ internal static class BenchTrainCommand
                 TeraflopsPerSecond = flops / 1e12,
                 Utilisation = flops / DatasheetFlops,
                 DeviceGigabytes = result.DeviceBytes / 1e9,
+                PlannedGigabytes = result.PlannedBytes / 1e9,
                 result.FirstLoss,
                 result.LastLoss,
                 result.FirstGradientNorm,
@@ -93,7 +94,7 @@ internal static class BenchTrainCommand
         context.Output.WriteLine($"{size}, {options.Precision}, {(result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels)} kernels on {options.Device}: "
             + $"{result.MedianTokensPerSecond:n0} tokens/s ({string.Join(' ', result.TokensPerSecond.Select(rate => $"{rate:n0}"))}), median update {1000 * result.StepSeconds:0.00} ms ({options.MicroBatch * options.Accumulation * options.SequenceLength / result.StepSeconds:n0} tokens/s), "
             + $"{flops / 1e12:0.0} TFLOP/s ({flops / DatasheetFlops:0.0%} of {DatasheetFlops / 1e12:0})");
-        context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB, "
+        context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB (planned {result.PlannedBytes / 1e9:0.00}), "
             + $"loss {result.FirstLoss:0.0000} to {result.LastLoss:0.0000}, first gradient norm {result.FirstGradientNorm:0.0000}, product search {result.ProductGain:0.000}x");
         if (result.Kernels is [])
         {

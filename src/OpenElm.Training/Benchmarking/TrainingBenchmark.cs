@@ -4,6 +4,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Data;
+using OpenElm.Training.Gpu;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Torch;
 using TorchSharp;
@@ -71,6 +72,9 @@ public sealed record TrainingBenchmarkResult(
 
     /// <summary>The share of the profiled time in which no kernel ran.</summary>
     public double IdleShare { get; init; }
+
+    /// <summary>Device memory that the plan foresees for the fused GPU path; 0 on others.</summary>
+    public long PlannedBytes { get; init; }
 
     /// <summary>The median of the windows.</summary>
     public double MedianTokensPerSecond => TokensPerSecond.Order().ElementAt(TokensPerSecond.Length / 2);
@@ -151,6 +155,11 @@ public static class TrainingBenchmark
             [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
+        if (trainer.Gpu is not null)
+        {
+            result = result with { PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1).TotalBytes };
+        }
+
         return options.Profile && device is not null ? WithProfile(result, device, () => Update().Dispose()) : result;
 
         void Mark(int number)

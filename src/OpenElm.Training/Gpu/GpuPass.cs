@@ -21,7 +21,9 @@ internal readonly record struct MicroBatchShare(double GradientShare, double Mea
 /// </summary>
 internal sealed class GpuPass : IDisposable
 {
-    const long WorkspaceBytes = 64L << 20;
+    /// <summary>Of cuBLASLt.</summary>
+    public const long WorkspaceBytes = 64L << 20;
+
     const string Embedding = "token_embeddings.weight";
 
     readonly OpenElmModule _module;

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Runtime.InteropServices;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Data;
@@ -29,6 +30,25 @@ internal sealed class GpuUpdate : IDisposable
         (_loss, _vocab) = (loss, module.Config.VocabSize);
         _pass = new GpuPass(module, sequences, sequenceLength, loss, accumulates: accumulation > 1);
         _adamW = new GpuAdamW(optimizer, _pass.Gradients, _pass.Copies, _pass.Kernels, _pass.TorchDevice);
+    }
+
+    /// <summary>Allocates everything an update needs.</summary>
+    /// <exception cref="OpenElmException">The GPU has too little memory.</exception>
+    public static GpuUpdate Create(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, int accumulation)
+    {
+        try
+        {
+            return new GpuUpdate(module, optimizer, loss, sequences, sequenceLength, accumulation);
+        }
+        catch (ExternalException e) when (e.Message.Contains("out of memory", StringComparison.OrdinalIgnoreCase))
+        {
+            (OpenElmConfig config, Precision precision, long total) = (module.Config, module.Options.Precision, CudaDevice.Memory.Total);
+            var needed = GpuMemory.Of(config, precision, sequences, sequenceLength, accumulation > 1);
+            int fits = GpuMemory.LargestMicroBatch(config, precision, sequenceLength, (long)(0.97 * total));
+            throw new OpenElmException($"Training needs about {needed.TotalBytes / 1e9:0.0} GB of the GPU's {total / 1e9:0.0} GB, which are not free. "
+                + (fits > 0 ? $"Set trainer.micro_batch to {Math.Min(fits, sequences)} or less (it is {sequences}) and raise trainer.accumulation instead, or end other programs on this GPU."
+                    : "Not even one sequence fits: choose a smaller model, or shorten data.sequence_length."), e);
+        }
     }
 
     /// <summary>The pass over the model.</summary>
