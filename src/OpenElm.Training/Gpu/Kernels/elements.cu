@@ -3,6 +3,9 @@
 // Definitions given by the compiler's caller: RESIDUAL_BF16, PRODUCT_BF16, GRADIENT_BF16 (0 or 1), WIDTH (of the residual stream),
 // HEAD_DIM, VOCAB. The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
 // Arithmetic is in single precision; values are rounded where the reference kernels round them.
+//
+// Kernels walk from the last row to the first. Products write and read from the first to the last, so what a product wrote last is read
+// while it is still in the L2 cache, and what a kernel wrote last is what the next product reads first.
 
 struct bf16 { unsigned short bits; };
 

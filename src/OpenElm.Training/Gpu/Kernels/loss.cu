@@ -26,8 +26,9 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
     P* logits, const int* targets, float* entropies, float* zs, int ignored, float scale, float measured, float z_factor, float smoothing)
 {
     __shared__ float shared[33];
-    P* row = logits + (size_t)blockIdx.x * VOCAB;
-    int target = targets[blockIdx.x];
+    int number = gridDim.x - 1 - blockIdx.x;
+    P* row = logits + (size_t)number * VOCAB;
+    int target = targets[number];
     bool valid = target != ignored;
     Packed<P, V> kept[KEPT > 0 ? KEPT : 1];
     float top = -__int_as_float(0x7f800000), sum = 0, all = 0;
@@ -74,8 +75,8 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
     {
         // The target's logit is read before any thread overwrites it: see the barrier below.
         float picked = valid ? widen(row[target]) : 0.0f;
-        entropies[blockIdx.x] = valid ? (log_sum - (1.0f - smoothing) * picked - smoothing * all / VOCAB) * measured : 0.0f;
-        zs[blockIdx.x] = valid ? log_sum * log_sum * z_factor * measured : 0.0f;
+        entropies[number] = valid ? (log_sum - (1.0f - smoothing) * picked - smoothing * all / VOCAB) * measured : 0.0f;
+        zs[number] = valid ? log_sum * log_sum * z_factor * measured : 0.0f;
     }
 
     __syncthreads();

@@ -13,8 +13,8 @@ constexpr int HEADS = 32 / LANES;            // a warp does at once
 extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_forward(
     const P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, P* out, int tokens, int period, int queries, int keys, float eps)
 {
-    int token = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES * V;
-    if (token >= tokens) return;
+    int token = tokens - 1 - (blockIdx.x * 8 + threadIdx.x / 32), lane = threadIdx.x % 32, part = lane % LANES * V;
+    if (token < 0) return;
     float c[V], s[V];
     load(cos + (size_t)(token % period) * HALF + part, c);
     load(sin + (size_t)(token % period) * HALF + part, s);
@@ -59,7 +59,7 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
     __shared__ float total[2 * HEAD_DIM];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES * V;
     float dw[2][2][V] = {};                                                            // of queries and keys, in both halves
-    for (int token = blockIdx.x * 8 + warp; token < tokens; token += gridDim.x * 8)
+    for (int token = tokens - 1 - (blockIdx.x * 8 + warp); token >= 0; token -= gridDim.x * 8)
     {
         float c[V], s[V];
         load(cos + (size_t)(token % period) * HALF + part, c);

@@ -13,8 +13,8 @@ __device__ __forceinline__ bool inside(int column) { return WIDTH % (32 * V) == 
 
 extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, const R* w, P* y, int rows, float eps)
 {
-    int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row >= rows) return;
+    int row = rows - 1 - (blockIdx.x * 8 + threadIdx.x / 32), lane = threadIdx.x % 32;
+    if (row < 0) return;
     x += (size_t)row * WIDTH;
     y += (size_t)row * WIDTH;
     float kept[STEPS][V], squares = 0;
@@ -50,7 +50,7 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
     __shared__ float total[WIDTH];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float dw[STEPS][V] = {};
-    for (int row = blockIdx.x * 4 + warp; row < rows; row += gridDim.x * 4)
+    for (int row = rows - 1 - (blockIdx.x * 4 + warp); row >= 0; row -= gridDim.x * 4)
     {
         size_t begin = (size_t)row * WIDTH;
         float squares = 0, product = 0;

@@ -1,11 +1,11 @@
-// SwiGLU: y = SiLU(gate) · up, where a row holds all gates, then all ups. A thread keeps its column and walks down rows.
+// SwiGLU: y = SiLU(gate) · up, where a row holds all gates, then all ups. A thread keeps its column and walks along rows.
 
 template <int V> __device__ __forceinline__ void forward(const P* gate_up, P* y, int rows, int width)
 {
     int column = (blockIdx.x * blockDim.x + threadIdx.x) * V;
     if (column >= width) return;
 #pragma unroll 2
-    for (int row = blockIdx.y; row < rows; row += gridDim.y)
+    for (int row = rows - 1 - (int)blockIdx.y; row >= 0; row -= gridDim.y)
     {
         const P* from = gate_up + (size_t)row * 2 * width + column;
         float gate[V], up[V];
@@ -23,7 +23,7 @@ template <int V> __device__ __forceinline__ void backward(P* dy, P* gate_up, int
     int column = (blockIdx.x * blockDim.x + threadIdx.x) * V;
     if (column >= width) return;
 #pragma unroll 2
-    for (int row = blockIdx.y; row < rows; row += gridDim.y)
+    for (int row = rows - 1 - (int)blockIdx.y; row >= 0; row -= gridDim.y)
     {
         P* at = gate_up + (size_t)row * 2 * width + column;
         float gate[V], up[V], d[V];
