@@ -14,10 +14,6 @@ public sealed class CudaEvent : IDisposable
     /// <param name="stream">The stream.</param>
     public void Record(nint stream) => Check(DriverInterface.EventRecord(_handle, stream));
 
-    /// <summary>Lets a stream go on only when this mark is reached.</summary>
-    /// <param name="stream">The stream that waits.</param>
-    public void HoldBack(nint stream) => Check(DriverInterface.StreamWaitEvent(stream, _handle, 0));
-
     /// <summary>Waits on the host until the mark is reached.</summary>
     public void Synchronize() => Check(DriverInterface.EventSynchronize(_handle));
 

@@ -7,7 +7,7 @@ internal static unsafe partial class CuptiInterface
 {
     const string Library = CudaLibraries.Cupti;
 
-    public const int ConcurrentKernel = 10, MemoryCopy = 1, MemorySet = 2; // CUpti_ActivityKind
+    public const int ConcurrentKernel = 10; // CUpti_ActivityKind
 
     [LibraryImport(Library, EntryPoint = "cuptiActivityRegisterCallbacks")]
     public static partial int RegisterCallbacks(

@@ -122,6 +122,7 @@ public sealed class Trainer<TBatch> : IDisposable
         _optimizer.LearningRate = learningRate;
         _optimizer.Step();
         _optimizer.ZeroGrad();
+        _gpu?.Pass.RefreshCopies();
         return Count([.. means.Select(mean => mean.MoveToOuterDisposeScope())], norm.MoveToOuterDisposeScope());
 
         StepResult Count(ImmutableArray<Tensor> measured, Tensor norm)
@@ -182,8 +183,7 @@ public sealed class Trainer<TBatch> : IDisposable
     public void LoadWeights(string folder)
     {
         _files.Load(folder, Model);
-        _gpu?.Dispose(); // it may keep copies of the weights
-        _gpu = null;
+        _gpu?.Pass.RefreshCopies();
     }
 
     /// <summary>Writes the moving average of the weights as a folder of its own, if the run keeps one.</summary>

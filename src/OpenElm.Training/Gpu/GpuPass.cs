@@ -112,6 +112,16 @@ internal sealed class GpuPass : IDisposable
     /// <summary>What the search for algorithms found.</summary>
     public IReadOnlyList<(ProductShape Shape, float FirstMicroseconds, float BestMicroseconds, int Chosen)> ProductTimings => _products.Timings;
 
+    /// <summary>Rounds the weights anew after something else has changed them.</summary>
+    public void RefreshCopies()
+    {
+        using var noGrad = no_grad();
+        foreach ((NamedWeight weight, DeviceBuffer? rounded) in _module.Weights.Zip(_rounded))
+        {
+            rounded?.Tensor.copy_(weight.Value);
+        }
+    }
+
     /// <summary>Forgets the sums of losses.</summary>
     public void ClearLosses() => CudaDevice.Clear(_sums.Address, _sums.Bytes, GpuKernels.Stream);
 
