@@ -62,10 +62,18 @@ internal static class Program
         ScoreCommand.Create(context),
         PerplexityCommand.Create(context),
         EvaluateCommand.Create(context),
-        BenchCommand.Create(context),
+        Bench(context),
         EnvironmentReport.CreateInfoCommand(context),
         VerifyCommand.Create(context),
         ConvertCommand.Create(context),
         QuantizeCommand.Create(context),
         CompletionCommand.Create(context));
+
+    // Of this program alone: openelm-run cannot train.
+    static Command Bench(ConsoleContext context)
+    {
+        Command bench = BenchCommand.Create(context);
+        bench.Subcommands.Add(BenchTrainCommand.Create(context));
+        return bench;
+    }
 }

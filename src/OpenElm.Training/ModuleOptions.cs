@@ -20,7 +20,7 @@ public enum Precision
 /// <summary>Which implementation of norms, rotations, gates and losses runs.</summary>
 public enum KernelChoice
 {
-    /// <summary><see cref="Fused"/> on the CPU, <see cref="Torch"/> on a GPU.</summary>
+    /// <summary><see cref="Fused"/> where it runs, else <see cref="Torch"/>.</summary>
     Auto,
 
     /// <summary>One libtorch operator for each step of the formula: the specification that tests compare with.</summary>
@@ -29,7 +29,10 @@ public enum KernelChoice
     /// <summary>libtorch's own fused operators where it has them.</summary>
     Torch,
 
-    /// <summary>This project's vector kernels, each with a hand-written gradient; CPU only.</summary>
+    /// <summary>
+    /// This project's kernels, each with a hand-written gradient: vector kernels on the CPU; on a GPU the whole update (docs/gpu-training.md), while
+    /// passes without gradients use those of <see cref="Torch"/>.
+    /// </summary>
     Fused,
 }
 
@@ -62,7 +65,7 @@ public sealed record ModuleOptions
 
     /// <summary>Whether this project's own CPU kernels run.</summary>
     internal bool UsesFusedKernels =>
-        Kernels is KernelChoice.Fused || (Kernels is KernelChoice.Auto && IsCpu);
+        IsCpu && Kernels is (KernelChoice.Fused or KernelChoice.Auto);
 
     /// <summary>The element type of the weights.</summary>
     internal ScalarType WeightType => Precision == Precision.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;

@@ -3,6 +3,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Data;
 using OpenElm.IO;
 using OpenElm.Training.Adapters;
+using OpenElm.Training.Gpu;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Optimization;
 using OpenElm.Yaml;
@@ -24,12 +25,15 @@ public sealed class Trainer<TBatch> : IDisposable
     readonly CosineSchedule _schedule;
     readonly AdamW _optimizer;
     readonly ExponentialMovingAverage? _ema;
+    readonly bool _usesGpuKernels;
+    GpuUpdate? _gpu; // made at the first update, when the shape of batches is known
 
     /// <summary>Puts an optimizer around a model whose weights are set.</summary>
     /// <param name="run">The run.</param>
     /// <param name="model">The model, taken over.</param>
     /// <param name="objective">What is minimised.</param>
     /// <param name="files">How weights are stored.</param>
+    /// <exception cref="OpenElmException">The configuration insists on fused kernels, and they cannot train this.</exception>
     public Trainer(ITrainingConfig run, OpenElmModule model, ITrainingObjective<TBatch> objective, IWeightFiles files)
     {
         (_run, _objective, _files, Model) = (run, objective, files, model);
@@ -41,11 +45,25 @@ public sealed class Trainer<TBatch> : IDisposable
             Eps = run.Optimizer.Epsilon,
             WeightDecay = run.Optimizer.WeightDecay,
         });
+        string? refusal = model.Options.IsCpu || run.Trainer.Kernels is not (KernelChoice.Fused or KernelChoice.Auto) ? "not asked for"
+            : objective is not CausalLMObjective ? "they train next tokens only"
+            : GpuUpdate.Refusal(model);
+        _usesGpuKernels = refusal is null;
+        if (!model.Options.IsCpu && refusal is not null && run.Trainer.Kernels == KernelChoice.Fused)
+        {
+            throw new OpenElmException($"The fused kernels cannot make this run's updates: {refusal}. Choose trainer.kernels auto or torch.");
+        }
+
+        Slowdown = model.Options.IsCpu || refusal is null || run.Trainer.Kernels != KernelChoice.Auto ? null
+            : $"Updates are made by libtorch's kernels, which are slower than this project's: {refusal}.";
         _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(_optimizer.MasterWeights(), run.Trainer.EmaMomentum) : null;
     }
 
     /// <summary>The model in training.</summary>
     public OpenElmModule Model { get; }
+
+    /// <summary>Why training on this GPU is slower than it could be; null if nothing is lost.</summary>
+    public string? Slowdown { get; }
 
     /// <summary>What is measured in each update.</summary>
     public ImmutableArray<Measurement> Measurements => _objective.Measurements;
@@ -75,13 +93,22 @@ public sealed class Trainer<TBatch> : IDisposable
         double learningRate = _schedule.LearningRate(Step);
         BatchSize[] sizes = [.. batches.Select(_objective.SizeOf)];
         int terms = sizes.Sum(size => size.Terms);
+        double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
+        double[] shares = [.. sizes.Select(size => _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? size.Terms / (double)terms : 1.0 / batches.Count)];
+        if (GpuFor(batches) is { } gpu)
+        {
+            (ImmutableArray<Tensor> measured, Tensor gradientNorm) = gpu.Make(
+                (IReadOnlyList<TokenBatch>)batches, [.. shares.Select(share => (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum ? 1 : share, share))], learningRate, maxNorm, Step + 1);
+            return Count([.. measured.Select(mean => mean.MoveToOuterDisposeScope())], gradientNorm.MoveToOuterDisposeScope());
+        }
+
         Tensor[] means = [.. Measurements.Select(_ => zeros([], device: device(Model.Options.Device)))];
         for (int i = 0; i < batches.Count; i++)
         {
             using DisposeScope microBatch = NewDisposeScope();
             Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, i);
             ObjectiveResult result = _objective.Compute(Model, batches[i]);
-            double share = _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? sizes[i].Terms / (double)terms : 1.0 / batches.Count;
+            double share = shares[i];
             using Scalar weight = share; // held, because TorchSharp frees a number that nobody holds even while libtorch reads it
             (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight)).backward();
             for (int m = 0; m < means.Length; m++)
@@ -91,17 +118,32 @@ public sealed class Trainer<TBatch> : IDisposable
         }
 
         Model.Adapters.Dropout = null;
-        double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
         Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Trainable, maxNorm);
         _optimizer.LearningRate = learningRate;
         _optimizer.Step();
         _optimizer.ZeroGrad();
-        _ema?.Update();
+        _gpu?.Pass.RefreshCopies();
+        return Count([.. means.Select(mean => mean.MoveToOuterDisposeScope())], norm.MoveToOuterDisposeScope());
 
-        Step++;
-        TokensSeen += sizes.Sum(size => size.Targets);
-        return new StepResult(
-            Step, learningRate, [.. means.Select(mean => mean.MoveToOuterDisposeScope())], norm.MoveToOuterDisposeScope(), sizes.Sum(size => size.Positions), sizes[0].Origin);
+        StepResult Count(ImmutableArray<Tensor> measured, Tensor norm)
+        {
+            _ema?.Update();
+            Step++;
+            TokensSeen += sizes.Sum(size => size.Targets);
+            return new StepResult(Step, learningRate, measured, norm, sizes.Sum(size => size.Positions), sizes[0].Origin);
+        }
+    }
+
+    // Batches of another shape, and those whose sequences hold several records, go the other way.
+    GpuUpdate? GpuFor(IReadOnlyList<TBatch> batches)
+    {
+        if (!_usesGpuKernels || batches is not IReadOnlyList<TokenBatch> tokens || tokens is not [var first, ..])
+        {
+            return null;
+        }
+
+        _gpu ??= GpuUpdate.Create(Model, _optimizer, ((CausalLMObjective)(object)_objective).Loss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
+        return tokens.All(_gpu.Takes) ? _gpu : null;
     }
 
     /// <summary>Saves everything that going on needs.</summary>
@@ -121,6 +163,7 @@ public sealed class Trainer<TBatch> : IDisposable
     /// <exception cref="OpenElmException">Its files are damaged or belong to another model.</exception>
     public void Load(TrainingCheckpoint checkpoint)
     {
+        ArgumentNullException.ThrowIfNull(checkpoint);
         LoadWeights(checkpoint.Path);
         using SafetensorsFile optimizer = SafetensorsFile.Open(checkpoint.OptimizerFile);
         _optimizer.ImportState(optimizer.Tensors);
@@ -137,7 +180,11 @@ public sealed class Trainer<TBatch> : IDisposable
     /// <summary>Sets the weights alone, for example to an average; training cannot go on from there.</summary>
     /// <param name="folder">A folder of weights as <see cref="Save"/> writes them.</param>
     /// <exception cref="OpenElmException">Its files are damaged or belong to another model.</exception>
-    public void LoadWeights(string folder) => _files.Load(folder, Model);
+    public void LoadWeights(string folder)
+    {
+        _files.Load(folder, Model);
+        _gpu?.Pass.RefreshCopies();
+    }
 
     /// <summary>Writes the moving average of the weights as a folder of its own, if the run keeps one.</summary>
     /// <param name="folder">The folder.</param>
@@ -149,9 +196,13 @@ public sealed class Trainer<TBatch> : IDisposable
         }
     }
 
+    /// <summary>The fast path's internals, for measurements; null before the first update and on the other path.</summary>
+    internal GpuUpdate? Gpu => _gpu;
+
     /// <inheritdoc/>
     public void Dispose()
     {
+        _gpu?.Dispose();
         _ema?.Dispose();
         _optimizer.Dispose();
         Model.Dispose();

@@ -1,6 +1,7 @@
 using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Training.Gpu;
 
 namespace OpenElm.Training;
 
@@ -80,11 +81,28 @@ public sealed record TrainingPlan
 
     /// <summary>Plans a run.</summary>
     /// <param name="run">The run.</param>
+    /// <param name="device"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>; on a GPU the buffers of the fused kernels are counted, unless the run chooses others.</param>
     /// <returns>The plan.</returns>
-    public static TrainingPlan Of(RunConfig run)
+    public static TrainingPlan Of(RunConfig run, string device = "cpu")
     {
         ArgumentNullException.ThrowIfNull(run);
-        return Of(run.Model.Resolve(), run.Trainer, run.Data.SequenceLength);
+        ArgumentNullException.ThrowIfNull(device);
+        (OpenElmConfig config, TrainerConfig trainer) = (run.Model.Resolve(), run.Trainer);
+        var plan = Of(config, trainer, run.Data.SequenceLength);
+        if (device == "cpu" || trainer.ActivationCheckpointing || trainer.Kernels is not (KernelChoice.Auto or KernelChoice.Fused))
+        {
+            return plan;
+        }
+
+        var memory = GpuMemory.Of(config, trainer.Precision, trainer.MicroBatch, run.Data.SequenceLength, accumulates: trainer.Accumulation > 1);
+        return plan with
+        {
+            WeightBytes = memory.WeightBytes,
+            GradientBytes = memory.GradientBytes,
+            OptimizerBytes = memory.OptimizerBytes + (trainer.EmaMomentum > 0 ? 4 * plan.Parameters : 0),
+            ActivationBytes = memory.ActivationBytes,
+            LossBytes = memory.LossBytes,
+        };
     }
 
     /// <summary>Plans the training of a whole model, or of adapters beside its frozen weights.</summary>

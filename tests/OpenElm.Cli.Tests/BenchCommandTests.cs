@@ -8,6 +8,18 @@ public sealed class BenchCommandTests
     static readonly string Stories = Path.Combine(RepositoryFiles.Root, "samples", "stories260k");
 
     [Fact]
+    public void Training_is_measured_on_random_weights_and_tokens()
+    {
+        (int code, string output, string error) = Openelm.Run("bench", "train", "--size", "gpt-test", "--vocab", "500", "--precision", "fp32", "--micro-batch", "2",
+            "--sequence-length", "32", "--warmup", "1", "--steps", "2", "--windows", "3", "--json");
+        Assert.True(code == 0, error);
+        using JsonDocument document = JsonDocument.Parse(output);
+        Assert.Equal(3, document.RootElement.GetProperty("windows").GetArrayLength());
+        Assert.All(document.RootElement.GetProperty("windows").EnumerateArray(), rate => Assert.True(rate.GetDouble() > 0));
+        Assert.Equal(Math.Log(500) + 0.5, document.RootElement.GetProperty("first_loss").GetDouble(), 0.5); // random logits have a variance of 1
+    }
+
+    [Fact]
     public void It_measures_both_tests_and_allocates_nothing_per_token()
     {
         (int code, string output, string error) = Openelm.Run("bench", Stories, "--prompt", "40", "--generate", "20", "--repetitions", "3", "--threads", "1", "--json");

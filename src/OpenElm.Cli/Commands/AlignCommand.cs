@@ -12,7 +12,7 @@ internal static class AlignCommand
         var command = new Command("align", "Tune a model on pairs of a chosen and a rejected response (DPO): reference model, training, samples, report");
         arguments.AddTo(command);
         command.SetAction(parsed => arguments.Run<AlignConfig>(
-            parsed, context, run => AlignRun.Plan(run, Environment.CurrentDirectory, context.Cancellation), (run, options, observer) =>
+            parsed, context, (run, _) => AlignRun.Plan(run, Environment.CurrentDirectory, context.Cancellation), (run, options, observer) =>
             {
                 using var tuning = new AlignRun(run, options, observer, context.Cancellation);
                 return tuning.Execute(context.Cancellation);

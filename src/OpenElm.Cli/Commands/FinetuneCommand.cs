@@ -12,7 +12,7 @@ internal static class FinetuneCommand
         var command = new Command("finetune", "Tune a model on instructions or conversations: examples, training, samples, report");
         arguments.AddTo(command);
         command.SetAction(parsed => arguments.Run<FinetuneConfig>(
-            parsed, context, run => FinetuneRun.Plan(run, Environment.CurrentDirectory, context.Cancellation), (run, options, observer) =>
+            parsed, context, (run, _) => FinetuneRun.Plan(run, Environment.CurrentDirectory, context.Cancellation), (run, options, observer) =>
             {
                 using var tuning = new FinetuneRun(run, options, observer, context.Cancellation);
                 return tuning.Execute(context.Cancellation);

@@ -33,10 +33,10 @@ internal sealed class TrainingArguments
     /// <typeparam name="TConfig">The configuration.</typeparam>
     /// <param name="parsed">The command line.</param>
     /// <param name="context">Where it prints.</param>
-    /// <param name="plan">Says what the run needs.</param>
+    /// <param name="plan">Says what the run needs on a device.</param>
     /// <param name="train">Runs it to its end.</param>
     public void Run<TConfig>(
-        ParseResult parsed, ConsoleContext context, Func<TConfig, TrainingPlan> plan, Func<TConfig, RunOptions, IRunObserver, RunResult> train)
+        ParseResult parsed, ConsoleContext context, Func<TConfig, string, TrainingPlan> plan, Func<TConfig, RunOptions, IRunObserver, RunResult> train)
         where TConfig : class, ITrainingConfig
     {
         TConfig run = StrictYaml.Read<TConfig>(parsed.GetRequiredValue(_configuration.Config), parsed.GetValue(_configuration.Set));
@@ -44,7 +44,7 @@ internal sealed class TrainingArguments
         string device = parsed.GetValue(_device)!;
         if (parsed.GetValue(_plan))
         {
-            TrainingText.Print(context, plan(run), MatmulProbe.Measure(device, run.Trainer.Precision));
+            TrainingText.Print(context, plan(run, device), MatmulProbe.Measure(device, run.Trainer.Precision));
             return;
         }
 

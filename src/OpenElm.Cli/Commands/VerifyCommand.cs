@@ -2,6 +2,7 @@ using System.CommandLine;
 using OpenElm.Inference;
 using OpenElm.Training;
 using OpenElm.Verification.Golden;
+using OpenElm.Verification.Gpu;
 
 namespace OpenElm.Cli.Commands;
 
@@ -34,6 +35,12 @@ internal static class VerifyCommand
                 }
             }
 
+            string where = parsed.GetRequiredValue(device);
+            if (where != "cpu")
+            {
+                rows.AddRange(GpuKernelSuite.Run(where).Select(result => ($"kernels ({where})", result)));
+            }
+
             if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))
             {
                 throw new OpenElmException($"Nothing in {path} can be run on this runtime; nothing was compared.");
@@ -56,6 +63,10 @@ internal static class VerifyCommand
         if (name is not Inference)
         {
             yield return new TrainingGoldenRuntime(new ModuleOptions { Device = device });
+            if (device != "cpu")
+            {
+                yield return new GpuGoldenRuntime(device);
+            }
         }
 
         if (name is not Training && device == "cpu")

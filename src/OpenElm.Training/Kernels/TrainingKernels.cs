@@ -48,15 +48,8 @@ internal abstract class TrainingKernels
 
     /// <summary>The set for a choice on a device: the one place that chooses.</summary>
     /// <param name="options">The choice and the device.</param>
-    /// <exception cref="OpenElmException">The set does not run on the device.</exception>
-    public static TrainingKernels For(ModuleOptions options)
-    {
-        return options.Kernels switch
-        {
-            KernelChoice.Reference => new ReferenceKernels(),
-            KernelChoice.Torch => new TorchKernels(),
-            KernelChoice.Fused when !options.IsCpu => throw new OpenElmException($"The fused kernels run on the CPU, not on {options.Device}; choose the kernels auto, torch or reference."),
-            _ => options.UsesFusedKernels ? new FusedKernels() : new TorchKernels(),
-        };
-    }
+    public static TrainingKernels For(ModuleOptions options) =>
+        options.Kernels == KernelChoice.Reference ? new ReferenceKernels()
+        : options.UsesFusedKernels ? new FusedKernels()
+        : new TorchKernels();
 }

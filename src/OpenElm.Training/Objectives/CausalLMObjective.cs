@@ -14,13 +14,10 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
     /// <summary>The name of the mean of −ln p(target), in nats.</summary>
     public const string CrossEntropy = "cross_entropy";
 
-    readonly CausalLMLoss _loss = new(new LossOptions
-    {
-        IgnoreIndex = ignoredTarget,
-        ZLossFactor = config.ZLoss,
-        LabelSmoothing = config.LabelSmoothing,
-        CountIgnoredInZLoss = config.CountPaddingInZLoss,
-    });
+    readonly CausalLMLoss _loss = new(OptionsOf(config, ignoredTarget));
+
+    /// <summary>What is minimised.</summary>
+    internal LossOptions Loss { get; } = OptionsOf(config, ignoredTarget);
 
     /// <inheritdoc/>
     public ImmutableArray<Measurement> Measurements { get; } = [new(CrossEntropy, IsPartOfLoss: true), new("z_loss", IsPartOfLoss: true)];
@@ -55,4 +52,12 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
         int targets = batch.Targets.Length - batch.Targets.AsSpan().Count(ignoredTarget);
         return new(batch.Targets.Length, targets, targets, batch.Origin);
     }
+
+    static LossOptions OptionsOf(LossConfig config, int ignoredTarget) => new()
+    {
+        IgnoreIndex = ignoredTarget,
+        ZLossFactor = config.ZLoss,
+        LabelSmoothing = config.LabelSmoothing,
+        CountIgnoredInZLoss = config.CountPaddingInZLoss,
+    };
 }

@@ -61,7 +61,7 @@ public sealed class AdamW : IDisposable
     readonly AdamWOptions _options;
     readonly ImmutableArray<Slot> _slots;
 
-    sealed record Slot(string Name, TorchSharp.Modules.Parameter Weight, Tensor? Master, Tensor Average, Tensor SquareAverage, Tensor Step)
+    internal sealed record Slot(string Name, TorchSharp.Modules.Parameter Weight, Tensor? Master, Tensor Average, Tensor SquareAverage, Tensor Step)
     {
         public Tensor Updated => Master ?? Weight;
 
@@ -85,6 +85,12 @@ public sealed class AdamW : IDisposable
         using var noGrad = no_grad();
         _slots = [.. weights.Select(weight => NewSlot(weight.Name, weight.Value))];
     }
+
+    /// <summary>Its settings.</summary>
+    internal AdamWOptions Options => _options;
+
+    /// <summary>Weights and moments.</summary>
+    internal ImmutableArray<Slot> Slots => _slots;
 
     /// <summary>The learning rate of the next update.</summary>
     public double LearningRate { get; set; }

@@ -60,6 +60,10 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             Precision = Loop.Precision.ToString().ToLowerInvariant(),
         };
         _observer.OnStart(Info);
+        if (Trainer.Slowdown is { } slowdown)
+        {
+            _observer.OnMessage(slowdown);
+        }
     }
 
     /// <summary>What the run is about to do.</summary>

@@ -120,9 +120,12 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
     {
     }
 
-    OpenElmModule Create(Configuration.OpenElmConfig config, ImmutableDictionary<string, GoldenTensor> weights, int? paddingId)
+    OpenElmModule Create(Configuration.OpenElmConfig config, ImmutableDictionary<string, GoldenTensor> weights, int? paddingId) =>
+        CreateModule(config, weights, _options with { PaddingId = paddingId });
+
+    internal static OpenElmModule CreateModule(Configuration.OpenElmConfig config, ImmutableDictionary<string, GoldenTensor> weights, ModuleOptions options)
     {
-        var module = new OpenElmModule(config, _options with { PaddingId = paddingId, Precision = Precision.Fp32 });
+        var module = new OpenElmModule(config, options with { Precision = Precision.Fp32 });
         using var noGrad = no_grad();
         foreach ((string name, TorchSharp.Modules.Parameter weight) in module.Weights)
         {
@@ -144,9 +147,9 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
 
     static GoldenLosses Losses(LossResult loss) => new(loss.CrossEntropy.item<float>(), loss.ZLoss.item<float>());
 
-    static float[] Floats(Tensor tensor)
+    internal static float[] Floats(Tensor tensor)
     {
-        using Tensor host = tensor.detach().cpu().contiguous();
+        using Tensor host = tensor.detach().cpu().to_type(ScalarType.Float32).contiguous();
         return host.data<float>().ToArray();
     }
 }

@@ -1,0 +1,200 @@
+using System.Runtime.CompilerServices;
+
+namespace OpenElm.Cuda;
+
+/// <summary>The element type of a matrix on the GPU.</summary>
+public enum MatrixType
+{
+    /// <summary>Single precision.</summary>
+    Fp32,
+
+    /// <summary>bfloat16.</summary>
+    Bf16,
+}
+
+/// <summary>One kind of product, all matrices row after row: D[rows, columns] = op(A) · op(B) + addend · C, with sums in single precision.</summary>
+/// <param name="Rows">Rows of D.</param>
+/// <param name="Columns">Columns of D.</param>
+/// <param name="Inner">Summands of an element.</param>
+/// <param name="TransposeA">Whether A is stored as [inner, rows] instead of [rows, inner].</param>
+/// <param name="TransposeB">Whether B is stored as [columns, inner] instead of [inner, columns].</param>
+/// <param name="Inputs">The type of A and B.</param>
+/// <param name="Result">The type of C and D.</param>
+/// <param name="Addend">The factor of C; 0 reads none.</param>
+public readonly record struct ProductShape(int Rows, int Columns, int Inner, bool TransposeA, bool TransposeB, MatrixType Inputs, MatrixType Result, float Addend = 0)
+{
+    /// <summary>Floating-point operations.</summary>
+    public double Flops => 2.0 * Rows * Columns * Inner;
+}
+
+/// <summary>Matrix products by cuBLASLt, whose algorithm is found by timing its proposals where that is asked for.</summary>
+public sealed unsafe class MatrixProducts : IDisposable
+{
+    const int Proposals = 48;
+
+    readonly nint _handle, _preference, _workspace;
+    readonly nuint _workspaceBytes;
+    readonly Dictionary<ProductShape, Plan> _plans = [];
+    readonly ProductChoices _choices;
+
+    sealed record Plan(nint Descriptor, nint A, nint B, nint D)
+    {
+        public CublasLtInterface.Heuristic[] Found = [];
+        public int Chosen;
+        public bool IsTimed;
+    }
+
+    /// <summary>Creates the library's handle.</summary>
+    /// <param name="workspace">Device memory for the library's own use.</param>
+    /// <param name="workspaceBytes">Its size; 32 MiB are enough for every algorithm of Hopper.</param>
+    /// <param name="deviceName">The GPU, whose earlier choices are kept.</param>
+    public MatrixProducts(nint workspace, long workspaceBytes, string deviceName)
+    {
+        _choices = new ProductChoices(deviceName);
+        (_workspace, _workspaceBytes) = (workspace, (nuint)workspaceBytes);
+        Check(CublasLtInterface.Create(out _handle));
+        Check(CublasLtInterface.PreferenceCreate(out _preference));
+        nuint bytes = _workspaceBytes;
+        Check(CublasLtInterface.PreferenceSet(_preference, CublasLtInterface.MaxWorkspace, &bytes, (nuint)sizeof(nuint)));
+        uint schemes = CublasLtInterface.ReproducibleReductions;
+        Check(CublasLtInterface.PreferenceSet(_preference, CublasLtInterface.ReductionSchemes, &schemes, sizeof(uint)));
+    }
+
+    /// <summary>Version of the library.</summary>
+    public static long Version => (long)CublasLtInterface.Version();
+
+    /// <summary>What was found by timing: microseconds of the library's first proposal and of the best.</summary>
+    public List<(ProductShape Shape, float FirstMicroseconds, float BestMicroseconds, int Chosen)> Timings { get; } = [];
+
+    /// <summary>Puts a product into a stream.</summary>
+    /// <param name="shape">Its kind.</param>
+    /// <param name="a">A.</param>
+    /// <param name="b">B.</param>
+    /// <param name="d">D, which may be C.</param>
+    /// <param name="stream">The stream.</param>
+    /// <param name="c">C; D where it is 0.</param>
+    public void Multiply(in ProductShape shape, nint a, nint b, nint d, nint stream, nint c = 0)
+    {
+        Plan plan = PlanOf(shape);
+        Launch(shape, plan, plan.Found[plan.Chosen], a, b, c == 0 ? d : c, d, stream);
+    }
+
+    /// <summary>Times the library's proposals for a kind of product and keeps the fastest; D is overwritten. More calls do nothing.</summary>
+    /// <param name="shape">Its kind.</param>
+    /// <param name="a">A; its values should be such as occur, because the speed depends on them.</param>
+    /// <param name="b">B.</param>
+    /// <param name="d">D.</param>
+    /// <param name="stream">The stream.</param>
+    public void FindFastest(in ProductShape shape, nint a, nint b, nint d, nint stream)
+    {
+        Plan plan = PlanOf(shape);
+        if (plan.IsTimed)
+        {
+            return;
+        }
+
+        plan.IsTimed = true;
+        if (_choices.TryGet(shape, out (int Chosen, float First, float Best) earlier) && earlier.Chosen < plan.Found.Length)
+        {
+            plan.Chosen = earlier.Chosen;
+            Timings.Add((shape, earlier.First, earlier.Best, earlier.Chosen));
+            return;
+        }
+
+        int repeats = Math.Clamp((int)(2e12 / shape.Flops / 10), 2, 8);
+        using CudaEvent start = new(), end = new();
+        float[] times = new float[plan.Found.Length];
+        for (int i = 0; i < times.Length; i++)
+        {
+            // The best of two short runs: a longer one would only measure how warm the chip is.
+            times[i] = float.PositiveInfinity;
+            for (int run = 0; run < 3; run++)
+            {
+                start.Record(stream);
+                for (int repeat = 0; repeat < repeats; repeat++)
+                {
+                    Launch(shape, plan, plan.Found[i], a, b, d, d, stream);
+                }
+
+                end.Record(stream);
+                end.Synchronize();
+                times[i] = run == 0 ? times[i] : Math.Min(times[i], 1000 * end.MillisecondsSince(start) / repeats); // the first warms up
+            }
+        }
+
+        plan.Chosen = Array.IndexOf(times, times.Min());
+        Timings.Add((shape, times[0], times[plan.Chosen], plan.Chosen));
+        _choices.Add(shape, plan.Chosen, times[0], times[plan.Chosen]);
+    }
+
+    /// <summary>Keeps what was found by timing for later runs.</summary>
+    public void SaveChoices() => _choices.Save();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (Plan plan in _plans.Values)
+        {
+            _ = CublasLtInterface.DescriptorDestroy(plan.Descriptor);
+            foreach (nint layout in new[] { plan.A, plan.B, plan.D })
+            {
+                _ = CublasLtInterface.LayoutDestroy(layout);
+            }
+        }
+
+        _ = CublasLtInterface.PreferenceDestroy(_preference);
+        _ = CublasLtInterface.Destroy(_handle);
+    }
+
+    void Launch(in ProductShape shape, Plan plan, CublasLtInterface.Heuristic proposal, nint a, nint b, nint c, nint d, nint stream)
+    {
+        (float one, float addend) = (1, shape.Addend);
+        // The library stores columns one after the other, so it computes Dᵀ = op(B)ᵀ · op(A)ᵀ: its A is our B.
+        Check(CublasLtInterface.Multiply(
+            _handle, plan.Descriptor, &one, b, plan.A, a, plan.B, &addend, c, plan.D, d, plan.D, &proposal.Algorithm, _workspace, _workspaceBytes, stream), shape.ToString());
+    }
+
+    Plan PlanOf(in ProductShape shape)
+    {
+        if (_plans.TryGetValue(shape, out Plan? known))
+        {
+            return known;
+        }
+
+        Check(CublasLtInterface.DescriptorCreate(out nint descriptor, CublasLtInterface.ComputeFloat, CublasLtInterface.Float32));
+        int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
+        Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeA, &first, sizeof(int)));
+        Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeB, &second, sizeof(int)));
+        nint a = Layout(shape.Inputs, shape.TransposeB ? (shape.Inner, shape.Columns) : (shape.Columns, shape.Inner));
+        nint b = Layout(shape.Inputs, shape.TransposeA ? (shape.Rows, shape.Inner) : (shape.Inner, shape.Rows));
+        nint d = Layout(shape.Result, (shape.Columns, shape.Rows));
+        var plan = new Plan(descriptor, a, b, d) { Found = new CublasLtInterface.Heuristic[Proposals] };
+        fixed (CublasLtInterface.Heuristic* results = plan.Found)
+        {
+            Check(CublasLtInterface.GetHeuristics(_handle, descriptor, a, b, d, d, _preference, Proposals, results, out int found), shape.ToString());
+            plan.Found = plan.Found[..found];
+        }
+
+        if (plan.Found is [])
+        {
+            throw new CudaException($"cuBLASLt has no algorithm for {shape}");
+        }
+
+        return _plans[shape] = plan;
+    }
+
+    static nint Layout(MatrixType type, (int Rows, int Columns) size)
+    {
+        Check(CublasLtInterface.LayoutCreate(
+            out nint layout, type == MatrixType.Fp32 ? CublasLtInterface.Float32 : CublasLtInterface.BFloat16, (ulong)size.Rows, (ulong)size.Columns, size.Rows));
+        return layout;
+    }
+
+    static void Check(int status, [CallerArgumentExpression(nameof(status))] string call = "")
+    {
+        if (status != 0)
+        {
+            throw new CudaException($"cuBLASLt: status {status} for {call}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+using System.Globalization;
+using System.Reflection;
+using OpenElm.Configuration;
+using OpenElm.Cuda;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training.Gpu;
+
+/// <summary>Number formats of a pass over the model on the GPU.</summary>
+/// <param name="Residual">Weights and residual stream.</param>
+/// <param name="Product">Operands and results of matrix products.</param>
+/// <param name="Gradient">Gradients of weights.</param>
+internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product, ScalarType Gradient);
+
+/// <summary>
+/// The steps between matrix products on the GPU: CUDA C++ of this folder's <c>Kernels</c>, compiled for one architecture, one model and one
+/// set of number formats. All of it is put into <see cref="Stream"/>; nothing waits.
+/// </summary>
+/// <remarks>Parameters are device addresses; their shapes are said beside the kernels.</remarks>
+internal sealed class GpuKernels : IDisposable
+{
+    static readonly string[] Sources = ["rms_norm", "qk_norm_rope", "swiglu", "loss", "embedding", "adamw"];
+
+    readonly Dictionary<string, KernelModule> _modules;
+    readonly Kernel _normForward, _normBackward, _sumPartials, _rotateForward, _rotateBackward;
+    readonly Kernel _swigluForward, _swigluForwardOdd, _swigluBackward, _swigluBackwardOdd;
+    readonly Kernel _crossEntropy, _sumLosses, _embeddingForward, _embeddingBackward, _gradientSquares, _clipFactor, _adamW;
+    readonly OpenElmConfig _config;
+    readonly float _eps;
+    readonly int _multiprocessors;
+
+    /// <summary>Compiles and loads the kernels.</summary>
+    /// <exception cref="CudaException">The compiler refuses them.</exception>
+    public GpuKernels(CudaDevice device, OpenElmConfig config, GpuTypes types)
+    {
+        (_config, _eps, _multiprocessors) = (config, (float)config.RmsNormEps, device.Multiprocessors);
+        byte[][] compiled = [.. Sources.AsParallel().AsOrdered().Select(name => Compile(name, device.ComputeCapability, config, types))];
+        _modules = Sources.Zip(compiled).ToDictionary(pair => pair.First, pair => new KernelModule(pair.Second));
+        (_normForward, _normBackward, _sumPartials) = (_modules["rms_norm"]["rms_norm_forward"], _modules["rms_norm"]["rms_norm_backward"], _modules["rms_norm"]["sum_partials"]);
+        (_rotateForward, _rotateBackward) = (_modules["qk_norm_rope"]["qk_norm_rope_forward"], _modules["qk_norm_rope"]["qk_norm_rope_backward"]);
+        (_swigluForward, _swigluForwardOdd) = (_modules["swiglu"]["swiglu_forward"], _modules["swiglu"]["swiglu_forward_odd"]);
+        (_swigluBackward, _swigluBackwardOdd) = (_modules["swiglu"]["swiglu_backward"], _modules["swiglu"]["swiglu_backward_odd"]);
+        (_crossEntropy, _sumLosses) = (_modules["loss"]["cross_entropy"], _modules["loss"]["sum_losses"]);
+        (_embeddingForward, _embeddingBackward) = (_modules["embedding"]["embedding_forward"], _modules["embedding"]["embedding_backward"]);
+        (_gradientSquares, _clipFactor, _adamW) = (_modules["adamw"]["gradient_squares"], _modules["adamw"]["clip_factor"], _modules["adamw"]["adamw"]);
+    }
+
+    /// <summary>The stream of every launch: libtorch's default stream, so that its operators and ours keep their order.</summary>
+    public static nint Stream => 0;
+
+    /// <summary>Floats that the backward kernels need for partial sums.</summary>
+    public int PartialFloats => Math.Max(NormBlocks * _config.ModelDim, RotateBlocks * 2 * _config.HeadDim);
+
+    int NormBlocks => 4 * _multiprocessors;
+
+    int RotateBlocks => 2 * _multiprocessors;
+
+    /// <summary>Compiles one file; needs no GPU.</summary>
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, GpuTypes types) =>
+        KernelCompiler.Compile(name, Text("elements") + Text(name), computeCapability, Constants(config, types));
+
+    /// <summary>The names of all files.</summary>
+    public static IReadOnlyList<string> Names => Sources;
+
+    public void RmsNorm(nint x, nint weight, nint y, int rows) =>
+        _normForward.Launch(Stream, (Blocks(rows, 8), 1), 256, x, weight, y, rows, _eps);
+
+    /// <param name="dy">The gradient of the norm's result, overwritten by that result where it is wanted.</param>
+    /// <param name="x">What was normalised.</param>
+    /// <param name="weight">Its factors.</param>
+    /// <param name="residual">The gradient from past the norm; the whole gradient of <paramref name="x"/> on return.</param>
+    /// <param name="rounded">The same in the type of products; 0 where that is the type of <paramref name="residual"/>.</param>
+    /// <param name="partials">Scratch.</param>
+    /// <param name="gradient">Of the factors.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="isFirst">Whether nothing flows past the norm.</param>
+    /// <param name="wantsResult">Whether the norm's result is computed again.</param>
+    /// <param name="accumulate">Whether <paramref name="gradient"/> is added to.</param>
+    public void RmsNormBackward(nint dy, nint x, nint weight, nint residual, nint rounded, nint partials, nint gradient, int rows, bool isFirst, bool wantsResult, bool accumulate)
+    {
+        int blocks = Math.Min(NormBlocks, Blocks(rows, 4));
+        _normBackward.Launch(Stream, (blocks, 1), 128, dy, x, weight, residual, rounded, partials, rows, _eps, isFirst ? 1 : 0, wantsResult ? 1 : 0);
+        SumPartials(partials, gradient, blocks, _config.ModelDim, _config.ModelDim, accumulate);
+    }
+
+    public void NormAndRotate(nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint result, int tokens, int period, LayerShape shape) =>
+        _rotateForward.Launch(Stream, (Blocks(tokens, 8), 1), 256, qkv, qWeight, kWeight, cos, sin, result, tokens, period, shape.QueryHeads, shape.KvHeads, _eps);
+
+    public void NormAndRotateBackward(
+        nint dq, nint dk, nint dv, nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint partials, nint qGradient, nint kGradient,
+        int tokens, int period, LayerShape shape, bool accumulate)
+    {
+        int blocks = Math.Min(RotateBlocks, Blocks(tokens, 8)), headDim = _config.HeadDim;
+        _rotateBackward.Launch(Stream, (blocks, 1), 256, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, partials, tokens, period, shape.QueryHeads, shape.KvHeads, _eps);
+        SumPartials(partials, qGradient, blocks, headDim, 2 * headDim, accumulate);
+        SumPartials(partials + (headDim * sizeof(float)), kGradient, blocks, headDim, 2 * headDim, accumulate);
+    }
+
+    public void SwiGlu(nint gateUp, nint y, int rows, int width) =>
+        (width % 8 == 0 ? _swigluForward : _swigluForwardOdd).Launch(Stream, Columns(rows, width), 128, gateUp, y, rows, width);
+
+    /// <param name="dy">The gradient of the result, overwritten by the result.</param>
+    /// <param name="gateUp">What went in, overwritten by its gradient.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="width">Of the result.</param>
+    public void SwiGluBackward(nint dy, nint gateUp, int rows, int width) =>
+        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width), 128, dy, gateUp, rows, width);
+
+    public void CrossEntropy(nint logits, nint targets, nint entropies, nint zs, int rows, int ignored, float gradientScale, float measuredScale, float zFactor, float smoothing) =>
+        _crossEntropy.Launch(Stream, (rows, 1), 512, logits, targets, entropies, zs, ignored, gradientScale, measuredScale, zFactor, smoothing);
+
+    public void SumLosses(nint entropies, nint zs, nint sums, int rows) => _sumLosses.Launch(Stream, (1, 1), 1024, entropies, zs, sums, rows);
+
+    public void LookUp(nint ids, nint weight, nint x, int tokens) => _embeddingForward.Launch(Stream, (tokens, 1), 128, ids, weight, x);
+
+    public void LookUpBackward(nint dx, nint order, nint starts, nint ids, int distinct, nint gradient)
+    {
+        if (distinct > 0)
+        {
+            _embeddingBackward.Launch(Stream, (distinct, 1), 128, dx, order, starts, ids, gradient);
+        }
+    }
+
+    public void Clip(nint slots, nint chunks, int chunkCount, nint partials, float maxNorm, nint result)
+    {
+        _gradientSquares.Launch(Stream, (chunkCount, 1), 256, slots, chunks, partials);
+        _clipFactor.Launch(Stream, (1, 1), 1024, partials, chunkCount, maxNorm, result);
+    }
+
+    public void AdamW(nint slots, nint chunks, int chunkCount, nint clip, float rate, float beta1, float beta2, float eps, float correction1, float correction2, float t) =>
+        _adamW.Launch(Stream, (chunkCount, 1), 256, slots, chunks, clip, rate, beta1, beta2, eps, correction1, correction2, t);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (KernelModule module in _modules.Values)
+        {
+            module.Dispose();
+        }
+    }
+
+    static Dictionary<string, string> Constants(OpenElmConfig config, GpuTypes types)
+    {
+        static string IsBf16(ScalarType type) => type == ScalarType.BFloat16 ? "1" : "0";
+
+        return new()
+        {
+            ["RESIDUAL_BF16"] = IsBf16(types.Residual),
+            ["PRODUCT_BF16"] = IsBf16(types.Product),
+            ["GRADIENT_BF16"] = IsBf16(types.Gradient),
+            ["WIDTH"] = config.ModelDim.ToString(CultureInfo.InvariantCulture),
+            ["HEAD_DIM"] = config.HeadDim.ToString(CultureInfo.InvariantCulture),
+            ["VOCAB"] = config.VocabSize.ToString(CultureInfo.InvariantCulture),
+        };
+    }
+
+    static string Text(string name)
+    {
+        string resource = $"OpenElm.Training.Gpu.Kernels.{name}.cu";
+        using System.IO.Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{resource} is no resource");
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+
+    void SumPartials(nint partials, nint gradient, int rows, int columns, int stride, bool accumulate) =>
+        _sumPartials.Launch(Stream, (Blocks(columns, 32), 1), 1024, partials, gradient, rows, columns, stride, accumulate ? 1 : 0);
+
+    (int X, int Y) Columns(int rows, int width)
+    {
+        int x = Blocks(width, 128 * (width % 8 == 0 ? 8 : 1));
+        return (x, Math.Clamp(16 * _multiprocessors / x, 1, rows));
+    }
+
+    static int Blocks(int items, int each) => (items + each - 1) / each;
+}

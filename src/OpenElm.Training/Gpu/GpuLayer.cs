@@ -1,0 +1,81 @@
+using OpenElm.Configuration;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training.Gpu;
+
+/// <summary>A weight and the gradient that belongs to it.</summary>
+/// <param name="Value">Address of the weight.</param>
+/// <param name="Gradient">Address of its gradient.</param>
+internal readonly record struct WeightPair(nint Value, nint Gradient);
+
+/// <summary>One decoder layer on the GPU: where its weights and gradients lie, and what its backward pass needs of its forward pass.</summary>
+internal sealed class GpuLayer : IDisposable
+{
+    /// <param name="config">The architecture.</param>
+    /// <param name="number">Which layer.</param>
+    /// <param name="tokens">Tokens of a batch.</param>
+    /// <param name="types">Number formats.</param>
+    /// <param name="device">The GPU.</param>
+    /// <param name="weight">Finds a weight by its name.</param>
+    public GpuLayer(OpenElmConfig config, int number, int tokens, GpuTypes types, Device device, Func<string, WeightPair> weight)
+    {
+        Shape = config.Layers[number];
+        WeightPair Of(string part) => weight($"layers.{number}.{part}.weight");
+
+        (AttnNorm, Qkv, QNorm, KNorm, Out) = (Of("attn_norm"), Of("attn.qkv_proj"), Of("attn.q_norm"), Of("attn.k_norm"), Of("attn.out_proj"));
+        (FfnNorm, Proj1, Proj2) = (Of("ffn_norm"), Of("ffn.proj_1"), Of("ffn.proj_2"));
+        AttnInput = DeviceBuffer.Empty(device, types.Residual, tokens, config.ModelDim);
+        FfnInput = DeviceBuffer.Empty(device, types.Residual, tokens, config.ModelDim);
+        Heads = DeviceBuffer.Empty(device, types.Product, tokens, Shape.QueryHeads + (2 * Shape.KvHeads), config.HeadDim);
+        Rotated = DeviceBuffer.Empty(device, types.Product, tokens, Shape.QueryHeads + Shape.KvHeads, config.HeadDim);
+        GateUp = DeviceBuffer.Empty(device, types.Product, tokens, 2 * Shape.FfnDim);
+    }
+
+    public LayerShape Shape { get; }
+
+    public WeightPair AttnNorm { get; }
+
+    public WeightPair Qkv { get; }
+
+    public WeightPair QNorm { get; }
+
+    public WeightPair KNorm { get; }
+
+    public WeightPair Out { get; }
+
+    public WeightPair FfnNorm { get; }
+
+    public WeightPair Proj1 { get; }
+
+    public WeightPair Proj2 { get; }
+
+    /// <summary>[tokens, modelDim]: the residual stream before attention.</summary>
+    public DeviceBuffer AttnInput { get; }
+
+    /// <summary>[tokens, modelDim]: the residual stream before the feed-forward network.</summary>
+    public DeviceBuffer FfnInput { get; }
+
+    /// <summary>[tokens, queryHeads + 2 · kvHeads, headDim]: the product, then its gradient.</summary>
+    public DeviceBuffer Heads { get; }
+
+    /// <summary>[tokens, queryHeads + kvHeads, headDim]: queries and keys after norm and RoPE.</summary>
+    public DeviceBuffer Rotated { get; }
+
+    /// <summary>[tokens, 2 · ffnDim]: gates and ups, then their gradient.</summary>
+    public DeviceBuffer GateUp { get; }
+
+    public GpuAttention Attention { get; } = new();
+
+    /// <summary>[batch, seq, queryHeads, headDim]: what attention gave; libtorch's memory.</summary>
+    public Tensor? Attended { get; set; }
+
+    public void Dispose()
+    {
+        Attention.Dispose();
+        Attended?.Dispose();
+        foreach (DeviceBuffer buffer in new[] { AttnInput, FfnInput, Heads, Rotated, GateUp })
+        {
+            buffer.Dispose();
+        }
+    }
+}

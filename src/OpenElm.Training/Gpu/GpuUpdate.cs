@@ -1,0 +1,119 @@
+using System.Collections.Immutable;
+using System.Runtime.InteropServices;
+using OpenElm.Configuration;
+using OpenElm.Cuda;
+using OpenElm.Data;
+using OpenElm.Training.Losses;
+using OpenElm.Training.Optimization;
+using OpenElm.Training.Torch;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training.Gpu;
+
+/// <summary>One optimizer update of next-token training on the GPU with this project's own kernels: the fast path behind <see cref="Trainer{TBatch}"/>.</summary>
+internal sealed class GpuUpdate : IDisposable
+{
+    readonly GpuPass _pass;
+    readonly GpuAdamW _adamW;
+    readonly LossOptions _loss;
+    readonly int _vocab;
+
+    /// <param name="module">The model.</param>
+    /// <param name="optimizer">Its optimizer, whose state is updated.</param>
+    /// <param name="loss">What is minimised.</param>
+    /// <param name="sequences">Sequences of a micro-batch.</param>
+    /// <param name="sequenceLength">Tokens of a sequence.</param>
+    /// <param name="accumulation">Micro-batches of an update.</param>
+    public GpuUpdate(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, int accumulation)
+    {
+        (_loss, _vocab) = (loss, module.Config.VocabSize);
+        _pass = new GpuPass(module, sequences, sequenceLength, loss, accumulates: accumulation > 1);
+        _adamW = new GpuAdamW(optimizer, _pass.Gradients, _pass.Copies, _pass.Kernels, _pass.TorchDevice);
+    }
+
+    /// <summary>Allocates everything an update needs.</summary>
+    /// <exception cref="OpenElmException">The GPU has too little memory.</exception>
+    public static GpuUpdate Create(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, int accumulation)
+    {
+        try
+        {
+            return new GpuUpdate(module, optimizer, loss, sequences, sequenceLength, accumulation);
+        }
+        catch (ExternalException e) when (e.Message.Contains("out of memory", StringComparison.OrdinalIgnoreCase))
+        {
+            (OpenElmConfig config, Precision precision, long total) = (module.Config, module.Options.Precision, CudaDevice.Memory.Total);
+            var needed = GpuMemory.Of(config, precision, sequences, sequenceLength, accumulation > 1);
+            int fits = GpuMemory.LargestMicroBatch(config, precision, sequenceLength, (long)(0.97 * total));
+            throw new OpenElmException($"Training needs about {needed.TotalBytes / 1e9:0.0} GB of the GPU's {total / 1e9:0.0} GB, which are not free. "
+                + (fits > 0 ? $"Set trainer.micro_batch to {Math.Min(fits, sequences)} or less (it is {sequences}) and raise trainer.accumulation instead, or end other programs on this GPU."
+                    : "Not even one sequence fits: choose a smaller model, or shorten data.sequence_length."), e);
+        }
+    }
+
+    /// <summary>The pass over the model.</summary>
+    public GpuPass Pass => _pass;
+
+    /// <summary>Why a model cannot be trained this way.</summary>
+    /// <param name="module">The model.</param>
+    /// <returns>The reason in half a sentence; null if it can.</returns>
+    public static string? Refusal(OpenElmModule module)
+    {
+        OpenElmConfig config = module.Config;
+        if (module.Options.IsCpu)
+        {
+            return "they run on a GPU";
+        }
+
+        CudaLibraries.SearchBeside(TorchLibrary.Describe().Folder);
+        return !CudaLibraries.AreAvailable(out string? missing) ? missing
+            : module.Options.ActivationCheckpointing ? "they keep no whole-layer checkpoints"
+            : !config.NormalizeQkProjections ? "the model does not normalise queries and keys"
+            : !config.FfnWithGlu ? "the model's feed-forward network has no gate"
+            : module.Adapters.Count > 0 || module.Trainable.Length != module.Weights.Length ? "only part of the model is trained"
+            : null;
+    }
+
+    /// <summary>Whether a batch can be given to <see cref="Make"/>.</summary>
+    public bool Takes(TokenBatch batch) => batch.Positions is null && batch.Sequences == _pass.Sequences && batch.SequenceLength == _pass.SequenceLength;
+
+    /// <summary>Makes one update; nothing waits for the GPU.</summary>
+    /// <param name="batches">The micro-batches.</param>
+    /// <param name="shares">How each enters the update.</param>
+    /// <param name="learningRate">The learning rate.</param>
+    /// <param name="maxNorm">The bound of the gradients' norm; infinity does not clip.</param>
+    /// <param name="update">Its number, from 1.</param>
+    /// <returns>[] each: cross entropy, z-loss, gradient norm; to be disposed.</returns>
+    public (ImmutableArray<Tensor> Measured, Tensor Norm) Make(IReadOnlyList<TokenBatch> batches, IReadOnlyList<(double Gradient, double Measured)> shares, double learningRate, double maxNorm, long update)
+    {
+        _pass.ClearLosses();
+        double constant = 0;
+        for (int i = 0; i < batches.Count; i++)
+        {
+            TokenBatch batch = batches[i];
+            _pass.Run(batch.Inputs, batch.Targets, new MicroBatchShare(shares[i].Gradient, shares[i].Measured, Accumulate: i > 0));
+            constant += shares[i].Measured * IgnoredZLoss(batch.Targets);
+        }
+
+        Tensor norm = _adamW.Step(learningRate, maxNorm, update);
+        using DisposeScope scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        Tensor losses = _pass.CopyLosses();
+        return ([losses[0].MoveToOuterDisposeScope(), (losses[1] + constant).MoveToOuterDisposeScope()], norm);
+    }
+
+    public void Dispose()
+    {
+        _adamW.Dispose();
+        _pass.Dispose();
+    }
+
+    // Without a valid target there is no mean: NaN, as on the other paths.
+    double IgnoredZLoss(int[] targets)
+    {
+        int ignored = targets.AsSpan().Count((int)_loss.IgnoreIndex), valid = targets.Length - ignored;
+        return valid == 0 ? double.NaN
+            : _loss.CountIgnoredInZLoss ? ignored * _loss.ZLossFactor * Math.Pow(Math.Log(_vocab), 2) / valid
+            : 0;
+    }
+}

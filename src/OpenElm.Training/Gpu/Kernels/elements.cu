@@ -1,0 +1,128 @@
+// Number formats and vector accesses; put in front of every other file.
+//
+// Definitions given by the compiler's caller: RESIDUAL_BF16, PRODUCT_BF16, GRADIENT_BF16 (0 or 1), WIDTH (of the residual stream),
+// HEAD_DIM, VOCAB. The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
+// Arithmetic is in single precision; values are rounded where the reference kernels round them.
+//
+// Kernels walk from the last row to the first. Products write and read from the first to the last, so what a product wrote last is read
+// while it is still in the L2 cache, and what a kernel wrote last is what the next product reads first.
+
+struct bf16 { unsigned short bits; };
+
+template <int IsBf16> struct Type { typedef float T; };
+template <> struct Type<1> { typedef bf16 T; };
+typedef Type<RESIDUAL_BF16>::T R;
+typedef Type<PRODUCT_BF16>::T P;
+typedef Type<GRADIENT_BF16>::T G;
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+
+__device__ __forceinline__ unsigned pack(float low, float high)
+{
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
+__device__ __forceinline__ void narrow(float x, bf16& to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
+
+// x as T would hold it.
+template <class T> __device__ __forceinline__ float rounded(float x)
+{
+    T narrowed;
+    narrow(x, narrowed);
+    return widen(narrowed);
+}
+
+// N neighbouring elements. N is 8 wherever rows are whole 16-byte words.
+template <int N> __device__ __forceinline__ void load(const bf16* from, float (&x)[N])
+{
+    if constexpr (N == 8)
+    {
+        uint4 words = *reinterpret_cast<const uint4*>(from);
+        unsigned w[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+        {
+            x[2 * i] = __uint_as_float(w[i] << 16);
+            x[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
+        }
+    }
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) x[i] = widen(from[i]);
+    }
+}
+
+template <int N> __device__ __forceinline__ void load(const float* from, float (&x)[N])
+{
+    if constexpr (N == 8)
+    {
+        float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
+        x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
+    }
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) x[i] = from[i];
+    }
+}
+
+template <int N> __device__ __forceinline__ void store(bf16* to, const float (&x)[N])
+{
+    if constexpr (N == 8)
+        *reinterpret_cast<uint4*>(to) = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) narrow(x[i], to[i]);
+    }
+}
+
+template <int N> __device__ __forceinline__ void store(float* to, const float (&x)[N])
+{
+    if constexpr (N == 8)
+    {
+        reinterpret_cast<float4*>(to)[0] = make_float4(x[0], x[1], x[2], x[3]);
+        reinterpret_cast<float4*>(to)[1] = make_float4(x[4], x[5], x[6], x[7]);
+    }
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) to[i] = x[i];
+    }
+}
+
+// N elements as they are stored, kept in registers between two passes.
+template <class T, int N> struct Packed { T values[N]; };
+template <> struct __align__(16) Packed<bf16, 8> { bf16 values[8]; };
+template <> struct __align__(16) Packed<float, 8> { float values[8]; };
+
+template <class T, int N> __device__ __forceinline__ Packed<T, N> packed(const T* from) { return *reinterpret_cast<const Packed<T, N>*>(from); }
+
+// The sum over groups of Lanes neighbouring lanes; every lane gets it. Lanes is a power of two.
+template <int Lanes> __device__ __forceinline__ float sum_of_lanes(float x)
+{
+#pragma unroll
+    for (int distance = Lanes / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+    return x;
+}
+
+// The sum over a block of up to 1024 threads, in a fixed order; every thread gets it. shared holds 33 floats.
+__device__ __forceinline__ float sum_of_block(float x, float* shared)
+{
+    x = sum_of_lanes<32>(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+    __syncthreads();
+    if (threadIdx.x < 32)
+    {
+        float all = sum_of_lanes<32>(threadIdx.x < (blockDim.x + 31) / 32 ? shared[threadIdx.x] : 0.0f);
+        if (threadIdx.x == 0) shared[32] = all;
+    }
+    __syncthreads();
+    return shared[32];
+}
