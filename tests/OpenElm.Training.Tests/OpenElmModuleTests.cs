@@ -167,10 +167,6 @@ public sealed class OpenElmModuleTests
         Assert.Contains("layers.0.attn.qkv_proj.weight is [", e.Message);
     }
 
-    [Fact]
-    public void Fused_kernels_on_a_gpu_are_refused_in_words() =>
-        Assert.Contains("run on the CPU", Assert.Throws<OpenElmException>(() => new OpenElmModule(SmallModels.Layerwise, new ModuleOptions { Kernels = KernelChoice.Fused, Device = "cuda" })).Message);
-
     [Theory]
     [InlineData("gpu", "gpu is no device")]
     [InlineData("cuda:999", "There is no device cuda:999")]
