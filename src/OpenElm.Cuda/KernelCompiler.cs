@@ -84,14 +84,14 @@ public static class KernelCompiler
         return Encoding.UTF8.GetString(log).TrimEnd('\0', '\n');
     }
 
-    // A folder that cannot be written costs a compilation at every start and nothing else.
-    static void Keep(string file, byte[] cubin)
+    // A folder that cannot be written costs the same work at every start and nothing else.
+    internal static void Keep(string file, byte[] content)
     {
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(file)!);
             string temporary = $"{file}.{Environment.ProcessId}";
-            File.WriteAllBytes(temporary, cubin);
+            File.WriteAllBytes(temporary, content);
             File.Move(temporary, file, overwrite: true);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

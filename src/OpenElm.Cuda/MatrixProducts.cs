@@ -30,11 +30,12 @@ public readonly record struct ProductShape(int Rows, int Columns, int Inner, boo
 /// <summary>Matrix products by cuBLASLt, whose algorithm is found by timing its proposals where that is asked for.</summary>
 public sealed unsafe class MatrixProducts : IDisposable
 {
-    const int Proposals = 24;
+    const int Proposals = 48;
 
     readonly nint _handle, _preference, _workspace;
     readonly nuint _workspaceBytes;
     readonly Dictionary<ProductShape, Plan> _plans = [];
+    readonly ProductChoices _choices;
 
     sealed record Plan(nint Descriptor, nint A, nint B, nint D)
     {
@@ -46,8 +47,10 @@ public sealed unsafe class MatrixProducts : IDisposable
     /// <summary>Creates the library's handle.</summary>
     /// <param name="workspace">Device memory for the library's own use.</param>
     /// <param name="workspaceBytes">Its size; 32 MiB are enough for every algorithm of Hopper.</param>
-    public MatrixProducts(nint workspace, long workspaceBytes)
+    /// <param name="deviceName">The GPU, whose earlier choices are kept.</param>
+    public MatrixProducts(nint workspace, long workspaceBytes, string deviceName)
     {
+        _choices = new ProductChoices(deviceName);
         (_workspace, _workspaceBytes) = (workspace, (nuint)workspaceBytes);
         Check(CublasLtInterface.Create(out _handle));
         Check(CublasLtInterface.PreferenceCreate(out _preference));
@@ -91,6 +94,13 @@ public sealed unsafe class MatrixProducts : IDisposable
         }
 
         plan.IsTimed = true;
+        if (_choices.TryGet(shape, out (int Chosen, float First, float Best) earlier) && earlier.Chosen < plan.Found.Length)
+        {
+            plan.Chosen = earlier.Chosen;
+            Timings.Add((shape, earlier.First, earlier.Best, earlier.Chosen));
+            return;
+        }
+
         int repeats = Math.Clamp((int)(2e12 / shape.Flops / 10), 2, 8);
         using CudaEvent start = new(), end = new();
         float[] times = new float[plan.Found.Length];
@@ -114,7 +124,11 @@ public sealed unsafe class MatrixProducts : IDisposable
 
         plan.Chosen = Array.IndexOf(times, times.Min());
         Timings.Add((shape, times[0], times[plan.Chosen], plan.Chosen));
+        _choices.Add(shape, plan.Chosen, times[0], times[plan.Chosen]);
     }
+
+    /// <summary>Keeps what was found by timing for later runs.</summary>
+    public void SaveChoices() => _choices.Save();
 
     /// <inheritdoc/>
     public void Dispose()

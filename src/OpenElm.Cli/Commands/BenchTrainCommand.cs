@@ -91,7 +91,7 @@ internal static class BenchTrainCommand
         }
 
         context.Output.WriteLine($"{size}, {options.Precision}, {(result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels)} kernels on {options.Device}: "
-            + $"{result.MedianTokensPerSecond:n0} tokens/s ({string.Join(' ', result.TokensPerSecond.Select(rate => $"{rate:n0}"))}), {1000 * result.StepSeconds:0.00} ms an update, "
+            + $"{result.MedianTokensPerSecond:n0} tokens/s ({string.Join(' ', result.TokensPerSecond.Select(rate => $"{rate:n0}"))}), median update {1000 * result.StepSeconds:0.00} ms ({options.MicroBatch * options.Accumulation * options.SequenceLength / result.StepSeconds:n0} tokens/s), "
             + $"{flops / 1e12:0.0} TFLOP/s ({flops / DatasheetFlops:0.0%} of {DatasheetFlops / 1e12:0})");
         context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB, "
             + $"loss {result.FirstLoss:0.0000} to {result.LastLoss:0.0000}, first gradient norm {result.FirstGradientNorm:0.0000}, product search {result.ProductGain:0.000}x");
@@ -101,10 +101,10 @@ internal static class BenchTrainCommand
         }
 
         context.Output.WriteLine($"no kernel ran in {result.IdleShare:0.0%} of the profiled time; kernels of an update:");
-        var table = new TextTable("us", "calls", "share", "kernel");
+        var table = new TextTable("us", "calls", "share", "idle before", "kernel");
         foreach (ProfiledKernel kernel in result.Kernels)
         {
-            table.Add($"{kernel.MicrosecondsPerStep:0.0}", $"{kernel.CallsPerStep:0.#}", $"{kernel.Share:0.0%}", kernel.Name.Length > 90 ? kernel.Name[..90] : kernel.Name);
+            table.Add($"{kernel.MicrosecondsPerStep:0.0}", $"{kernel.CallsPerStep:0.#}", $"{kernel.Share:0.0%}", $"{kernel.IdleBefore:0.0}", kernel.Name.Length > 90 ? kernel.Name[..90] : kernel.Name);
         }
 
         table.WriteTo(context.Output);

@@ -52,8 +52,8 @@ public sealed record TrainingBenchmarkOptions
 
 /// <summary>What was measured.</summary>
 /// <param name="TokensPerSecond">Of each window.</param>
-/// <param name="HostSeconds">Of one update: until everything was handed to the device.</param>
-/// <param name="StepSeconds">Of one update, in the median window.</param>
+/// <param name="HostSeconds">Of one update that finds the device idle: until everything was handed to it.</param>
+/// <param name="StepSeconds">Median over all updates, between marks in the device's stream (on the CPU, of the median window).</param>
 /// <param name="FirstStepSeconds">The first update, with everything that is made once.</param>
 /// <param name="FlopsPerToken">As <see cref="TrainingPlan.FlopsOf"/> counts.</param>
 /// <param name="DeviceBytes">Device memory taken since before the model, including what libtorch keeps in reserve; 0 on the CPU.</param>
@@ -81,7 +81,8 @@ public sealed record TrainingBenchmarkResult(
 /// <param name="CallsPerStep">Launches of an update.</param>
 /// <param name="MicrosecondsPerStep">Time of an update.</param>
 /// <param name="Share">Of the time of all kernels.</param>
-public sealed record ProfiledKernel(string Name, double CallsPerStep, double MicrosecondsPerStep, double Share);
+/// <param name="IdleBefore">Microseconds of an update in which nothing ran until this kernel began.</param>
+public sealed record ProfiledKernel(string Name, double CallsPerStep, double MicrosecondsPerStep, double Share, double IdleBefore);
 
 /// <summary>Measures updates of a model with random weights on random tokens: forward and backward pass, clipping, AdamW.</summary>
 public static class TrainingBenchmark
@@ -105,6 +106,7 @@ public static class TrainingBenchmark
         long before = isCpu ? 0 : CudaDevice.Memory.Used;
         using Trainer<TokenBatch> trainer = CreateTrainer(options);
         TokenBatch[] batches = [.. Enumerable.Range(0, Batches).Select(i => RandomBatch(options, i))];
+        double tokens = (double)options.Accumulation * options.MicroBatch * options.SequenceLength;
         int next = 0;
 
         long start = Stopwatch.GetTimestamp();
@@ -116,32 +118,48 @@ public static class TrainingBenchmark
         }
 
         var rates = new List<double>();
-        var hostSeconds = new List<double>();
+        var stepSeconds = new List<double>();
+        CudaEvent[] marks = isCpu ? [] : [.. Enumerable.Range(0, options.StepsPerWindow + 1).Select(_ => new CudaEvent())];
         double lastLoss = firstLoss;
         for (int window = 0; window < options.Windows; window++)
         {
             cancel.ThrowIfCancellationRequested();
             Wait(device);
             start = Stopwatch.GetTimestamp();
+            Mark(0);
             for (int i = 1; i < options.StepsPerWindow; i++)
             {
                 Update().Dispose();
+                Mark(i);
             }
 
             StepResult last = Update();
-            hostSeconds.Add(Stopwatch.GetElapsedTime(start).TotalSeconds / options.StepsPerWindow);
+            Mark(options.StepsPerWindow);
             Wait(device);
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            rates.Add((double)options.StepsPerWindow * options.Accumulation * options.MicroBatch * options.SequenceLength / seconds);
+            rates.Add(options.StepsPerWindow * tokens / seconds);
+            stepSeconds.AddRange(isCpu ? [seconds / options.StepsPerWindow] : marks.Skip(1).Zip(marks, (end, begin) => end.MillisecondsSince(begin) / 1000.0));
             (lastLoss, _) = Read(last);
         }
 
-        double median = rates.Order().ElementAt(rates.Count / 2);
+        start = Stopwatch.GetTimestamp();
+        StepResult alone = Update();
+        double hostSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        alone.Dispose();
+        Array.ForEach(marks, mark => mark.Dispose());
         var result = new TrainingBenchmarkResult(
-            [.. rates], hostSeconds.Order().ElementAt(hostSeconds.Count / 2), (double)options.Accumulation * options.MicroBatch * options.SequenceLength / median, firstSeconds,
+            [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
         return options.Profile && device is not null ? WithProfile(result, device, () => Update().Dispose()) : result;
+
+        void Mark(int number)
+        {
+            if (!isCpu)
+            {
+                marks[number].Record(0);
+            }
+        }
 
         StepResult Update() => trainer.MakeUpdate([.. Enumerable.Range(0, options.Accumulation).Select(_ => batches[next++ % Batches])]);
     }
@@ -217,9 +235,11 @@ public static class TrainingBenchmark
             return result;
         }
 
-        (long busy, long end) = (0, 0);
+        (long busy, long end) = (0, kernels[0].Start);
+        var idle = new Dictionary<string, long>();
         foreach (TracedKernel kernel in kernels)
         {
+            idle[kernel.Name] = idle.GetValueOrDefault(kernel.Name) + Math.Max(0, kernel.Start - end);
             busy += Math.Max(0, kernel.End - Math.Max(kernel.Start, end)); // kernels may overlap
             end = Math.Max(end, kernel.End);
         }
@@ -231,7 +251,7 @@ public static class TrainingBenchmark
             Kernels = [.. kernels.GroupBy(kernel => kernel.Name)
                 .Select(group => (group.Key, Count: group.Count(), Time: group.Sum(kernel => (double)(kernel.End - kernel.Start))))
                 .OrderByDescending(group => group.Time)
-                .Select(group => new ProfiledKernel(group.Key, group.Count / (double)ProfiledSteps, group.Time / 1000 / ProfiledSteps, group.Time / all))],
+                .Select(group => new ProfiledKernel(group.Key, group.Count / (double)ProfiledSteps, group.Time / 1000 / ProfiledSteps, group.Time / all, idle[group.Key] / 1000.0 / ProfiledSteps))],
         };
     }
 }

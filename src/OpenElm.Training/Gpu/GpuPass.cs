@@ -76,7 +76,7 @@ internal sealed class GpuPass : IDisposable
         _partials = Empty(ScalarType.Float32, _kernels.PartialFloats);
         (_entropies, _zs, _sums) = (Empty(ScalarType.Float32, _tokens), Empty(ScalarType.Float32, _tokens), Empty(ScalarType.Float32, 2));
         _workspace = Empty(ScalarType.Byte, WorkspaceBytes);
-        _products = new MatrixProducts(_workspace.Address, WorkspaceBytes);
+        _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, _device.Name);
         FindFastestProducts();
     }
 
@@ -309,6 +309,7 @@ internal sealed class GpuPass : IDisposable
         }
 
         Find(LogitShape(_rows), _normed.Address, _head.Value, _scratch.Address);
+        _products.SaveChoices();
 
         void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, GpuKernels.Stream);
     }

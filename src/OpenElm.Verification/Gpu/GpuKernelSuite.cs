@@ -84,7 +84,7 @@ public static class GpuKernelSuite
             GoldenComparison.Compare("z-loss", expected.ZLoss.item<float>(), losses[1], GoldenMeasure.Relative, 2e-3),
         ];
         checks.AddRange(exact.Weights.Zip(pass.Gradients, (weight, gradient) => GoldenComparison.Compare(
-            weight.Name, TrainingGoldenRuntime.Floats(weight.Value.grad!), TrainingGoldenRuntime.Floats(gradient.Tensor), GoldenMeasure.Relative, 3e-2)));
+            weight.Name, TrainingGoldenRuntime.Floats(weight.Value.grad!), TrainingGoldenRuntime.Floats(gradient.Tensor), GoldenMeasure.Relative, 5e-2)));
         return checks;
     }
 

@@ -93,6 +93,13 @@ template <int N> __device__ __forceinline__ void store(float* to, const float (&
     }
 }
 
+// N elements as they are stored, kept in registers between two passes.
+template <class T, int N> struct Packed { T values[N]; };
+template <> struct __align__(16) Packed<bf16, 8> { bf16 values[8]; };
+template <> struct __align__(16) Packed<float, 8> { float values[8]; };
+
+template <class T, int N> __device__ __forceinline__ Packed<T, N> packed(const T* from) { return *reinterpret_cast<const Packed<T, N>*>(from); }
+
 // The sum over groups of Lanes neighbouring lanes; every lane gets it. Lanes is a power of two.
 template <int Lanes> __device__ __forceinline__ float sum_of_lanes(float x)
 {

@@ -22,12 +22,6 @@ __device__ __forceinline__ float max_of_block(float x, float* shared)
     return x;
 }
 
-// A row's packs, kept as they are stored.
-template <class T> struct Packed { T values[V]; };
-template <> struct __align__(V == 8 ? 16 : 2) Packed<bf16> { bf16 values[V]; };
-
-__device__ __forceinline__ void unpack(const Packed<P>& from, float (&x)[V]) { load(from.values, x); }
-
 extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1) void cross_entropy(
     P* logits, const int* targets, float* entropies, float* zs, int ignored, float scale, float measured, float z_factor, float smoothing)
 {
@@ -35,7 +29,7 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
     P* row = logits + (size_t)blockIdx.x * VOCAB;
     int target = targets[blockIdx.x];
     bool valid = target != ignored;
-    Packed<P> kept[KEPT > 0 ? KEPT : 1];
+    Packed<P, V> kept[KEPT > 0 ? KEPT : 1];
     float top = -__int_as_float(0x7f800000), sum = 0, all = 0;
     float x[V];
 #pragma unroll
@@ -45,7 +39,7 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
         if (column >= VOCAB) continue;
         if (KEPT > 0)
         {
-            kept[KEPT > 0 ? step : 0] = *reinterpret_cast<const Packed<P>*>(row + column);
+            kept[KEPT > 0 ? step : 0] = packed<P, V>(row + column);
         }
     }
 #pragma unroll
@@ -53,7 +47,7 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
     {
         int column = (step * THREADS + threadIdx.x) * V;
         if (column >= VOCAB) continue;
-        if (KEPT > 0) unpack(kept[KEPT > 0 ? step : 0], x); else load(row + column, x);
+        if (KEPT > 0) load(kept[KEPT > 0 ? step : 0].values, x); else load(row + column, x);
 #pragma unroll
         for (int i = 0; i < V; i++)
         {
@@ -68,7 +62,7 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
     {
         int column = (step * THREADS + threadIdx.x) * V;
         if (column >= VOCAB) continue;
-        if (KEPT > 0) unpack(kept[KEPT > 0 ? step : 0], x); else load(row + column, x);
+        if (KEPT > 0) load(kept[KEPT > 0 ? step : 0].values, x); else load(row + column, x);
 #pragma unroll
         for (int i = 0; i < V; i++) sum += __expf(x[i] - top);
     }
@@ -91,7 +85,7 @@ extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1)
     {
         int column = (step * THREADS + threadIdx.x) * V;
         if (column >= VOCAB) continue;
-        if (KEPT > 0) unpack(kept[KEPT > 0 ? step : 0], x); else load(row + column, x);
+        if (KEPT > 0) load(kept[KEPT > 0 ? step : 0].values, x); else load(row + column, x);
 #pragma unroll
         for (int i = 0; i < V; i++)
         {

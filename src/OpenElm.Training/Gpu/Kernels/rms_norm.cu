@@ -6,6 +6,7 @@
 
 constexpr int V = WIDTH % 8 == 0 ? 8 : 1;
 constexpr int STEPS = (WIDTH + 32 * V - 1) / (32 * V);
+constexpr bool KEEPS = STEPS * V <= 64;          // the backward pass keeps a row in registers between its two looks at it
 
 // Whether lane's pack of this step lies in the row: known at compile time where rows are whole.
 __device__ __forceinline__ bool inside(int column) { return WIDTH % (32 * V) == 0 || column < WIDTH; }
@@ -41,7 +42,7 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, c
     }
 }
 
-// residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is written only.
+// residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is only written.
 // dy: the gradient of y; on return y itself, where y is wanted. partials: [blocks, WIDTH], summed by sum_partials.
 extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
     P* dy, const R* x, const R* w, R* residual, float* partials, int rows, float eps, int first, int wants_y)
@@ -53,14 +54,27 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
     {
         size_t begin = (size_t)row * WIDTH;
         float squares = 0, product = 0;
+        Packed<R, V> xs[KEEPS ? STEPS : 1];
+        Packed<P, V> dys[KEEPS ? STEPS : 1];
+        if (KEEPS)
+        {
+#pragma unroll
+            for (int step = 0; step < STEPS; step++)
+            {
+                int column = (step * 32 + lane) * V;
+                if (!inside(column)) continue;
+                xs[KEEPS ? step : 0] = packed<R, V>(x + begin + column);
+                dys[KEEPS ? step : 0] = packed<P, V>(dy + begin + column);
+            }
+        }
 #pragma unroll
         for (int step = 0; step < STEPS; step++)
         {
             int column = (step * 32 + lane) * V;
             if (!inside(column)) continue;
             float a[V], d[V], weight[V];
-            load(x + begin + column, a);
-            load(dy + begin + column, d);
+            load(KEEPS ? xs[KEEPS ? step : 0].values : x + begin + column, a);
+            load(KEEPS ? dys[KEEPS ? step : 0].values : dy + begin + column, d);
             load(w + column, weight);
 #pragma unroll
             for (int i = 0; i < V; i++)
@@ -72,15 +86,15 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
 
         float r = rsqrtf(sum_of_lanes<32>(squares) / WIDTH + eps);
         float mean = sum_of_lanes<32>(product) * r / WIDTH;
-        // The second read finds the row in the L1 cache; keeping it would cost more registers than there are.
+        // A wide row is read again, from the L1 cache: there are not enough registers to keep it.
 #pragma unroll
         for (int step = 0; step < STEPS; step++)
         {
             int column = (step * 32 + lane) * V;
             if (!inside(column)) continue;
             float a[V], d[V], weight[V], past[V];
-            load(x + begin + column, a);
-            load(dy + begin + column, d);
+            load(KEEPS ? xs[KEEPS ? step : 0].values : x + begin + column, a);
+            load(KEEPS ? dys[KEEPS ? step : 0].values : dy + begin + column, d);
             load(w + column, weight);
             if (first)
             {
