@@ -27,7 +27,7 @@ internal sealed class CudaBackend : InferenceBackend
         (_device, _config, _precision) = (device, config, precision);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         _weights = new DeviceWeights(config, weights, adapters, precision, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, device.ComputeCapability, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, device, _stream.Handle);
         _step = StepLayout.Of(config, precision, out _) is { } layout ? new TokenStep(config, _weights, precision, layout, device, _stream.Handle) : null;
     }
 
@@ -83,6 +83,16 @@ internal sealed class CudaBackend : InferenceBackend
             _device.MakeCurrent();
             _step!.Launch(cache, token, position, choice with { Cos = Cos, Sin = Sin });
             done.Record(_stream.Handle);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            return _step?.Profile((DeviceCache)cache, position, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin)) ?? [];
         }
     }
 

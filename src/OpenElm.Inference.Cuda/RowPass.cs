@@ -32,12 +32,12 @@ internal sealed class RowPass : IDisposable
     DeviceMemory? _memory;
     int _room, _logitRoom;
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, int computeCapability, nint stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, nint stream)
     {
         (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
-        _module = new KernelModule(DecodeKernels.Compile("pass", computeCapability, config, precision, null));
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
         (_embed, _norm, _rotate, _attend, _activate) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"]);
-        _products = new MatrixProducts(_workspace.Address, WorkspaceBytes);
+        _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, device.Name);
         _widestQkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
         _widestHeads = config.Layers.Max(layer => layer.QueryHeads * config.HeadDim);
         _widestFfn = config.Layers.Max(layer => layer.FfnDim);

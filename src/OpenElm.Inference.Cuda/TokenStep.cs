@@ -97,6 +97,37 @@ internal sealed class TokenStep : IDisposable
         _kernel.LaunchTogether(_stream, _blocks, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
     }
 
+    /// <summary>Runs a step and says where its time goes, as the first block sees it.</summary>
+    /// <param name="cache">The sequence's cache.</param>
+    /// <param name="position">The position of the token.</param>
+    /// <param name="choice">Where its choice goes.</param>
+    /// <returns>The phases of all layers, and the head.</returns>
+    public StepPhase[] Profile(DeviceCache cache, int position, StepChoice choice)
+    {
+        string[] names = ["qkv", "attention", "out", "gate and up", "down"];
+        int meetings = names.Length * _model.LayerCount;
+        using var memory = new DeviceMemory(sizeof(long) * ((2L * meetings) + 2));
+        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = memory.Address };
+        using CudaEvent start = new(), end = new();
+        start.Record(_stream);
+        _kernel.LaunchTogether(_stream, _blocks, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, 0, position, choice.Place);
+        end.Record(_stream);
+        end.Synchronize();
+        long[] cycles = new long[(2 * meetings) + 2];
+        DeviceMemory.CopyBack(memory.Address, cycles, _stream);
+        double microseconds = 1000 * end.MillisecondsSince(start), perCycle = microseconds / (cycles[^1] - cycles[0]); // launch and end are a few of them
+        var phases = new StepPhase[names.Length + 1];
+        for (int i = 0; i < names.Length; i++)
+        {
+            IEnumerable<int> own = Enumerable.Range(0, _model.LayerCount).Select(layer => (layer * names.Length) + i);
+            phases[i] = new StepPhase(
+                names[i], _model.LayerCount, own.Sum(at => cycles[(2 * at) + 1] - cycles[2 * at]) * perCycle, own.Sum(at => cycles[(2 * at) + 2] - cycles[(2 * at) + 1]) * perCycle);
+        }
+
+        phases[^1] = new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, 0);
+        return phases;
+    }
+
     /// <summary>Reads memory with all threads and nothing else.</summary>
     /// <param name="address">The first byte.</param>
     /// <param name="bytes">How many; whole multiples of 16 KiB are read.</param>
@@ -159,6 +190,7 @@ internal record struct StepModel
     public nint Logits { get; set; }
     public nint Chosen { get; set; }
     public nint State { get; set; }
+    public nint Profile { get; set; }
     public nint Meeting { get; set; }
     public int LayerCount { get; set; }
     public int Width { get; set; }

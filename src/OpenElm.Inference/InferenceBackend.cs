@@ -49,12 +49,25 @@ internal abstract class InferenceBackend : IDisposable
     /// <returns>The chain; null where the backend has none.</returns>
     public virtual GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) => null;
 
+    /// <summary>Where the time of generating one token goes.</summary>
+    /// <param name="cache">A sequence's cache.</param>
+    /// <param name="position">The token's position there.</param>
+    /// <returns>The phases; none where the backend does not know.</returns>
+    public virtual IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position) => [];
+
     /// <summary>Bytes a second of weights that are only read.</summary>
     public abstract double MeasureReadBandwidth();
 
     /// <inheritdoc/>
     public abstract void Dispose();
 }
+
+/// <summary>One kind of phase of a step.</summary>
+/// <param name="Name">What it computes.</param>
+/// <param name="Count">How often, mostly once a layer.</param>
+/// <param name="Microseconds">Of work, of all of them.</param>
+/// <param name="Waiting">Microseconds until all blocks have met behind it.</param>
+public sealed record StepPhase(string Name, int Count, double Microseconds, double Waiting);
 
 /// <summary>Keys and values of one sequence, where its backend keeps them.</summary>
 internal abstract class SequenceCache : IDisposable

@@ -116,6 +116,9 @@ internal sealed class ModelWeights : IDisposable
         return new ModelWeights(config, stored, adapters, team, owned);
     }
 
+    /// <summary>Takes stored weights, and their owner's ownership.</summary>
+    public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, ThreadTeam team, IDisposable owner) => new(config, stored, [], team, [owner]);
+
     /// <summary>Copies weights from memory to where they do not move.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="weights">Every weight by CoreNet's name, row-major.</param>

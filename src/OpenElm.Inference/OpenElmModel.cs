@@ -124,6 +124,25 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
         return new OpenElmModel(config.Validated(), adapters => Load(config, weights, adapters, options), options);
     }
 
+    /// <summary>Makes a model of random weights, for measurements of speed.</summary>
+    internal static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options)
+    {
+        options = options.Validated();
+        return new OpenElmModel(config.Validated(), adapters =>
+        {
+            var weights = new Benchmarking.RandomWeights(config);
+            if (options.Device is not { } device)
+            {
+                return new CpuBackend(config, options, team => ModelWeights.Of(config, weights.Weights, team, weights));
+            }
+
+            using (weights)
+            {
+                return device.Load(config, weights.Weights, adapters, options);
+            }
+        }, options);
+    }
+
     /// <summary>Allocates the state of one sequence.</summary>
     /// <param name="capacity">The longest it may get; null takes <see cref="MaxLength"/>.</param>
     /// <returns>The state.</returns>

@@ -35,6 +35,7 @@ struct Model
     float *x, *qkv, *partial, *extremes, *h, *logits;           // partial: [queries, splits, HEAD_DIM], extremes: [queries, splits, 2]
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
+    long long* profile;                                         // null, or cycles of the first block: begin, then [meetings][come, gone], then end
     u64* meeting;                                               // arrivals at barriers; best logit; arrivals at the end
     int layer_count, width, vocab, candidates;
     float eps;
@@ -75,6 +76,8 @@ __device__ __forceinline__ u64 look(const u64* counter)
 }
 
 __device__ __forceinline__ void rest() { }
+
+__device__ __forceinline__ long long cycles() { return clock64(); }
 #endif
 
 __device__ __forceinline__ float fresh(const float* p) { return __ldcg(p); }
@@ -185,7 +188,13 @@ __device__ __forceinline__ int plane(int i, int width)
 struct Meeting
 {
     u64* counter;
+    long long* profile;
     u64 target;
+
+    __device__ void note()
+    {
+        if (profile && blockIdx.x == 0) *profile++ = cycles();
+    }
 
     __device__ void begin()
     {
@@ -199,11 +208,13 @@ struct Meeting
         __syncthreads();
         if (threadIdx.x == 0)
         {
+            note();
             target += gridDim.x;
             __threadfence();
             arrive(counter);
             while (look(counter) < target) rest();
             __threadfence();
+            note();
         }
         __syncthreads();
     }
@@ -468,8 +479,12 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     for (int i = threadIdx.x; i < count; i += THREADS) matrices[i] = model.matrices[i];
     for (int i = threadIdx.x; i < WARPS * RING; i += THREADS) init_arrival(full + i);
     publish_arrivals();
-    Meeting meeting = { model.meeting };
-    if (threadIdx.x == 0) meeting.begin();
+    Meeting meeting = { model.meeting, model.profile };
+    if (threadIdx.x == 0)
+    {
+        meeting.begin();
+        meeting.note();
+    }
     __syncthreads();
 
     Stream stream = { ring + (size_t)warp * RING * CHUNK_BYTES, full + warp * RING, matrices, count, warp * (int)gridDim.x + (int)blockIdx.x, WARPS * (int)gridDim.x, lane };
@@ -536,6 +551,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
             if (row < model.candidates && key > best) best = key;
         }
     }
+    if (threadIdx.x == 0) meeting.note();
     if (lane == 0 && best) atomicMax(model.meeting + 1, best);
     __threadfence();
     __syncthreads();
