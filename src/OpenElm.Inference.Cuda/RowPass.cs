@@ -18,7 +18,7 @@ internal sealed class RowPass : IDisposable
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 1024;
 
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8;
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, TileQueries = 64;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
@@ -28,7 +28,8 @@ internal sealed class RowPass : IDisposable
     readonly DeviceMemory _workspace = new(WorkspaceBytes);
     readonly MatrixProducts _products;
     readonly nint _stream;
-    readonly int _widestQkv, _widestHeads, _widestFfn;
+    readonly Kernel? _attendTiles;
+    readonly int _group, _widestQkv, _widestHeads, _widestFfn;
     DeviceMemory? _memory;
     int _room, _logitRoom;
 
@@ -37,6 +38,9 @@ internal sealed class RowPass : IDisposable
         (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
         _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
         (_embed, _norm, _rotate, _attend, _activate) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"]);
+        _group = config.Layers[0].QueryHeadsPerKvHead;
+        bool hasTiles = precision == CudaPrecision.Bf16 && config.HeadDim % 16 == 0 && config.HeadDim <= 128 && TileQueries % _group == 0 && config.Layers.All(layer => layer.QueryHeadsPerKvHead == _group);
+        _attendTiles = hasTiles ? _module["attend_tiles"] : null;
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, device.Name);
         _widestQkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
         _widestHeads = config.Layers.Max(layer => layer.QueryHeads * config.HeadDim);
@@ -66,11 +70,12 @@ internal sealed class RowPass : IDisposable
             return taken;
         }
 
-        nint x = Take((long)_room * d * 4), qkv = Take((long)_room * _widestQkv * 4), gateUp = Take((long)_room * glued * _widestFfn * 4);
+        nint x = Take((long)_room * d * 4), qkv = Take((long)_room * _widestQkv * ElementBytes), gateUp = Take((long)_room * glued * _widestFfn * ElementBytes);
         nint normed = Take((long)_room * d * ElementBytes), heads = Take((long)_room * _widestHeads * ElementBytes), active = Take((long)_room * _widestFfn * ElementBytes);
-        nint deviceRows = Take((long)_room * Marshal.SizeOf<DeviceRow>()), devicePicked = Take(_room * 4L), deviceLogits = Take((long)_logitRoom * _config.VocabSize * 4);
+        nint deviceRows = Take((long)_room * Marshal.SizeOf<DeviceRow>()), devicePicked = Take(_room * 4L), deviceTiles = Take(_room * 8L), deviceLogits = Take((long)_logitRoom * _config.VocabSize * 4);
         CudaDevice.Copy(rows, deviceRows, _stream);
         CudaDevice.Copy(picked, devicePicked, _stream);
+        int tiles = _attendTiles is null ? 0 : SendTiles(rows, deviceTiles);
 
         _embed.Launch(_stream, (count, 1), 256, deviceRows, _weights.Embedding, x, d);
         foreach (DeviceLayer layer in _weights.Layers)
@@ -78,16 +83,26 @@ internal sealed class RowPass : IDisposable
             LayerShape shape = layer.Shape;
             int queryWidth = shape.QueryHeads * _config.HeadDim, allHeads = shape.QueryHeads + (2 * shape.KvHeads);
             _norm.Launch(_stream, (count, 1), 256, x, layer.AttnNorm, normed, (nint)0, d, eps);
-            Multiply(normed, layer.QkvProj, qkv, count, allHeads * _config.HeadDim, d, add: false);
+            Multiply(normed, layer.QkvProj, qkv, count, allHeads * _config.HeadDim, d, Type);
             _rotate.Launch(_stream, (Blocks(allHeads, 8), count), 256, qkv, deviceRows, layer.QNorm, layer.KNorm, cos, sin, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads, eps);
-            _attend.LaunchShared(
-                _stream, (Blocks(shape.QueryHeads, AttentionWarps), count), 32 * AttentionWarps, AttentionWarps * _config.HeadDim * sizeof(float),
-                qkv, deviceRows, heads, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads);
-            Multiply(heads, layer.OutProj, x, count, d, queryWidth, add: true);
+            if (_attendTiles is { } attendTiles)
+            {
+                attendTiles.LaunchShared(
+                    _stream, (tiles, shape.KvHeads), 128, 2 * TileQueries * (_config.HeadDim + 8) * sizeof(ushort),
+                    qkv, deviceRows, deviceTiles, heads, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads);
+            }
+            else
+            {
+                _attend.LaunchShared(
+                    _stream, (Blocks(shape.QueryHeads, AttentionWarps), count), 32 * AttentionWarps, AttentionWarps * _config.HeadDim * sizeof(float),
+                    qkv, deviceRows, heads, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads);
+            }
+
+            Multiply(heads, layer.OutProj, x, count, d, queryWidth, MatrixType.Fp32, add: true);
             _norm.Launch(_stream, (count, 1), 256, x, layer.FfnNorm, normed, (nint)0, d, eps);
-            Multiply(normed, layer.Proj1, gateUp, count, glued * shape.FfnDim, d, add: false);
-            _activate.Launch(_stream, (count, 1), 256, gateUp, active, shape.FfnDim, glued - 1);
-            Multiply(active, layer.Proj2, x, count, d, shape.FfnDim, add: true);
+            Multiply(normed, layer.Proj1, gateUp, count, glued * shape.FfnDim, d, Type);
+            _activate.Launch(_stream, (Blocks(shape.FfnDim, 8 * 128), count), 128, gateUp, active, shape.FfnDim, glued - 1);
+            Multiply(active, layer.Proj2, x, count, d, shape.FfnDim, MatrixType.Fp32, add: true);
         }
 
         if (picked.IsEmpty)
@@ -97,7 +112,7 @@ internal sealed class RowPass : IDisposable
         }
 
         _norm.Launch(_stream, (picked.Length, 1), 256, x, _weights.FinalNorm, normed, devicePicked, d, eps);
-        Multiply(normed, _weights.Head, deviceLogits, picked.Length, _config.VocabSize, d, add: false);
+        Multiply(normed, _weights.Head, deviceLogits, picked.Length, _config.VocabSize, d, MatrixType.Fp32);
         DeviceMemory.CopyBack(deviceLogits, logits[..(picked.Length * _config.VocabSize)], _stream);
     }
 
@@ -110,8 +125,28 @@ internal sealed class RowPass : IDisposable
     }
 
     // y = x · weightsᵀ (+ y): [rows, inner] → [rows, columns]
-    void Multiply(nint x, nint weights, nint y, int rows, int columns, int inner, bool add) =>
-        _products.Multiply(new ProductShape(rows, columns, inner, TransposeA: false, TransposeB: true, Type, MatrixType.Fp32, add ? 1 : 0), x, weights, y, _stream);
+    void Multiply(nint x, nint weights, nint y, int rows, int columns, int inner, MatrixType result, bool add = false) =>
+        _products.Multiply(new ProductShape(rows, columns, inner, TransposeA: false, TransposeB: true, Type, result, add ? 1 : 0), x, weights, y, _stream);
+
+    // Rows that neighbour each other in a sequence: as many as, with all query heads of a KV head, are a tile of queries.
+    int SendTiles(ReadOnlySpan<DeviceRow> rows, nint target)
+    {
+        int most = TileQueries / _group;
+        var tiles = new List<int>();
+        for (int first = 0, count; first < rows.Length; first += count)
+        {
+            count = 1;
+            while (count < most && first + count < rows.Length && rows[first + count].Cache == rows[first].Cache && rows[first + count].Position == rows[first].Position + count)
+            {
+                count++;
+            }
+
+            tiles.AddRange(first, count);
+        }
+
+        CudaDevice.Copy<int>(CollectionsMarshal.AsSpan(tiles), target, _stream);
+        return tiles.Count / 2;
+    }
 
     void Reserve(int rows, int logitRows)
     {
@@ -124,7 +159,7 @@ internal sealed class RowPass : IDisposable
         _memory?.Dispose();
         _memory = null;
         (_room, _logitRoom) = (Math.Max(_room, rows), Math.Max(_logitRoom, logitRows));
-        long perRow = (4L * (_config.ModelDim + _widestQkv + (2 * _widestFfn))) + ((long)ElementBytes * (_config.ModelDim + _widestHeads + _widestFfn)) + Marshal.SizeOf<DeviceRow>() + 4;
+        long perRow = (4L * _config.ModelDim) + ((long)ElementBytes * (_config.ModelDim + _widestQkv + _widestHeads + (3 * _widestFfn))) + Marshal.SizeOf<DeviceRow>() + 12;
         _memory = new DeviceMemory((perRow * _room) + (4L * _logitRoom * _config.VocabSize) + (16 * 256));
     }
 

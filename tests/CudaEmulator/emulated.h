@@ -49,3 +49,19 @@ static inline void arrive(u64* c) { ++*c; }
 static inline u64 look(const u64* c) { return *(volatile const u64*)c; }
 static inline void rest() { emu_yield(); }
 static inline long long cycles() { static long long c; return ++c; }
+
+static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+{
+    static u32 all[4096][32][6]; int w = emu_grid->current->warp, lane = threadIdx.x % 32;
+    u32* own = all[w][lane]; for (int i = 0; i < 4; i++) own[i] = a[i]; own[4] = b0; own[5] = b1; __syncwarp();
+    auto half = [](u32 x, int h) { return __uint_as_float((h ? x >> 16 : x & 0xffff) << 16); };
+    for (int i = 0; i < 4; i++) { int r = lane / 4 + i / 2 * 8, c = lane % 4 * 2 + i % 2; float s = 0;
+        for (int k = 0; k < 16; k++) s += half(all[w][r % 8 * 4 + k % 8 / 2][r / 8 + k / 8 * 2], k % 2) * half(all[w][c * 4 + k % 8 / 2][4 + k / 8], k % 2);
+        d[i] += s; }
+    __syncwarp();
+}
+static inline void load_transposed(const u16* row, u32& b0, u32& b1)
+{
+    int lane = threadIdx.x % 32; u32* to[2] = { &b0, &b1 };
+    for (int i = 0; i < 2; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); *to[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
+}

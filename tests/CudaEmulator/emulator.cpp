@@ -135,7 +135,8 @@ API cublasLtMatmulPreferenceDestroy(void*) { return 0; }
 API cublasLtMatmulPreferenceSetAttribute(void*, int, void*, size_t) { return 0; }
 API cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int, void*, int* found) { *found = 1; return 0; }
 static float at(void* p, Layout* l, size_t i) { if (l->type == 0) return ((float*)p)[i]; unsigned b = (unsigned)((unsigned short*)p)[i] << 16; float x; memcpy(&x, &b, 4); return x; }
+static void put(void* p, Layout* l, size_t i, float x) { if (l->type == 0) { ((float*)p)[i] = x; return; } unsigned b; memcpy(&b, &x, 4); ((unsigned short*)p)[i] = (b + 0x7fff + (b >> 16 & 1)) >> 16; }
 API cublasLtMatmul(void*, Desc* d, float* alpha, void* a, Layout* al, void* b, Layout* bl, float* beta, void* c, Layout* cl, void* o, Layout* ol, void*, void*, size_t, void*) {
-    u64 m = ol->r, n = ol->c, k = d->ta ? al->r : al->c; if (ol->type != 0) abort();
+    u64 m = ol->r, n = ol->c, k = d->ta ? al->r : al->c; 
     for (u64 j = 0; j < n; j++) for (u64 i = 0; i < m; i++) { double s = 0; for (u64 q = 0; q < k; q++) s += (double)at(a, al, d->ta ? q + i * al->ld : i + q * al->ld) * at(b, bl, d->tb ? j + q * bl->ld : q + j * bl->ld);
-        ((float*)o)[i + j * ol->ld] = (float)(*alpha * s) + (*beta ? *beta * ((float*)c)[i + j * cl->ld] : 0); } return 0; }
+        put(o, ol, i + j * ol->ld, (float)(*alpha * s) + (*beta ? *beta * at(c, cl, i + j * cl->ld) : 0)); } return 0; }

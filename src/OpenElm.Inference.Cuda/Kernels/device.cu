@@ -44,6 +44,42 @@ __device__ __forceinline__ float sum_of_warp(float x)
 
 __device__ __forceinline__ float silu(float x) { return x / (1 + __expf(-x)); }
 
+__device__ __forceinline__ void load8(const T* from, float* to)
+{
+#if BF16
+    Word4 word = *(const Word4*)from;
+    u32 words[4] = { word.x, word.y, word.z, word.w };
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+    {
+        to[2 * i] = bits_to_float(words[i] << 16);
+        to[2 * i + 1] = bits_to_float(words[i] & 0xffff0000);
+    }
+#else
+#pragma unroll
+    for (int i = 0; i < 8; i++) to[i] = from[i];
+#endif
+}
+
+__device__ __forceinline__ void store8(T* to, const float* x)
+{
+#if BF16
+    u32 words[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+    {
+        u16 low, high;
+        narrow(x[2 * i], low);
+        narrow(x[2 * i + 1], high);
+        words[i] = low | (u32)high << 16;
+    }
+    *(Word4*)to = Word4{ words[0], words[1], words[2], words[3] };
+#else
+#pragma unroll
+    for (int i = 0; i < 8; i++) to[i] = x[i];
+#endif
+}
+
 // One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].
 struct Row
 {

@@ -255,23 +255,6 @@ __device__ void normalise(Source x, const float* w, float* planes, int width, fl
     __syncthreads();
 }
 
-__device__ __forceinline__ void load8(const T* from, float* to)
-{
-#if BF16
-    Word4 word = *(const Word4*)from;
-    u32 words[4] = { word.x, word.y, word.z, word.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-    {
-        to[2 * i] = bits_to_float(words[i] << 16);
-        to[2 * i + 1] = bits_to_float(words[i] & 0xffff0000);
-    }
-#else
-#pragma unroll
-    for (int i = 0; i < 8; i++) to[i] = from[i];
-#endif
-}
-
 // One head of queries or keys: norm, rotation; by one warp. to: [HEAD_DIM].
 __device__ void rotate(const float* from, const float* w, const Model& model, int position, float factor, float* to, int lane)
 {
