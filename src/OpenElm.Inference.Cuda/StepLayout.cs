@@ -14,7 +14,7 @@ internal sealed record StepLayout(int ChunkBytes, int Ring, int SharedBytes)
     /// <summary>Splits of a sequence that attention is shared by, at most, as the kernel has them.</summary>
     public const int MostSplits = 8;
 
-    const int MostShared = 227 * 1024, LargestChunk = 3072, Alignment = 512, MatrixBytes = 24, ArrivalBytes = 8, MostRing = 8;
+    const int MostShared = 227 * 1024, LargestChunk = 3072, Alignment = 512, MatrixBytes = 24, LayerBytes = 48, ArrivalBytes = 8, MostRing = 8;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -37,8 +37,8 @@ internal sealed record StepLayout(int ChunkBytes, int Ring, int SharedBytes)
         int row = config.ModelDim * elementBytes, parts = (row + LargestChunk - 1) / LargestChunk;
         int chunk = Math.Max(Alignment, ((row + parts - 1) / parts + Alignment - 1) / Alignment * Alignment);
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
-        int attention = ((group + 2) * config.HeadDim) + (Warps * group * (config.HeadDim + 2));
-        int rest = (MatrixBytes * ((4 * config.Layers.Length) + 1)) + (Warps * sizeof(float)) + 256 + (Math.Max(widest, attention) * sizeof(float));
+        int attention = ((group + 2) * config.HeadDim) + (Warps * group * (config.HeadDim + 4));
+        int rest = (MatrixBytes * ((4 * config.Layers.Length) + 2)) + (LayerBytes * config.Layers.Length) + ((Warps + (MostSplits * config.Layers.Max(layer => layer.QueryHeads))) * sizeof(float)) + 256 + (Math.Max(widest, attention) * sizeof(float));
         int ring = Math.Min(MostRing, (MostShared - rest) / (Warps * (chunk + ArrivalBytes)));
         if (ring < 2)
         {

@@ -11,7 +11,7 @@ struct Fiber { void* sp; Dim threadIdx, blockIdx; int linear; int warp; bool don
 struct Grid { Dim gridDim, blockDim; Fiber* current; int* block_arrived; int* block_gen; int* warp_arrived; int* warp_gen; u64* exchange; char** shared; int warps_per_block; int* warp_size_; int* block_live;};
 extern "C" Grid* emu_grid; extern "C" void emu_yield();
 #define __device__
-#define __global__
+#define __global__ EMU_KERNEL
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
@@ -65,3 +65,7 @@ static inline void load_transposed(const u16* row, u32& b0, u32& b1)
     int lane = threadIdx.x % 32; u32* to[2] = { &b0, &b1 };
     for (int i = 0; i < 2; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); *to[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
 }
+struct Float4;
+template <class F = Float4> static inline F emu_fresh4(const float* p) { if ((size_t)p & 15) abort(); return F{ p[0], p[1], p[2], p[3] }; }
+#define fresh4(p) emu_fresh4(p)
+static inline void fetch(const void*) {}

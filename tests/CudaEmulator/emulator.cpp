@@ -106,15 +106,28 @@ struct Program { std::string source, log, binary; };
 API nvrtcVersion(int* a, int* b) { *a = 99; *b = (int)time(0) % 100000; return 0; }
 API nvrtcCreateProgram(void** p, const char* s, const char*, int, char**, char**) { *p = new Program{ s }; return 0; }
 API nvrtcCompileProgram(void* p, int n, char** o) {
-    Program& q = *(Program*)p; std::string text = "#define EMULATED 1\n#include <tuple>\n#include <utility>\n" + q.source, defs;
-    text += "\ntemplate <class... A, size_t... I> void emu_call(void (*f)(A...), void** a, std::index_sequence<I...>) { f(*(std::remove_reference_t<A>*)a[I]...); }\ntemplate <class... A> void emu_call(void (*f)(A...), void** a) { emu_call(f, a, std::index_sequence_for<A...>()); }\n";
-    std::regex kernel("extern \"C\" __global__[^{;]*?(\\w+)\\((?=[^()]*\\)\\s*\\{)"); std::set<std::string> names;
-    for (std::sregex_iterator i(q.source.begin(), q.source.end(), kernel), e; i != e; ++i) names.insert((*i)[1]);
-    for (auto& k : names) text += "extern \"C\" void launch_" + k + "(void** a) { emu_call(&" + k + ", a); }\n";
+    // What the preprocessor leaves, then a wrapper for each kernel that takes its arguments as the driver does.
+    Program& q = *(Program*)p;
+    std::string home = getenv("EMU_HOME"), defs;
     for (int i = 0; i < n; i++) if (!strncmp(o[i], "--define-macro=", 15)) defs += std::string(" -D") + (o[i] + 15);
-    char base[] = "/tmp/emusrc-XXXXXX"; close(mkstemp(base)); std::string cpp = std::string(base) + ".cpp", so = std::string(base) + ".so", err = std::string(base) + ".err"; std::ofstream(cpp) << text;
-    std::string cmd = "g++ -std=c++17 -O2 -w -shared -fPIC -I" + std::string(getenv("EMU_HOME")) + defs + " " + cpp + " " + getenv("EMU_HOME") + "/libcuda.so.1 -o " + so + " 2> " + err;
-    int rc = system(cmd.c_str()); std::ifstream f(rc ? err : so, std::ios::binary); std::string all((std::istreambuf_iterator<char>(f)), {}); (rc ? q.log : q.binary) = all; unlink(base); unlink(so.c_str()); unlink(err.c_str()); if (!rc) unlink(cpp.c_str()); return rc ? 6 : 0; }
+    char base[] = "/tmp/emusrc-XXXXXX"; close(mkstemp(base));
+    std::string name = base, err = name + ".err", cpp = name + ".cpp", so = name + ".so";
+    auto read = [](const std::string& file) { std::ifstream f(file, std::ios::binary); return std::string((std::istreambuf_iterator<char>(f)), {}); };
+    std::ofstream(cpp) << "#define EMULATED 1\n#include <tuple>\n#include <utility>\n" + q.source;
+    int rc = system(("g++ -std=c++17 -E -P -I" + home + defs + " " + cpp + " -o " + name + ".ii 2> " + err).c_str());
+    if (!rc)
+    {
+        std::string text = read(name + ".ii");
+        std::regex kernel("extern \"C\" EMU_KERNEL[^{;]*?(\\w+)\\((?=[^()]*\\)\\s*\\{)"); std::set<std::string> names;
+        for (std::sregex_iterator i(text.begin(), text.end(), kernel), e; i != e; ++i) names.insert((*i)[1]);
+        text += "\ntemplate <class... A, size_t... I> void emu_call(void (*f)(A...), void** a, std::index_sequence<I...>) { f(*(std::remove_reference_t<A>*)a[I]...); }\ntemplate <class... A> void emu_call(void (*f)(A...), void** a) { emu_call(f, a, std::index_sequence_for<A...>()); }\n";
+        for (auto& k : names) text += "extern \"C\" void launch_" + k + "(void** a) { emu_call(&" + k + ", a); }\n";
+        std::ofstream(cpp) << text;
+        rc = system(("g++ -std=c++17 -O2 -w -shared -fPIC -DEMU_KERNEL= " + cpp + " " + home + "/libcuda.so.1 -o " + so + " 2> " + err).c_str());
+    }
+    (rc ? q.log : q.binary) = read(rc ? err : so);
+    for (auto& file : { name, name + ".ii", err, cpp, so }) unlink(file.c_str());
+    return rc ? 6 : 0; }
 API nvrtcDestroyProgram(void** p) { delete (Program*)*p; return 0; }
 API nvrtcGetCUBINSize(void* p, size_t* n) { *n = ((Program*)p)->binary.size() + 8; return 0; }
 API nvrtcGetCUBIN(void* p, char* b) { auto& s = ((Program*)p)->binary; *(size_t*)b = s.size(); memcpy(b + 8, s.data(), s.size()); return 0; }

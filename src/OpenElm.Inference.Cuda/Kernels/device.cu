@@ -19,7 +19,7 @@ typedef u16 T;
 typedef float T;
 #endif
 
-struct Float4 { float x, y, z, w; };
+struct __align__(16) Float4 { float x, y, z, w; };
 struct __align__(16) Word4 { u32 x, y, z, w; };
 
 __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_float(bits); }

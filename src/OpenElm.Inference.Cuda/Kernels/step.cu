@@ -75,6 +75,17 @@ __device__ __forceinline__ u64 look(const u64* counter)
     return value;
 }
 
+// Four floats that another block wrote.
+__device__ __forceinline__ Float4 fresh4(const float* p)
+{
+    Float4 x;
+    asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "l"(p) : "memory");
+    return x;
+}
+
+// Into L2, for later.
+__device__ __forceinline__ void fetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" :: "l"(p)); }
+
 __device__ __forceinline__ void rest() { }
 
 __device__ __forceinline__ long long cycles() { return clock64(); }
@@ -144,7 +155,7 @@ struct Stream
     __device__ float product(const Float4* x, int width)
     {
         int vectors = width / PER_VECTOR;
-        float sum = 0;
+        float sum = 0, other = 0;                               // two chains of sums
         for (int first = 0; first < vectors; first += CHUNK_VECTORS)
         {
             int end = vectors - first < CHUNK_VECTORS ? vectors - first : CHUNK_VECTORS;
@@ -158,9 +169,10 @@ struct Stream
 #if BF16
                 Float4 b = x[vectors + first + v];
                 sum += bits_to_float(word.x << 16) * a.x + bits_to_float(word.x & 0xffff0000) * a.y + bits_to_float(word.y << 16) * a.z + bits_to_float(word.y & 0xffff0000) * a.w;
-                sum += bits_to_float(word.z << 16) * b.x + bits_to_float(word.z & 0xffff0000) * b.y + bits_to_float(word.w << 16) * b.z + bits_to_float(word.w & 0xffff0000) * b.w;
+                other += bits_to_float(word.z << 16) * b.x + bits_to_float(word.z & 0xffff0000) * b.y + bits_to_float(word.w << 16) * b.z + bits_to_float(word.w & 0xffff0000) * b.w;
 #else
-                sum += bits_to_float(word.x) * a.x + bits_to_float(word.y) * a.y + bits_to_float(word.z) * a.z + bits_to_float(word.w) * a.w;
+                sum += bits_to_float(word.x) * a.x + bits_to_float(word.y) * a.y;
+                other += bits_to_float(word.z) * a.z + bits_to_float(word.w) * a.w;
 #endif
             }
             __syncwarp();
@@ -171,7 +183,7 @@ struct Stream
             }
             fill();
         }
-        return sum_of_warp(sum);
+        return sum_of_warp(sum + other);
     }
 };
 
@@ -210,10 +222,8 @@ struct Meeting
         {
             note();
             target += gridDim.x;
-            __threadfence();
-            arrive(counter);
+            arrive(counter);                                    // a release: it covers what the block's other threads wrote before they came
             while (look(counter) < target) rest();
-            __threadfence();
             note();
         }
         __syncthreads();
@@ -232,52 +242,96 @@ __device__ float sum_of_block(float x, float* scratch)
     return sum;
 }
 
+// A block's share of four floats each of a vector of the residual's width.
+constexpr int QUARTERS = (MODEL_DIM / 4 + THREADS - 1) / THREADS;
+
+// What does not depend on other blocks is asked for before a meeting.
+struct Factors
+{
+    Float4 own[QUARTERS];
+
+    __device__ void load(const float* w)
+    {
+#pragma unroll
+        for (int i = 0; i < QUARTERS; i++)
+        {
+            int at = threadIdx.x + i * THREADS;
+            if (at < MODEL_DIM / 4) own[i] = ((const Float4*)w)[at];
+        }
+    }
+};
+
 // planes = norm(x) · w
 template <class Source>
-__device__ void normalise(Source x, const float* w, float* planes, int width, float eps, float* scratch)
+__device__ void normalise(Source x, const Factors& w, float* planes, float eps, float* scratch)
 {
-    constexpr int OWN = (MODEL_DIM + THREADS - 1) / THREADS;
-    float own[OWN], squares = 0;
+    Float4 own[QUARTERS];
+    float squares = 0;
 #pragma unroll
-    for (int i = 0; i < OWN; i++)
+    for (int i = 0; i < QUARTERS; i++)
     {
         int at = threadIdx.x + i * THREADS;
-        own[i] = at < width ? x(at) : 0;
-        squares += own[i] * own[i];
+        own[i] = at < MODEL_DIM / 4 ? x(4 * at) : Float4{ 0, 0, 0, 0 };
+        squares += own[i].x * own[i].x + own[i].y * own[i].y + own[i].z * own[i].z + own[i].w * own[i].w;
     }
-    float scale = 1 / sqrtf(sum_of_block(squares, scratch) / width + eps);
+    float scale = 1 / sqrtf(sum_of_block(squares, scratch) / MODEL_DIM + eps);
 #pragma unroll
-    for (int i = 0; i < OWN; i++)
+    for (int i = 0; i < QUARTERS; i++)
     {
         int at = threadIdx.x + i * THREADS;
-        if (at < width) planes[plane(at, width)] = own[i] * scale * w[at];
+        if (at < MODEL_DIM / 4)
+            *(Float4*)(planes + plane(4 * at, MODEL_DIM)) =
+                Float4{ own[i].x * scale * w.own[i].x, own[i].y * scale * w.own[i].y, own[i].z * scale * w.own[i].z, own[i].w * scale * w.own[i].w };
     }
     __syncthreads();
 }
 
-// One head of queries or keys: norm, rotation; by one warp. to: [HEAD_DIM].
-__device__ void rotate(const float* from, const float* w, const Model& model, int position, float factor, float* to, int lane)
+// One head of queries or keys: norm, rotation; by one warp.
+struct Rotation
 {
-    constexpr int HALF = HEAD_DIM / 2;
-    float scale = 1;
-    if (w)
+    static constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
+    float wa[OWN], wb[OWN], c[OWN], s[OWN];
+
+    __device__ void load(const float* w, const Model& model, int position, int lane)
     {
-        float squares = 0;
-        for (int i = lane; i < HEAD_DIM; i += 32)
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
         {
-            float x = fresh(from + i);
-            squares += x * x;
+            int at = lane + 32 * i;
+            if (at >= HALF) continue;
+            wa[i] = w ? w[at] : 1;
+            wb[i] = w ? w[at + HALF] : 1;
+            c[i] = model.cos[(size_t)position * HALF + at];
+            s[i] = model.sin[(size_t)position * HALF + at];
         }
-        scale = 1 / sqrtf(sum_of_warp(squares) / HEAD_DIM + model.eps);
     }
-    for (int i = lane; i < HALF; i += 32)
+
+    // to: [HEAD_DIM].
+    __device__ void apply(const float* from, bool normed, float eps, float factor, float* to, int lane) const
     {
-        float a = fresh(from + i) * scale * (w ? w[i] : 1), b = fresh(from + i + HALF) * scale * (w ? w[i + HALF] : 1);
-        float c = model.cos[(size_t)position * HALF + i], s = model.sin[(size_t)position * HALF + i];
-        to[i] = (a * c - b * s) * factor;
-        to[i + HALF] = (b * c + a * s) * factor;
+        float a[OWN], b[OWN], squares = 0;
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i;
+            a[i] = at < HALF ? fresh(from + at) : 0;
+            b[i] = at < HALF ? fresh(from + at + HALF) : 0;
+            squares += a[i] * a[i] + b[i] * b[i];
+        }
+        float scale = normed ? 1 / sqrtf(sum_of_warp(squares) / HEAD_DIM + eps) : 1;
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i;
+            if (at >= HALF) continue;
+            float x = a[i] * scale * wa[i], y = b[i] * scale * wb[i];
+            to[at] = (x * c[i] - y * s[i]) * factor;
+            to[at + HALF] = (y * c[i] + x * s[i]) * factor;
+        }
     }
-}
+};
+
+struct __align__(16) Eight { T x[8]; };
 
 __device__ __forceinline__ int splits_of(int length)
 {
@@ -285,154 +339,226 @@ __device__ __forceinline__ int splits_of(int length)
     return splits < MOST_SPLITS ? splits : MOST_SPLITS;
 }
 
-// Attention of one split of one KV head: its positions' share of softmax and values, unscaled. scratch: [GROUP + 2][HEAD_DIM], then [WARPS][GROUP][HEAD_DIM + 2].
-__device__ void attend(const Model& model, const Layer& layer, T* cache, int capacity, int position, int item, float* scratch)
+// Attention of one split of one KV head: its positions' share of softmax and values, unscaled.
+// scratch: [GROUP + 2][HEAD_DIM], then [WARPS][GROUP][HEAD_DIM + 4]: values, largest score, sum of weights, factor.
+struct Attention
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, length = position + 1;
-    int splits = splits_of(length), each = (length + splits - 1) / splits, kv = item / splits, split = item % splits;
-    int begin = split * each, end = begin + each < length ? begin + each : length;
-    float *q = scratch, *key = scratch + GROUP * HEAD_DIM, *value = key + HEAD_DIM, *shares = value + HEAD_DIM;
-    const float* k_new = model.qkv + (size_t)(layer.queries + kv) * HEAD_DIM;
-    for (int head = warp; head < GROUP + 2; head += WARPS)
-    {
-        if (head < GROUP) rotate(model.qkv + (size_t)(kv * GROUP + head) * HEAD_DIM, layer.q_norm, model, position, 1 / sqrtf((float)HEAD_DIM), q + head * HEAD_DIM, lane);
-        else if (head == GROUP) rotate(k_new, layer.k_norm, model, position, 1, key, lane);
-        else
-            for (int i = lane; i < HEAD_DIM; i += 32) value[i] = fresh(k_new + (size_t)layer.keys * HEAD_DIM + i);
-    }
-    __syncthreads();
-    T* keys = cache + (size_t)2 * (layer.first + kv) * capacity * HEAD_DIM;
-    T* values = keys + (size_t)capacity * HEAD_DIM;
-    if (end == length)
-        for (int i = threadIdx.x; i < 2 * HEAD_DIM; i += THREADS)
-            narrow(i < HEAD_DIM ? key[i] : value[i - HEAD_DIM], (i < HEAD_DIM ? keys : values)[(size_t)position * HEAD_DIM + i % HEAD_DIM]);
+    static constexpr int EARLY = 2, SHARE = HEAD_DIM + 4;       // EARLY: positions of a lane that are asked for before the meeting
+    int lane, warp, part, begin, end, position, kv, split;
+    bool active;
+    T *keys, *values;
+    Eight k[EARLY], v[EARLY];
+    Rotation rotation;
 
-    int part = lane % LANES * 8;
-    float own[GROUP][8], y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
-#pragma unroll
-    for (int g = 0; g < GROUP; g++)
+    __device__ bool old(int p) const { return p < end && p < position; }
+
+    __device__ int first() const { return begin + warp * SIDE_BY_SIDE + lane / LANES; }
+
+    // Past keys and values, and what a head is normalised and rotated with, do not depend on this step.
+    __device__ void load(const Model& model, const Layer& layer, T* cache, int capacity, int position_, int item)
     {
-        most[g] = -INFINITE;
+        position = position_;
+        int length = position + 1, splits = splits_of(length), each = (length + splits - 1) / splits;
+        active = item < layer.keys * splits;
+        if (!active) return;
+        lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % LANES * 8;
+        kv = item / splits, split = item % splits;
+        begin = split * each, end = begin + each < length ? begin + each : length;
+        keys = cache + (size_t)2 * (layer.first + kv) * capacity * HEAD_DIM;
+        values = keys + (size_t)capacity * HEAD_DIM;
 #pragma unroll
-        for (int i = 0; i < 8; i++) own[g][i] = q[g * HEAD_DIM + part + i];
+        for (int i = 0; i < EARLY; i++)
+        {
+            int p = first() + i * WARPS * SIDE_BY_SIDE;
+            if (!old(p)) continue;
+            k[i] = *(const Eight*)(keys + (size_t)p * HEAD_DIM + part);
+            v[i] = *(const Eight*)(values + (size_t)p * HEAD_DIM + part);
+        }
+        for (int p = first() + EARLY * WARPS * SIDE_BY_SIDE; old(p); p += WARPS * SIDE_BY_SIDE)
+        {
+            fetch(keys + (size_t)p * HEAD_DIM + part);
+            fetch(values + (size_t)p * HEAD_DIM + part);
+        }
+        if (warp <= GROUP) rotation.load(warp < GROUP ? layer.q_norm : layer.k_norm, model, position, lane);
     }
-    for (int at = begin + warp * SIDE_BY_SIDE; at < end; at += WARPS * SIDE_BY_SIDE)
+
+    __device__ void run(const Model& model, const Layer& layer, float* scratch)
     {
-        int p = at + lane / LANES;
-        bool active = p < end;
-        float k[8] = {}, v[8] = {};
-        if (active && p < position)
-        {
-            load8(keys + (size_t)p * HEAD_DIM + part, k);
-            load8(values + (size_t)p * HEAD_DIM + part, v);
-        }
-        else if (active)
-        {
-            // As it is read back later.
+        if (!active) return;
+        float *q = scratch, *key = scratch + GROUP * HEAD_DIM, *value = key + HEAD_DIM, *shares = value + HEAD_DIM;
+        const float* k_new = model.qkv + (size_t)(layer.queries + kv) * HEAD_DIM;
+        bool normed = layer.q_norm != nullptr;
+        if (warp < GROUP) rotation.apply(model.qkv + (size_t)(kv * GROUP + warp) * HEAD_DIM, normed, model.eps, 1 / sqrtf((float)HEAD_DIM), q + warp * HEAD_DIM, lane);
+        else if (warp == GROUP) rotation.apply(k_new, normed, model.eps, 1, key, lane);
+        else if (warp == GROUP + 1)
+            for (int i = lane; i < HEAD_DIM; i += 32) value[i] = fresh(k_new + (size_t)layer.keys * HEAD_DIM + i);
+        __syncthreads();
+        if (end == position + 1)
+            for (int i = threadIdx.x; i < 2 * HEAD_DIM; i += THREADS)
+                narrow(i < HEAD_DIM ? key[i] : value[i - HEAD_DIM], (i < HEAD_DIM ? keys : values)[(size_t)position * HEAD_DIM + i % HEAD_DIM]);
+
+        float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
 #pragma unroll
-            for (int i = 0; i < 8; i++)
+        for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
+        auto add = [&](int p, const Eight& known_k, const Eight& known_v)
+        {
+            bool there = p < end;
+            float k[8] = {}, v[8] = {};
+            if (there)
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                {
+                    T new_k, new_v;
+                    narrow(key[part + i], new_k);               // as it is read back later
+                    narrow(value[part + i], new_v);
+                    k[i] = widen(p < position ? known_k.x[i] : new_k);
+                    v[i] = widen(p < position ? known_v.x[i] : new_v);
+                }
+#pragma unroll
+            for (int g = 0; g < GROUP; g++)
             {
-                T rounded;
-                narrow(key[part + i], rounded);
-                k[i] = widen(rounded);
-                narrow(value[part + i], rounded);
-                v[i] = widen(rounded);
+                Float4 a = *(const Float4*)(q + g * HEAD_DIM + part), b = *(const Float4*)(q + g * HEAD_DIM + part + 4);
+                float score = a.x * k[0] + a.y * k[1] + a.z * k[2] + a.w * k[3] + b.x * k[4] + b.y * k[5] + b.z * k[6] + b.w * k[7];
+#pragma unroll
+                for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
+                if (!there) continue;
+                float larger = fmaxf(most[g], score), before = expf(most[g] - larger), weight = expf(score - larger);
+                most[g] = larger;
+                sum[g] = sum[g] * before + weight;
+#pragma unroll
+                for (int i = 0; i < 8; i++) y[g][i] = y[g][i] * before + weight * v[i];
             }
+        };
+        constexpr int STRIDE = WARPS * SIDE_BY_SIDE;
+#pragma unroll
+        for (int i = 0; i < EARLY; i++)
+            if (begin + warp * SIDE_BY_SIDE + i * STRIDE < end) add(first() + i * STRIDE, k[i], v[i]);
+        for (int at = begin + warp * SIDE_BY_SIDE + EARLY * STRIDE; at < end; at += STRIDE)
+        {
+            int p = at + lane / LANES;
+            Eight late_k = {}, late_v = {};
+            if (old(p))
+            {
+                late_k = *(const Eight*)(keys + (size_t)p * HEAD_DIM + part);
+                late_v = *(const Eight*)(values + (size_t)p * HEAD_DIM + part);
+            }
+            add(p, late_k, late_v);
         }
+        // Positions side by side, then warps.
 #pragma unroll
         for (int g = 0; g < GROUP; g++)
         {
-            float score = 0;
+            float larger = most[g];
 #pragma unroll
-            for (int i = 0; i < 8; i++) score += own[g][i] * k[i];
-#pragma unroll
-            for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
-            if (!active) continue;
-            float larger = fmaxf(most[g], score), before = expf(most[g] - larger), weight = expf(score - larger);
-            most[g] = larger;
-            sum[g] = sum[g] * before + weight;
-#pragma unroll
-            for (int i = 0; i < 8; i++) y[g][i] = y[g][i] * before + weight * v[i];
-        }
-    }
-    // Positions side by side, then warps.
-#pragma unroll
-    for (int g = 0; g < GROUP; g++)
-    {
-#pragma unroll
-        for (int mask = LANES; mask < 32; mask <<= 1)
-        {
-            float larger = fmaxf(most[g], __shfl_xor_sync(0xffffffff, most[g], mask)), before = expf(most[g] - larger);
+            for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+            float before = expf(most[g] - larger);
             sum[g] *= before;
-            sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
 #pragma unroll
-            for (int i = 0; i < 8; i++)
+            for (int i = 0; i < 8; i++) y[g][i] *= before;
+#pragma unroll
+            for (int mask = LANES; mask < 32; mask <<= 1)
             {
-                y[g][i] *= before;
-                y[g][i] += __shfl_xor_sync(0xffffffff, y[g][i], mask);
+                sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
+#pragma unroll
+                for (int i = 0; i < 8; i++) y[g][i] += __shfl_xor_sync(0xffffffff, y[g][i], mask);
             }
-            most[g] = larger;
-        }
-        float* share = shares + (warp * GROUP + g) * (HEAD_DIM + 2);
-        if (lane < LANES)
+            float* share = shares + (warp * GROUP + g) * SHARE;
+            if (lane < LANES)
 #pragma unroll
-            for (int i = 0; i < 8; i++) share[part + i] = y[g][i];
-        if (lane == 0)
-        {
-            share[HEAD_DIM] = most[g];
-            share[HEAD_DIM + 1] = sum[g];
+                for (int i = 0; i < 8; i++) share[part + i] = y[g][i];
+            if (lane == 0)
+            {
+                share[HEAD_DIM] = larger;
+                share[HEAD_DIM + 1] = sum[g];
+            }
         }
+        __syncthreads();
+        if (threadIdx.x < (WARPS * GROUP + 31) / 32 * 32)
+        {
+            // A head's shares of the warps lie side by side in half a warp.
+            bool mine = threadIdx.x < WARPS * GROUP;
+            int g = mine ? threadIdx.x / WARPS : 0;
+            float* share = shares + (threadIdx.x % WARPS * GROUP + g) * SHARE;
+            float own = share[HEAD_DIM], larger = own;
+#pragma unroll
+            for (int mask = WARPS / 2; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+            float factor = expf(own - larger), total = share[HEAD_DIM + 1] * factor;
+#pragma unroll
+            for (int mask = WARPS / 2; mask > 0; mask >>= 1) total += __shfl_xor_sync(0xffffffff, total, mask);
+            if (mine) share[HEAD_DIM + 2] = factor;
+            if (mine && threadIdx.x % WARPS == 0)
+            {
+                size_t at = (size_t)(kv * GROUP + g) * MOST_SPLITS + split;
+                model.extremes[2 * at] = larger;
+                model.extremes[2 * at + 1] = total;
+            }
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += THREADS)
+        {
+            int g = i / HEAD_DIM, column = i % HEAD_DIM;
+            float total = 0;
+#pragma unroll
+            for (int w = 0; w < WARPS; w++)
+            {
+                const float* share = shares + (w * GROUP + g) * SHARE;
+                total += share[column] * share[HEAD_DIM + 2];
+            }
+            model.partial[((size_t)(kv * GROUP + g) * MOST_SPLITS + split) * HEAD_DIM + column] = total;
+        }
+        __syncthreads();
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += THREADS)
-    {
-        int g = i / HEAD_DIM, column = i % HEAD_DIM;
-        float larger = -INFINITE, total = 0, weights = 0;
-        for (int w = 0; w < WARPS; w++) larger = fmaxf(larger, shares[(w * GROUP + g) * (HEAD_DIM + 2) + HEAD_DIM]);
-        for (int w = 0; w < WARPS; w++)
-        {
-            const float* share = shares + (w * GROUP + g) * (HEAD_DIM + 2);
-            float factor = expf(share[HEAD_DIM] - larger);
-            total += share[column] * factor;
-            weights += share[HEAD_DIM + 1] * factor;
-        }
-        size_t at = (size_t)(kv * GROUP + g) * MOST_SPLITS + split;
-        model.partial[at * HEAD_DIM + column] = total;
-        if (column == 0)
-        {
-            model.extremes[2 * at] = larger;
-            model.extremes[2 * at + 1] = weights;
-        }
-    }
-    __syncthreads();
-}
+};
 
-// planes = attention's result, from its splits.
-__device__ void gather(const Model& model, const Layer& layer, int position, float* planes)
+// planes = attention's result, from its splits. factors: [queries, MOST_SPLITS], behind the planes.
+__device__ void gather(const Model& model, const Layer& layer, int position, float* planes, float* factors)
 {
+    constexpr int OWN = 1;                                      // four floats of all splits at once
     int splits = splits_of(position + 1), width = layer.queries * HEAD_DIM;
-    for (int i = threadIdx.x; i < width; i += THREADS)
+    for (int base = 0; base < width / 4; base += OWN * THREADS)
     {
-        size_t at = (size_t)(i / HEAD_DIM) * MOST_SPLITS;
-        float most[MOST_SPLITS], weight[MOST_SPLITS], part[MOST_SPLITS], larger = -INFINITE, sum = 0, weights = 0;
+        Float4 part[OWN][MOST_SPLITS];
 #pragma unroll
-        for (int s = 0; s < MOST_SPLITS; s++)
+        for (int i = 0; i < OWN; i++)
+#pragma unroll
+            for (int split = 0; split < MOST_SPLITS; split++)
+            {
+                int at = 4 * (base + i * THREADS + (int)threadIdx.x);
+                if (at < width && split < splits) part[i][split] = fresh4(model.partial + ((size_t)(at / HEAD_DIM) * MOST_SPLITS + split) * HEAD_DIM + at % HEAD_DIM);
+                else part[i][split] = Float4{ 0, 0, 0, 0 };
+            }
+        if (base == 0)
         {
-            bool there = s < splits;
-            most[s] = there ? fresh(model.extremes + 2 * (at + s)) : -INFINITE;
-            weight[s] = there ? fresh(model.extremes + 2 * (at + s) + 1) : 0;
-            part[s] = there ? fresh(model.partial + (at + s) * HEAD_DIM + i % HEAD_DIM) : 0;
+            for (int i = threadIdx.x; i < (layer.queries * MOST_SPLITS + 31) / 32 * 32; i += THREADS)
+            {
+                bool there = i % MOST_SPLITS < splits && i < layer.queries * MOST_SPLITS;
+                float own = there ? fresh(model.extremes + 2 * i) : -INFINITE, weights = there ? fresh(model.extremes + 2 * i + 1) : 0, larger = own;
+#pragma unroll
+                for (int mask = 1; mask < MOST_SPLITS; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+                float factor = expf(own - larger), sum = weights * factor;
+#pragma unroll
+                for (int mask = 1; mask < MOST_SPLITS; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
+                if (i < layer.queries * MOST_SPLITS) factors[i] = factor / sum;
+            }
+            __syncthreads();
         }
 #pragma unroll
-        for (int s = 0; s < MOST_SPLITS; s++) larger = fmaxf(larger, most[s]);
-#pragma unroll
-        for (int s = 0; s < MOST_SPLITS; s++)
+        for (int i = 0; i < OWN; i++)
         {
-            float factor = expf(most[s] - larger);
-            sum += part[s] * factor;
-            weights += weight[s] * factor;
+            int at = 4 * (base + i * THREADS + (int)threadIdx.x);
+            if (at >= width) continue;
+            Float4 sum = { 0, 0, 0, 0 };
+#pragma unroll
+            for (int split = 0; split < MOST_SPLITS; split++)
+            {
+                float factor = factors[at / HEAD_DIM * MOST_SPLITS + split];
+                sum.x += part[i][split].x * factor;
+                sum.y += part[i][split].y * factor;
+                sum.z += part[i][split].z * factor;
+                sum.w += part[i][split].w * factor;
+            }
+            *(Float4*)(planes + plane(at, width)) = sum;
         }
-        planes[plane(i, width)] = sum / weights;
     }
     __syncthreads();
 }
@@ -452,14 +578,17 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     char* ring = shared;
     u64* full = (u64*)(shared + (size_t)WARPS * RING * CHUNK_BYTES);
     Matrix* matrices = (Matrix*)(full + WARPS * RING);
-    float* scratch = (float*)(matrices + count);
-    float* planes = (float*)(((size_t)(scratch + WARPS) + 127) / 128 * 128);
+    Layer* layers = (Layer*)(matrices + count + 1);             // rounded up to 16 bytes, as matrices have 24
+    float* scratch = (float*)(layers + model.layer_count);
+    float* gathered = scratch + WARPS;
+    float* planes = (float*)(((size_t)(gathered + MOST_QUERIES * MOST_SPLITS) + 127) / 128 * 128);
     if (token < 0)
     {
         token = model.state[0];
         position = model.state[1];
     }
     for (int i = threadIdx.x; i < count; i += THREADS) matrices[i] = model.matrices[i];
+    for (int i = threadIdx.x; i < model.layer_count; i += THREADS) layers[i] = model.layers[i];
     for (int i = threadIdx.x; i < WARPS * RING; i += THREADS) init_arrival(full + i);
     publish_arrivals();
     Meeting meeting = { model.meeting, model.profile };
@@ -475,33 +604,45 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     for (int i = 0; i < RING; i++) stream.fill();
 
     const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
+    Factors factors;
+    factors.load(layers[0].attention_norm);
     for (int l = 0; l < model.layer_count; l++)
     {
-        Layer layer = model.layers[l];
+        const Layer& layer = layers[l];
         const Matrix* m = matrices + 4 * l;
         auto first = [&](const Matrix& matrix) { int unit = stream.slot - matrix.offset; return unit < 0 ? unit + stream.slots : unit; };
-        auto residual = [&](int i) { return l == 0 ? widen(embedded[i]) : fresh(model.x + i); };
+        auto residual = [&](int i) { return fresh4(model.x + i); };
 
-        normalise(residual, layer.attention_norm, planes, MODEL_DIM, model.eps, scratch);
+        if (l == 0) normalise([&](int i) { return Float4{ widen(embedded[i]), widen(embedded[i + 1]), widen(embedded[i + 2]), widen(embedded[i + 3]) }; }, factors, planes, model.eps, scratch);
+        else normalise(residual, factors, planes, model.eps, scratch);
         for (int row = first(m[0]); row < m[0].units; row += stream.slots)
         {
             float y = stream.product((const Float4*)planes, MODEL_DIM);
             if (lane == 0) model.qkv[row] = y;
         }
-        meeting.wait();
-
-        for (int item = blockIdx.x; item < layer.keys * splits_of(position + 1); item += gridDim.x) attend(model, layer, cache, capacity, position, item, planes);
-        meeting.wait();
-
-        gather(model, layer, position, planes);
-        for (int row = first(m[1]); row < m[1].units; row += stream.slots)
         {
-            float before = residual(row), y = stream.product((const Float4*)planes, m[1].width);
-            if (lane == 0) model.x[row] = before + y;
+            Attention attention;
+            attention.load(model, layer, cache, capacity, position, blockIdx.x);
+            meeting.wait();
+            attention.run(model, layer, planes);
+            for (int item = blockIdx.x + gridDim.x; item < layer.keys * splits_of(position + 1); item += gridDim.x)
+            {
+                attention.load(model, layer, cache, capacity, position, item);
+                attention.run(model, layer, planes);
+            }
         }
         meeting.wait();
 
-        normalise([&](int i) { return fresh(model.x + i); }, layer.ffn_norm, planes, MODEL_DIM, model.eps, scratch);
+        gather(model, layer, position, planes, gathered);
+        for (int row = first(m[1]); row < m[1].units; row += stream.slots)
+        {
+            float before = l == 0 ? widen(embedded[row]) : fresh(model.x + row), y = stream.product((const Float4*)planes, m[1].width);
+            if (lane == 0) model.x[row] = before + y;
+        }
+        factors.load(layer.ffn_norm);
+        meeting.wait();
+
+        normalise(residual, factors, planes, model.eps, scratch);
         for (int unit = first(m[2]); unit < m[2].units; unit += stream.slots)
         {
             float y = silu(stream.product((const Float4*)planes, MODEL_DIM));
@@ -510,17 +651,19 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         }
         meeting.wait();
 
-        for (int i = threadIdx.x; i < layer.ffn; i += THREADS) planes[plane(i, layer.ffn)] = fresh(model.h + i);
+#pragma unroll 4
+        for (int i = 4 * threadIdx.x; i < layer.ffn; i += 4 * THREADS) *(Float4*)(planes + plane(i, layer.ffn)) = fresh4(model.h + i);
         __syncthreads();
         for (int row = first(m[3]); row < m[3].units; row += stream.slots)
         {
             float before = fresh(model.x + row), y = stream.product((const Float4*)planes, m[3].width);
             if (lane == 0) model.x[row] = before + y;
         }
+        factors.load(l + 1 < model.layer_count ? layers[l + 1].attention_norm : model.final_norm);
         meeting.wait();
     }
 
-    normalise([&](int i) { return fresh(model.x + i); }, model.final_norm, planes, MODEL_DIM, model.eps, scratch);
+    normalise([&](int i) { return fresh4(model.x + i); }, factors, planes, model.eps, scratch);
     const Matrix& head = matrices[count - 1];
     u64 best = 0;
     int begin = stream.slot - head.offset;
