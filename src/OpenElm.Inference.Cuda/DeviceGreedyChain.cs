@@ -27,6 +27,11 @@ internal sealed class DeviceGreedyChain : GreedyChain
             _backend.Launch(_cache, _launched == 0 ? _token : -1, _position + _launched, new StepChoice(_state.Address, _chosen.Address, place, _candidates, 0, 0), _done[place]);
         }
 
+        if (_taken == _launched)
+        {
+            throw new InvalidOperationException($"The sequence is full: its cache holds {_cache.Capacity} positions.");
+        }
+
         int at = _taken++ % Ahead;
         _done[at].Synchronize();
         logit = BitConverter.Int32BitsToSingle(_chosen.Values[(2 * at) + 1]);
