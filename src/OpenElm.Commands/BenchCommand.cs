@@ -20,6 +20,7 @@ internal static class BenchCommand
         var draft = new Option<string?>("--draft") { Description = "Also measure what proposals of this smaller model gain" };
         var command = new Command("bench", "Measure prompt processing and generation, as llama-bench does") { prompt, generate, sequences, repetitions, lookup, draft };
         inference.AddTo(command);
+        command.Subcommands.Add(BenchThroughputCommand.Create(context));
         command.SetAction(parsed =>
         {
             long start = context.Time.GetTimestamp();
@@ -68,6 +69,7 @@ internal static class BenchCommand
         return command.WithExamples(
             "openelm bench MODEL",
             "openelm bench MODEL --threads 1 --kv BF16 --repetitions 7 --json",
+            "openelm bench MODEL --device cuda",
             "openelm bench MODEL --prompt 0 --sequences 8",
             "openelm bench MODEL --prompt-lookup 10",
             "openelm bench LARGE --draft SMALL");

@@ -13,6 +13,7 @@ internal sealed class InferenceArguments
     readonly Option<int?> _threads = new("--threads") { Description = "Threads that share a product instead of one a processor" };
     readonly Option<string?> _kernels = new("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS)" };
     readonly AdapterArguments _adapters = new();
+    readonly DeviceArguments _device = new();
     readonly Option<KvCacheType> _kv = new("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8" };
 
     public void AddTo(Command command)
@@ -24,6 +25,7 @@ internal sealed class InferenceArguments
         }
 
         _adapters.AddTo(command);
+        _device.AddTo(command);
     }
 
     public string ModelPath(ParseResult parsed) => parsed.GetRequiredValue(_model);
@@ -41,6 +43,7 @@ internal sealed class InferenceArguments
         path,
         new InferenceOptions
         {
+            Device = _device.Open(parsed, context),
             MaxLength = parsed.GetValue(_maxLength),
             Threads = parsed.GetValue(_threads),
             Kernels = parsed.GetValue(_kernels),

@@ -169,7 +169,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
         kernels.Rope(keys, rotary.Cos(position), rotary.Sin(position));
         for (int head = 0; head < shape.KvHeads; head++)
         {
-            state.Cache.Store(index, head, position, keys.Slice(head * HeadDim, HeadDim), values.Slice(head * HeadDim, HeadDim));
+            state.CpuCache.Store(index, head, position, keys.Slice(head * HeadDim, HeadDim), values.Slice(head * HeadDim, HeadDim));
         }
     }
 
@@ -194,7 +194,7 @@ internal sealed unsafe class ForwardPass(OpenElmConfig config, ModelWeights weig
                 {
                     long at = head * queries * HeadDim;
                     attention.Run(
-                        _rows[row].State.Cache, index, head, _rows[row].Position, count,
+                        _rows[row].State.CpuCache, index, head, _rows[row].Position, count,
                         Work.Qkv.Pointer + (row * Work.Qkv.Stride) + at, Work.Qkv.Stride, Work.Heads.Pointer + (row * Work.Heads.Stride) + at, Work.Heads.Stride);
                     claimed += parts;
                     Next();

@@ -17,6 +17,9 @@ public sealed record InferenceOptions
     /// <summary>The kernel set by name; null takes <c>OPENELM_KERNELS</c>, or the fastest this machine runs.</summary>
     public string? Kernels { get; init; }
 
+    /// <summary>Where the model computes; null is the CPU.</summary>
+    public InferenceDevice? Device { get; init; }
+
     /// <summary>Adapters that are applied beside the weights; what they do adds up.</summary>
     public ImmutableArray<AdapterPath> Adapters { get; init; } = [];
 

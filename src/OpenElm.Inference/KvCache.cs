@@ -14,7 +14,7 @@ namespace OpenElm.Inference;
 /// run over them as over weights. BF16 keeps two neighbours of the summed dimension side by side, as tiles of weights do: keys [headDim / 2][16][2],
 /// values [32][headDim, padded][2]. I8 has a float scale for each position beside them.
 /// </summary>
-internal sealed unsafe class KvCache : IDisposable
+internal sealed unsafe class KvCache : SequenceCache
 {
     /// <summary>Positions of a block.</summary>
     public const int Block = 64;
@@ -52,7 +52,7 @@ internal sealed unsafe class KvCache : IDisposable
     }
 
     /// <summary>The longest sequence.</summary>
-    public int Capacity { get; }
+    public override int Capacity { get; }
 
     /// <summary>How numbers are kept.</summary>
     public KvCacheType Type { get; }
@@ -189,19 +189,21 @@ internal sealed unsafe class KvCache : IDisposable
     /// <param name="source">The other.</param>
     /// <param name="first">The first position; the whole of its block is copied.</param>
     /// <param name="end">Behind the last position.</param>
-    public void CopyFrom(KvCache source, int first, int end)
+    public override void CopyFrom(SequenceCache source, int first, int end)
     {
+        NativeFloats memory = ((KvCache)source)._memory;
+        int blocks = ((KvCache)source)._blocks;
         long start = first / Block * _blockBytes, bytes = ((end + Block - 1) / Block * _blockBytes) - start;
         long heads = _memory.Length * sizeof(float) / _blockBytes / _blocks; // of all layers
         for (long head = 0; head < heads && bytes > 0; head++)
         {
             Buffer.MemoryCopy(
-                (byte*)source._memory.Pointer + (head * source._blocks * _blockBytes) + start, (byte*)_memory.Pointer + (head * _blocks * _blockBytes) + start, bytes, bytes);
+                (byte*)memory.Pointer + (head * blocks * _blockBytes) + start, (byte*)_memory.Pointer + (head * _blocks * _blockBytes) + start, bytes, bytes);
         }
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _memory.Dispose();
+    public override void Dispose() => _memory.Dispose();
 
     // [count][width][2] bfloat16 → [2 · count][width] floats.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -112,6 +112,21 @@ internal sealed class ModelWeights : IDisposable
     /// <exception cref="OpenElmException">A weight is missing or has another size; all are listed.</exception>
     public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, IReadOnlyList<ScaledAdapter> adapters, ThreadTeam team)
     {
+        Dictionary<string, StoredWeight> stored = Stored(config, weights, out List<IDisposable> owned);
+        return new ModelWeights(config, stored, adapters, team, owned);
+    }
+
+    /// <summary>Takes stored weights, and their owner's ownership.</summary>
+    public static ModelWeights Of(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, ThreadTeam team, IDisposable owner) => new(config, stored, [], team, [owner]);
+
+    /// <summary>Copies weights from memory to where they do not move.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="weights">Every weight by CoreNet's name, row-major.</param>
+    /// <param name="owned">Owns the copies.</param>
+    /// <returns>The copies by name.</returns>
+    /// <exception cref="OpenElmException">A weight is missing or has another size; all are listed.</exception>
+    public static Dictionary<string, StoredWeight> Stored(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, out List<IDisposable> owned)
+    {
         string[] problems = [.. TensorShapes.Of(config)
             .Where(shape => !weights.TryGetValue(shape.Name, out ReadOnlyMemory<float> values) || values.Length != shape.Elements)
             .Select(shape => weights.TryGetValue(shape.Name, out ReadOnlyMemory<float> values)
@@ -122,14 +137,14 @@ internal sealed class ModelWeights : IDisposable
             throw OpenElmException.Of("The weights do not fit the configuration", problems);
         }
 
-        List<IDisposable> owned = [];
-        return new ModelWeights(config, TensorShapes.Of(config).ToDictionary(shape => shape.Name, shape =>
+        List<IDisposable> copies = owned = [];
+        return TensorShapes.Of(config).ToDictionary(shape => shape.Name, shape =>
         {
             var floats = new NativeFloats(shape.Elements);
-            owned.Add(floats);
+            copies.Add(floats);
             weights[shape.Name].Span.CopyTo(floats.Slice(0, checked((int)shape.Elements)));
             return StoredWeight.Of(shape.Name, floats.AsTensor(shape.Name, shape.Shape));
-        }), adapters, team, owned);
+        });
     }
 
     /// <summary>Reads one row of the embedding, with what adapters add to it; allocates nothing.</summary>

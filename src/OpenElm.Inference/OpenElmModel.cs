@@ -4,35 +4,28 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Calibration;
 using OpenElm.Inference.Kernels;
-using OpenElm.Inference.Threading;
 
 namespace OpenElm.Inference;
 
 /// <summary>
-/// A loaded model on the CPU. The weights are shared by all sequences; each sequence brings a <see cref="SequenceState"/>. Several threads may
-/// call it with different sequences; their passes run one after the other. The architecture itself is <see cref="ForwardPass"/>.
+/// A loaded model, on the CPU or on a device of <see cref="InferenceOptions.Device"/>. The weights are shared by all sequences; each sequence brings a <see cref="SequenceState"/>. Several threads may
+/// call it with different sequences; their passes run one after the other. The architecture itself is <see cref="ForwardPass"/> on the CPU.
 /// </summary>
-public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
+public sealed class OpenElmModel : ICausalLM, IDisposable
 {
     internal const string DamagedOrOverflow = "its weights are damaged, or overflow";
     const string HalfOverflow = "its weights are stored in fp16, where numbers beyond 65504 become infinite, which OpenELM-3B is known for: convert the original to bf16";
 
-    readonly ModelWeights _weights;
-    readonly ThreadTeam _team;
-    readonly ForwardPass _pass;
-    readonly RotaryTable _rotary;
+    readonly InferenceBackend _backend;
+    readonly Lock _oneAtATime = new();
     readonly Action<string>? _warn;
     int _warnedOfLength;
     volatile bool _disposed;
 
-    OpenElmModel(OpenElmConfig config, Func<IReadOnlyList<ScaledAdapter>, ThreadTeam, ModelWeights> load, InferenceOptions options)
+    OpenElmModel(OpenElmConfig config, Func<IReadOnlyList<ScaledAdapter>, InferenceBackend> load, InferenceOptions options)
     {
         (Config, _warn) = (config, options.Warn);
         MaxLength = options.MaxLength ?? config.RopeMaxLength;
-        KvCacheType = options.KvCache;
-        var kernels = options.Kernels is { } name ? CpuKernels.Get(name) : CpuKernels.Best;
-        KernelName = kernels.Name;
-        _team = new ThreadTeam(options.Threads ?? Environment.ProcessorCount);
         var adapters = new List<ScaledAdapter>();
         try
         {
@@ -42,19 +35,12 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
                 adapters[^1].Adapter.Notes.ToList().ForEach(note => _warn?.Invoke(note));
             }
 
-            _weights = load(adapters, _team);
-        }
-        catch
-        {
-            _team.Dispose();
-            throw;
+            _backend = load(adapters);
         }
         finally
         {
             adapters.ForEach(adapter => adapter.Adapter.Dispose());
         }
-
-        _pass = new ForwardPass(config, _weights, _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant), kernels);
     }
 
     /// <inheritdoc/>
@@ -64,19 +50,19 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     public int MaxLength { get; }
 
     /// <summary>The name of the kernel set in use.</summary>
-    public string KernelName { get; }
+    public string KernelName => _backend.Name;
 
     /// <summary>The kernel sets that this machine runs, fastest first; <see cref="InferenceOptions.Kernels"/> takes one by name.</summary>
     public static ImmutableArray<string> AvailableKernels { get; } = [.. CpuKernels.Available.Select(set => set.Name)];
 
     /// <summary>Threads that share a product.</summary>
-    public int Threads => _team.Parts;
+    public int Threads => _backend.Threads;
 
     /// <summary>Bytes of weights that a token reads.</summary>
-    public long WeightBytes => _weights.Bytes;
+    public long WeightBytes => _backend.WeightBytes;
 
     /// <summary>How past positions are kept.</summary>
-    public KvCacheType KvCacheType { get; }
+    public KvCacheType KvCacheType => _backend.KvCacheType;
 
     /// <summary>Why activations may be no numbers, as the end of a sentence.</summary>
     internal string CauseOfOverflow { get; private init; } = DamagedOrOverflow;
@@ -84,9 +70,13 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <summary>Sees the activations; null outside of calibration.</summary>
     internal IActivationObserver? Observer
     {
-        get => _pass.Observer;
-        set => _pass.Observer = value;
+        get => Cpu.Observer;
+        set => Cpu.Observer = value;
     }
+
+    internal InferenceBackend Backend => _backend;
+
+    CpuBackend Cpu => _backend as CpuBackend ?? throw new OpenElmException("Activations are observed on the CPU only; open the model there.");
 
     /// <summary>Loads a model of any format that <see cref="Checkpoint.Open"/> reads.</summary>
     /// <param name="path">The file or folder.</param>
@@ -109,7 +99,8 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
         ArgumentNullException.ThrowIfNull(checkpoint);
         try
         {
-            return new OpenElmModel(checkpoint.Config, (adapters, team) => ModelWeights.Of(checkpoint, adapters, team), (options ?? new InferenceOptions()).Validated())
+            options = (options ?? new InferenceOptions()).Validated();
+            return new OpenElmModel(checkpoint.Config, adapters => Load(checkpoint, adapters, options), options)
             {
                 CauseOfOverflow = checkpoint.Weights.Values.Any(weight => weight.Parts.Any(part => part.DType == DType.F16)) ? HalfOverflow : DamagedOrOverflow,
             };
@@ -127,8 +118,30 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     /// <param name="options">How; null takes the defaults.</param>
     /// <returns>The model.</returns>
     /// <exception cref="OpenElmException">Weights do not fit the configuration, or an option is wrong.</exception>
-    public static OpenElmModel Create(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, InferenceOptions? options = null) =>
-        new(config.Validated(), (adapters, team) => ModelWeights.Of(config, weights, adapters, team), (options ?? new InferenceOptions()).Validated());
+    public static OpenElmModel Create(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, InferenceOptions? options = null)
+    {
+        options = (options ?? new InferenceOptions()).Validated();
+        return new OpenElmModel(config.Validated(), adapters => Load(config, weights, adapters, options), options);
+    }
+
+    /// <summary>Makes a model of random weights, for measurements of speed.</summary>
+    internal static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options)
+    {
+        options = options.Validated();
+        return new OpenElmModel(config.Validated(), adapters =>
+        {
+            var weights = new Benchmarking.RandomWeights(config);
+            if (options.Device is not { } device)
+            {
+                return new CpuBackend(config, options, team => ModelWeights.Of(config, weights.Weights, team, weights));
+            }
+
+            using (weights)
+            {
+                return device.Load(config, weights.Weights, adapters, options);
+            }
+        }, options);
+    }
 
     /// <summary>Allocates the state of one sequence.</summary>
     /// <param name="capacity">The longest it may get; null takes <see cref="MaxLength"/>.</param>
@@ -143,7 +156,6 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
             throw new OpenElmException($"A sequence of {length} tokens is longer than the limit of {MaxLength} (rope_max_length); shorten it, or raise the limit by option.");
         }
 
-        _rotary.Reserve(length);
         return new SequenceState(this, length);
     }
 
@@ -193,61 +205,80 @@ public sealed unsafe class OpenElmModel : ICausalLM, IDisposable
     public void Forward(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits)
     {
         Check(batch, tokens, logits);
-        fixed (float* result = logits)
+        lock (_oneAtATime)
         {
-            lock (_pass)
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _backend.Run(batch, tokens, logits);
+            foreach (SequenceRun run in batch)
             {
-                Run(batch, tokens, result);
+                run.State.Advance(run.Tokens);
             }
         }
     }
 
-    /// <summary>Measures how fast the threads read the weights when they do nothing else: the ceiling of generation.</summary>
+    /// <summary>Begins to choose the most likely tokens where the model computes, several steps ahead of the caller; the state belongs to the chain until that is disposed.</summary>
+    /// <param name="token">The token to feed first.</param>
+    /// <param name="state">The sequence.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <returns>The chain; null on the CPU, which has nothing to gain.</returns>
+    internal GreedyChain? BeginGreedy(int token, SequenceState state, int candidates)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _backend.BeginGreedy(state.Cache, token, state.Length, candidates);
+    }
+
+    /// <summary>Measures how fast the weights are read where nothing else is done: the ceiling of generation.</summary>
     /// <returns>Bytes a second, the best of five passes.</returns>
     public double MeasureReadBandwidth()
     {
-        lock (_pass)
+        lock (_oneAtATime)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            return new Benchmarking.ReadBandwidth(_weights.Address, _weights.Bytes).Measure(_team, times: 5);
+            return _backend.MeasureReadBandwidth();
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        lock (_pass)
+        lock (_oneAtATime)
         {
-            _disposed = true;
-            _team.Dispose();
-            _pass.Dispose();
-            _weights.Dispose();
+            if (!_disposed)
+            {
+                _disposed = true;
+                _backend.Dispose();
+            }
         }
     }
 
-    void Run(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, float* logits)
+    // The backend owns the checkpoint; where weights were copied elsewhere, it is closed at once.
+    static InferenceBackend Load(Checkpoint checkpoint, IReadOnlyList<ScaledAdapter> adapters, InferenceOptions options)
     {
-        int rowsLeft = tokens.Length, logitRow = 0, next = 0, begun = 0;
-        _pass.Clear(rowsLeft);
-        foreach (SequenceRun run in batch)
+        if (options.Device is not { } device)
         {
-            for (int i = 0; i < run.Tokens; i++)
-            {
-                bool wanted = i >= run.Tokens - run.LogitRows;
-                _pass.Add(new ForwardPass.Row(tokens[next++], run.State, run.State.Length + i, wanted ? logitRow++ : -1));
-                if (--rowsLeft == 0 || next - begun == ForwardPass.MostRows)
-                {
-                    _pass.Run(_team, logits);
-                    logits += (long)logitRow * Config.VocabSize;
-                    (logitRow, begun) = (0, next);
-                    _pass.Clear(rowsLeft);
-                }
-            }
+            return new CpuBackend(checkpoint.Config, options, team => ModelWeights.Of(checkpoint, adapters, team));
         }
 
-        foreach (SequenceRun run in batch)
+        InferenceBackend backend = device.Load(checkpoint.Config, checkpoint.Weights, adapters, options);
+        checkpoint.Dispose();
+        return backend;
+    }
+
+    static InferenceBackend Load(OpenElmConfig config, IReadOnlyDictionary<string, ReadOnlyMemory<float>> weights, IReadOnlyList<ScaledAdapter> adapters, InferenceOptions options)
+    {
+        if (options.Device is not { } device)
         {
-            run.State.Advance(run.Tokens);
+            return new CpuBackend(config, options, team => ModelWeights.Of(config, weights, adapters, team));
+        }
+
+        Dictionary<string, StoredWeight> stored = ModelWeights.Stored(config, weights, out List<IDisposable> owned);
+        try
+        {
+            return device.Load(config, stored, adapters, options);
+        }
+        finally
+        {
+            owned.ForEach(owner => owner.Dispose());
         }
     }
 

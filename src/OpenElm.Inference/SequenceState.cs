@@ -6,7 +6,7 @@ namespace OpenElm.Inference;
 /// </summary>
 public sealed class SequenceState : IDisposable
 {
-    internal SequenceState(OpenElmModel model, int capacity) => (Model, Cache) = (model, new KvCache(model.Config, capacity, model.KvCacheType));
+    internal SequenceState(OpenElmModel model, int capacity) => (Model, Cache) = (model, model.Backend.CreateCache(capacity));
 
     /// <summary>Tokens fed so far.</summary>
     public int Length { get; private set; }
@@ -16,7 +16,10 @@ public sealed class SequenceState : IDisposable
 
     internal OpenElmModel Model { get; }
 
-    internal KvCache Cache { get; }
+    internal SequenceCache Cache { get; }
+
+    /// <summary>Of a model on the CPU.</summary>
+    internal KvCache CpuCache => (KvCache)Cache;
 
     /// <summary>Forgets the tokens behind a position, so that others can follow it.</summary>
     /// <param name="length">How many tokens stay.</param>

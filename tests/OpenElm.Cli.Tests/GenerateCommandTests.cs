@@ -1,4 +1,5 @@
 using System.Text.Json;
+using OpenElm.Inference.Cuda;
 
 namespace OpenElm.Cli.Tests;
 
@@ -15,6 +16,16 @@ public sealed class GenerateCommandTests
         Assert.Equal((0, Expected + Environment.NewLine), (code, output));
         Assert.Matches(@"prompt: 1 tokens, [\d.]+ tokens/s; generation: 200 tokens, [\d.]+ tokens/s; total: [\d.]+ tokens/s", error);
         Assert.Contains("--max-tokens", error);
+    }
+
+    [Fact]
+    public void Without_a_gpu_the_processor_takes_over_and_one_line_says_why()
+    {
+        Assert.SkipWhen(CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) is not null, "there is a GPU here");
+        (int code, string output, string error) = Openelm.Run("generate", Stories, "--max-tokens", "20", "--device", "cuda");
+        Assert.Equal(0, code);
+        Assert.StartsWith(output.TrimEnd(), Expected);
+        Assert.Single(error.Split(Environment.NewLine), line => line.EndsWith($"computing on the processor, for there is no usable GPU: {reason}", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Inference;
+using OpenElm.Inference.Cuda;
 using OpenElm.Training;
 using OpenElm.Verification.Golden;
 using OpenElm.Verification.Gpu;
@@ -16,7 +17,7 @@ internal static class VerifyCommand
         var folder = new Argument<string>("folder") { Description = "A folder of golden files with their golden.json" };
         var runtime = new Option<string?>("--runtime") { Description = "Only this runtime instead of both" };
         runtime.AcceptOnlyFromAmong(Training, Inference);
-        var device = new Option<string>("--device") { Description = "Where the training runtime computes", DefaultValueFactory = _ => "cpu" };
+        var device = new Option<string>("--device") { Description = "Where the runtimes compute", DefaultValueFactory = _ => "cpu" };
         device.AcceptOnlyFromAmong("cpu", "cuda");
         var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device };
         command.SetAction(parsed =>
@@ -36,7 +37,7 @@ internal static class VerifyCommand
             }
 
             string where = parsed.GetRequiredValue(device);
-            if (where != "cpu")
+            if (where != "cpu" && parsed.GetValue(runtime) is not Inference)
             {
                 rows.AddRange(GpuKernelSuite.Run(where).Select(result => ($"kernels ({where})", result)));
             }
@@ -52,14 +53,8 @@ internal static class VerifyCommand
         return command.WithExamples("openelm verify tests/Golden", "openelm verify tests/Golden --runtime training --device cuda --json");
     }
 
-    // The inference runtime has no GPU yet: on cuda, only training is asked.
     static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device)
     {
-        if (name == Inference && device != "cpu")
-        {
-            throw new OpenElmException($"The inference runtime runs on cpu only; leave --device {device} out, or verify the training runtime.");
-        }
-
         if (name is not Inference)
         {
             yield return new TrainingGoldenRuntime(new ModuleOptions { Device = device });
@@ -67,6 +62,14 @@ internal static class VerifyCommand
             {
                 yield return new GpuGoldenRuntime(device);
             }
+        }
+
+        if (name is not Training && device != "cpu")
+        {
+            InferenceDevice gpu = CudaInferenceDevice.TryOpen(CudaPrecision.Fp32, out string? reason)
+                ?? throw new OpenElmException($"Inference cannot be verified on --device {device}: {reason}.");
+            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu });
+            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu }, tokenByToken: true);
         }
 
         if (name is not Training && device == "cpu")

@@ -18,6 +18,7 @@ namespace OpenElm.Commands;
 [JsonSerializable(typeof(ModelDocument))]
 [JsonSerializable(typeof(PerplexityDocument))]
 [JsonSerializable(typeof(ScoreDocument))]
+[JsonSerializable(typeof(ThroughputDocument))]
 internal sealed partial class CommandJson : JsonSerializerContext
 {
     /// <summary>How every document is written.</summary>

@@ -49,6 +49,25 @@ internal sealed class FedTokens(OpenElmModel model) : IDisposable
         tokens.CopyTo(_tokens.AsSpan(before));
     }
 
+    /// <summary>Begins to choose the most likely tokens where the model computes; nothing else may be fed until the chain is disposed.</summary>
+    /// <param name="token">The token to feed first.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <returns>The chain; null where there is none.</returns>
+    public GreedyChain? BeginGreedy(int token, int candidates) => model.BeginGreedy(token, _state!, candidates);
+
+    /// <summary>Feeds one token through a chain.</summary>
+    /// <param name="chain">The chain.</param>
+    /// <param name="token">The token that the chain feeds next.</param>
+    /// <param name="logit">The chosen token's logit.</param>
+    /// <returns>The chosen token.</returns>
+    public int Next(GreedyChain chain, int token, out float logit)
+    {
+        int chosen = chain.Next(out logit);
+        _tokens[_state!.Length] = token;
+        _state.Advance(1);
+        return chosen;
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _state?.Dispose();
 }

@@ -20,6 +20,7 @@ public sealed class GenerationRun
     ISampler _sampler = null!;
     Speculator? _speculator;
     ConstraintWalk? _walk;
+    bool _choosesGreedily;
 
     internal GenerationRun(GenerationSession session, ReadOnlySpan<int> prompt, GenerationOptions options)
     {
@@ -69,6 +70,19 @@ public sealed class GenerationRun
                 throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
             }
 
+            if (_length > _promptLength && BeginGreedy() is { } chain)
+            {
+                using (chain)
+                {
+                    foreach (int token in Follow(chain, start, cancellation))
+                    {
+                        yield return token;
+                    }
+                }
+
+                yield break;
+            }
+
             // The token behind the last proposal comes from the same pass, so there is room for one less.
             int proposed = _speculator?.Propose(_sequence, _length, _sequence.Length - _length - 1) ?? 0;
             Feed(proposed, logits);
@@ -103,6 +117,44 @@ public sealed class GenerationRun
             }
 
             _speculator?.Report(proposed, accepted);
+        }
+    }
+
+    // Behind the prompt's first token a model that chooses for itself needs no logits on the host.
+    GreedyChain? BeginGreedy()
+    {
+        if (!_choosesGreedily)
+        {
+            return null;
+        }
+
+        _session.Fed.KeepPrefixOf(_sequence.AsSpan(0, _length));
+        GreedyChain? chain = _session.Fed.BeginGreedy(_sequence[_length - 1], _model.Candidates);
+        _choosesGreedily = chain is not null;
+        return chain;
+    }
+
+    IEnumerable<int> Follow(GreedyChain chain, long start, CancellationToken cancellation)
+    {
+        while (!IsComplete())
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (_session.Running != this)
+            {
+                throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
+            }
+
+            int token = _session.Fed.Next(chain, _sequence[_length - 1], out float logit);
+            CheckFinite(logit);
+            _total = _session.Time.GetElapsedTime(start);
+            FinishReason = _options.EndOf(token, _model.EosId);
+            if (FinishReason != FinishReason.None)
+            {
+                yield break;
+            }
+
+            _sequence[_length++] = token;
+            yield return token;
         }
     }
 
@@ -146,6 +198,7 @@ public sealed class GenerationRun
         _session.Fed.Reserve(capacity);
         _sampler = _options.Sampling.CreateSampler(_promptLength);
         _walk = _options.Constraint is { } constraint ? new ConstraintWalk(_model.MasksOf(constraint), _model.DecodePrompt(Prompt.Span).IsAtStart) : null;
+        _choosesGreedily = _options.Sampling.IsPlainlyGreedy && _walk is null && _session.Draft is null && _options.PromptLookup == 0;
         if (_session.Draft is { } draft)
         {
             draft.Begin(_options.Sampling, _promptLength, capacity, (_sampler as RandomDraw)?.Random, _walk);
@@ -168,17 +221,21 @@ public sealed class GenerationRun
     // Rows that only pad are no candidates: logits [candidates].
     int Choose(Span<float> logits, int proposal, int row)
     {
-        if (!float.IsFinite(TensorPrimitives.Max<float>(logits)))
-        {
-            throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; {_model.Model.CauseOfOverflow}.");
-        }
-
+        CheckFinite(TensorPrimitives.Max<float>(logits));
         _walk?.Mask(logits);
         ReadOnlySpan<int> tokens = _sequence.AsSpan(0, _length);
         // A guess that was not drawn is a distribution with one token: drawing as usual and comparing is the same rule.
         return proposal >= 0 && _sampler is RandomDraw draw && _speculator!.Probabilities(row) is { IsEmpty: false } drawnFrom
             ? draw.Verify(tokens, logits, proposal, drawnFrom)
             : _sampler.Sample(tokens, logits);
+    }
+
+    void CheckFinite(float largest)
+    {
+        if (!float.IsFinite(largest))
+        {
+            throw new OpenElmException($"The model gave logits that are no numbers after {_length} tokens; {_model.Model.CauseOfOverflow}.");
+        }
     }
 
     // Whether the constraint or the length ends the output here.

@@ -41,6 +41,9 @@ public sealed record SamplingOptions
     /// <summary>Seed of the draws.</summary>
     public int Seed { get; init; }
 
+    /// <summary>Whether the largest logit is taken as the model gives it.</summary>
+    internal bool IsPlainlyGreedy => Temperature == 0 && RepetitionPenalty == 1 && FrequencyPenalty == 0 && PresencePenalty == 0 && LogitBias.IsEmpty;
+
     /// <summary>Checks every option.</summary>
     /// <returns>These options.</returns>
     /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>

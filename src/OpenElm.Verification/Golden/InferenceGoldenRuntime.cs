@@ -6,12 +6,13 @@ using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Verification.Golden;
 
-/// <summary>The CPU inference module: logits, losses from its logits, samplers, and adapters merged as <c>openelm merge</c> does; no gradients and no training.</summary>
+/// <summary>The inference module: logits, losses from its logits, samplers, and adapters merged as <c>openelm merge</c> does; no gradients and no training.</summary>
 /// <param name="options">How models are opened; null takes the defaults.</param>
-public sealed class InferenceGoldenRuntime(InferenceOptions? options = null) : IGoldenRuntime
+/// <param name="tokenByToken">Whether every token is fed alone, as generation does.</param>
+public sealed class InferenceGoldenRuntime(InferenceOptions? options = null, bool tokenByToken = false) : IGoldenRuntime
 {
     /// <inheritdoc/>
-    public string Name => $"inference (cpu{(options?.Kernels is { } kernels ? $", {kernels}" : "")})";
+    public string Name => $"inference ({options?.Device?.Name ?? "cpu"}{(options?.Kernels is { } kernels ? $", {kernels}" : "")}{(tokenByToken ? ", token by token" : "")})";
 
     /// <inheritdoc/>
     public GoldenModelOutput? RunModel(GoldenModel model)
@@ -24,7 +25,17 @@ public sealed class InferenceGoldenRuntime(InferenceOptions? options = null) : I
         for (int b = 0; b < batch; b++)
         {
             int[] ids = [.. model.InputIds.Values.AsSpan(b * seq, seq).ToArray().Select(id => (int)id)];
-            runtime.ComputeLogits(ids, 0, logits.AsSpan(b * seq * vocab, seq * vocab));
+            if (!tokenByToken)
+            {
+                runtime.ComputeLogits(ids, 0, logits.AsSpan(b * seq * vocab, seq * vocab));
+                continue;
+            }
+
+            using SequenceState state = runtime.CreateState(seq);
+            for (int i = 0; i < seq; i++)
+            {
+                runtime.Decode(ids[i], state, logits.AsSpan(((b * seq) + i) * vocab, vocab));
+            }
         }
 
         long[] nextTokens = [.. Enumerable.Range(0, batch).SelectMany(b => model.InputIds.Values[((b * seq) + 1)..((b + 1) * seq)])];

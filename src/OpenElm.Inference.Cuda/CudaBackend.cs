@@ -1,0 +1,201 @@
+using System.Runtime.InteropServices;
+using OpenElm.Adapters;
+using OpenElm.Checkpoints;
+using OpenElm.Configuration;
+using OpenElm.Cuda;
+
+namespace OpenElm.Inference.Cuda;
+
+/// <summary>The model on a GPU: a single token goes through <see cref="TokenStep"/> where the architecture allows, everything else through <see cref="RowPass"/>.</summary>
+internal sealed class CudaBackend : InferenceBackend
+{
+    readonly CudaDevice _device;
+    readonly OpenElmConfig _config;
+    readonly CudaPrecision _precision;
+    readonly CudaStream _stream = new();
+    readonly DeviceWeights _weights;
+    readonly RowPass _pass;
+    readonly TokenStep? _step;
+    readonly DeviceMemory _state = new(2 * sizeof(int));
+    readonly MappedMemory<int> _chosen = new(2);
+    readonly RotaryTable _rotary;
+    DeviceMemory? _angles; // cos, then sin: [2][_positions, headDim / 2]
+    int _positions;
+
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision)
+    {
+        (_device, _config, _precision) = (device, config, precision);
+        _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
+        _weights = new DeviceWeights(config, weights, adapters, precision, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, device, _stream.Handle);
+        _step = StepLayout.Of(config, precision, out _) is { } layout ? new TokenStep(config, _weights, precision, layout, device, _stream.Handle) : null;
+    }
+
+    /// <inheritdoc/>
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}";
+
+    /// <inheritdoc/>
+    public override int Threads => Environment.ProcessorCount;
+
+    /// <inheritdoc/>
+    public override long WeightBytes => _weights.TokenBytes;
+
+    /// <inheritdoc/>
+    public override KvCacheType KvCacheType => _precision == CudaPrecision.Bf16 ? KvCacheType.BF16 : KvCacheType.F32;
+
+    int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
+
+    nint Cos => _angles!.Address;
+
+    nint Sin => _angles!.Address + (nint)((long)_positions * (_config.HeadDim / 2) * sizeof(float));
+
+    /// <inheritdoc/>
+    public override SequenceCache CreateCache(int capacity)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            Reserve(capacity);
+        }
+
+        return new DeviceCache(this, _config, capacity, ElementBytes);
+    }
+
+    /// <inheritdoc/>
+    public override void Run(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            RunAlone(batch, tokens, logits);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) =>
+        _step is null ? null : new DeviceGreedyChain(this, (DeviceCache)cache, token, position, candidates);
+
+    /// <summary>Puts one step of a chain into the stream.</summary>
+    public void Launch(DeviceCache cache, int token, int position, StepChoice choice, CudaEvent done)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            _step!.Launch(cache, token, position, choice with { Cos = Cos, Sin = Sin });
+            done.Record(_stream.Handle);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            return _step?.Profile((DeviceCache)cache, position, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin)) ?? [];
+        }
+    }
+
+    /// <summary>Waits for everything in the stream.</summary>
+    public void Synchronize()
+    {
+        _device.MakeCurrent();
+        CudaDevice.Synchronize(_stream.Handle);
+    }
+
+    /// <summary>Copies stretches that lie at even distances.</summary>
+    public void CopyPlanes(nint source, long sourceStride, nint target, long targetStride, long bytes, int count)
+    {
+        _device.MakeCurrent();
+        for (int i = 0; i < count; i++)
+        {
+            DeviceMemory.Copy(source + (nint)(i * sourceStride), target + (nint)(i * targetStride), bytes, _stream.Handle);
+        }
+
+        CudaDevice.Synchronize(_stream.Handle); // the source may go away next
+    }
+
+    /// <inheritdoc/>
+    public override double MeasureReadBandwidth()
+    {
+        _device.MakeCurrent();
+        return _step?.MeasureRead(_weights.Address, _weights.Bytes) ?? double.NaN;
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        Synchronize();
+        _step?.Dispose();
+        _pass.Dispose();
+        _weights.Dispose();
+        _angles?.Dispose();
+        _state.Dispose();
+        _chosen.Dispose();
+        _stream.Dispose();
+    }
+
+    // Logits of a step lie in memory that the next step, of a chain beside this, would overwrite.
+    void RunAlone(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits)
+    {
+        if (_step is not null && tokens.Length == 1)
+        {
+            SequenceRun run = batch[0];
+            _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
+            if (run.LogitRows == 1)
+            {
+                DeviceMemory.CopyBack(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
+            }
+
+            return;
+        }
+
+        var rows = new List<DeviceRow>(Math.Min(tokens.Length, RowPass.MostRows));
+        var picked = new List<int>();
+        int next = 0, written = 0;
+        foreach (SequenceRun run in batch)
+        {
+            var cache = (DeviceCache)run.State.Cache;
+            for (int i = 0; i < run.Tokens; i++)
+            {
+                if (i >= run.Tokens - run.LogitRows)
+                {
+                    picked.Add(rows.Count);
+                }
+
+                rows.Add(new DeviceRow(tokens[next++], run.State.Length + i, cache.Capacity, 0, cache.Address));
+                if (rows.Count == RowPass.MostRows || next == tokens.Length)
+                {
+                    _pass.Run(CollectionsMarshal.AsSpan(rows), CollectionsMarshal.AsSpan(picked), Cos, Sin, logits[(written * _config.VocabSize)..]);
+                    written += picked.Count;
+                    rows.Clear();
+                    picked.Clear();
+                }
+            }
+        }
+    }
+
+    // The table of angles grows with the sequences, as on the CPU.
+    void Reserve(int positions)
+    {
+        if (positions <= _positions)
+        {
+            return;
+        }
+
+        int half = _config.HeadDim / 2;
+        _rotary.Reserve(positions);
+        float[] angles = new float[2L * positions * half];
+        for (int position = 0; position < positions; position++)
+        {
+            _rotary.Cos(position).CopyTo(angles.AsSpan(position * half));
+            _rotary.Sin(position).CopyTo(angles.AsSpan((positions + position) * half));
+        }
+
+        CudaDevice.Synchronize(_stream.Handle);
+        _angles?.Dispose();
+        _angles = new DeviceMemory(angles.Length * sizeof(float));
+        CudaDevice.Copy<float>(angles, _angles.Address, _stream.Handle);
+        _positions = positions;
+    }
+}

@@ -1,0 +1,51 @@
+using System.Globalization;
+using System.Reflection;
+using OpenElm.Configuration;
+using OpenElm.Cuda;
+
+namespace OpenElm.Inference.Cuda;
+
+/// <summary>The CUDA C++ of this project's <c>Kernels</c>, compiled for one architecture and one model.</summary>
+internal static class DecodeKernels
+{
+    /// <summary>The files.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["pass", "step"];
+
+    /// <summary>Compiles one file; needs no GPU.</summary>
+    /// <param name="name">The file.</param>
+    /// <param name="computeCapability">90 is Hopper.</param>
+    /// <param name="config">The architecture.</param>
+    /// <param name="precision">Of weights.</param>
+    /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
+    /// <returns>Machine code.</returns>
+    /// <exception cref="CudaException">The compiler refuses it.</exception>
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step)
+    {
+        var constants = new Dictionary<string, string>
+        {
+            ["BF16"] = precision == CudaPrecision.Bf16 ? "1" : "0",
+            ["HEAD_DIM"] = Text(config.HeadDim),
+        };
+        if (step is not null && name == "step")
+        {
+            constants["MODEL_DIM"] = Text(config.ModelDim);
+            constants["MOST_QUERIES"] = Text(config.Layers.Max(layer => layer.QueryHeads));
+            constants["GROUP"] = Text(config.Layers[0].QueryHeadsPerKvHead);
+            constants["GATED"] = config.FfnWithGlu ? "1" : "0";
+            constants["CHUNK_BYTES"] = Text(step.ChunkBytes);
+            constants["RING"] = Text(step.Ring);
+        }
+
+        return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);
+    }
+
+    static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
+
+    static string Source(string name)
+    {
+        string resource = $"OpenElm.Inference.Cuda.Kernels.{name}.cu";
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{resource} is no resource");
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+}

@@ -1,0 +1,49 @@
+using OpenElm.Cuda;
+
+namespace OpenElm.Inference.Cuda;
+
+/// <summary>Steps that choose for themselves: each takes what the one before has chosen, on the device, and the host reads along, a few steps behind.</summary>
+internal sealed class DeviceGreedyChain : GreedyChain
+{
+    const int Ahead = 4;
+
+    readonly CudaBackend _backend;
+    readonly DeviceCache _cache;
+    readonly DeviceMemory _state = new(2 * sizeof(int));
+    readonly MappedMemory<int> _chosen = new(2 * Ahead);
+    readonly CudaEvent[] _done = [.. Enumerable.Range(0, Ahead).Select(_ => new CudaEvent())];
+    readonly int _token, _position, _candidates;
+    int _launched, _taken;
+
+    public DeviceGreedyChain(CudaBackend backend, DeviceCache cache, int token, int position, int candidates) =>
+        (_backend, _cache, _token, _position, _candidates) = (backend, cache, token, position, candidates);
+
+    /// <inheritdoc/>
+    public override int Next(out float logit)
+    {
+        for (; _launched - _taken < Ahead && _position + _launched < _cache.Capacity; _launched++)
+        {
+            int place = _launched % Ahead;
+            _backend.Launch(_cache, _launched == 0 ? _token : -1, _position + _launched, new StepChoice(_state.Address, _chosen.Address, place, _candidates, 0, 0), _done[place]);
+        }
+
+        if (_taken == _launched)
+        {
+            throw new InvalidOperationException($"The sequence is full: its cache holds {_cache.Capacity} positions.");
+        }
+
+        int at = _taken++ % Ahead;
+        _done[at].Synchronize();
+        logit = BitConverter.Int32BitsToSingle(_chosen.Values[(2 * at) + 1]);
+        return _chosen.Values[2 * at];
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _backend.Synchronize();
+        Array.ForEach(_done, mark => mark.Dispose());
+        _chosen.Dispose();
+        _state.Dispose();
+    }
+}

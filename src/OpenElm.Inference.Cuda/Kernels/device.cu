@@ -1,0 +1,88 @@
+// What all kernels share. T: weights, activations of products, and the KV cache; everything else is float.
+//
+// EMULATED compiles the same text for a processor, block by block in fibers: the few primitives that are the chip's own are guarded by it.
+
+#ifdef EMULATED
+#include "emulated.h"
+#else
+typedef unsigned long long u64;
+typedef unsigned int u32;
+typedef unsigned short u16;
+#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(128) type name[]
+#endif
+
+constexpr float INFINITE = 3.402823466e38f;
+
+#if BF16
+typedef u16 T;
+#else
+typedef float T;
+#endif
+
+struct __align__(16) Float4 { float x, y, z, w; };
+struct __align__(16) Word4 { u32 x, y, z, w; };
+
+__device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_float(bits); }
+
+__device__ __forceinline__ float widen(u16 bits) { return bits_to_float((u32)bits << 16); }
+__device__ __forceinline__ float widen(float x) { return x; }
+
+// To the nearest bfloat16, halves to the even one.
+__device__ __forceinline__ void narrow(float x, u16& to)
+{
+    u32 bits = __float_as_uint(x);
+    to = (u16)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 64 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
+
+__device__ __forceinline__ float sum_of_warp(float x)
+{
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1) x += __shfl_xor_sync(0xffffffff, x, mask);
+    return x;
+}
+
+__device__ __forceinline__ float silu(float x) { return x / (1 + __expf(-x)); }
+
+__device__ __forceinline__ void load8(const T* from, float* to)
+{
+#if BF16
+    Word4 word = *(const Word4*)from;
+    u32 words[4] = { word.x, word.y, word.z, word.w };
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+    {
+        to[2 * i] = bits_to_float(words[i] << 16);
+        to[2 * i + 1] = bits_to_float(words[i] & 0xffff0000);
+    }
+#else
+#pragma unroll
+    for (int i = 0; i < 8; i++) to[i] = from[i];
+#endif
+}
+
+__device__ __forceinline__ void store8(T* to, const float* x)
+{
+#if BF16
+    u32 words[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+    {
+        u16 low, high;
+        narrow(x[2 * i], low);
+        narrow(x[2 * i + 1], high);
+        words[i] = low | (u32)high << 16;
+    }
+    *(Word4*)to = Word4{ words[0], words[1], words[2], words[3] };
+#else
+#pragma unroll
+    for (int i = 0; i < 8; i++) to[i] = x[i];
+#endif
+}
+
+// One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].
+struct Row
+{
+    int token, position, capacity, reserved;
+    T* cache;
+};

@@ -1,0 +1,105 @@
+using System.Collections.Immutable;
+using OpenElm.Configuration;
+using OpenElm.Inference.Generation;
+
+namespace OpenElm.Inference.Benchmarking;
+
+/// <summary>What to measure. Defaults are the paper's protocol (section 5.2): a prompt of 36 tokens, 1024 new ones, greedy.</summary>
+public sealed record ThroughputOptions
+{
+    /// <summary>Tokens of the prompt.</summary>
+    public int PromptTokens { get; init; } = 36;
+
+    /// <summary>Tokens that are generated.</summary>
+    public int GeneratedTokens { get; init; } = 1024;
+
+    /// <summary>Measured runs, after one that warms up.</summary>
+    public int Repetitions { get; init; } = 3;
+
+    /// <summary>Checks every option.</summary>
+    /// <returns>These options.</returns>
+    /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>
+    public ThroughputOptions Validated()
+    {
+        var problems = new List<string>();
+        foreach ((string name, int value, int least) in new[] { ("tokens of the prompt", PromptTokens, 1), ("generated tokens", GeneratedTokens, 2), ("repetitions", Repetitions, 1) })
+        {
+            if (value < least)
+            {
+                problems.Add($"{value} {name}; there must be {least} or more");
+            }
+        }
+
+        return problems is [] ? this : throw OpenElmException.Of("Invalid benchmark options", problems);
+    }
+}
+
+/// <summary>A row of the paper's Table 7; speeds are medians over the repetitions.</summary>
+/// <param name="Model">The model's name.</param>
+/// <param name="Parameters">All weights.</param>
+/// <param name="PromptTokensPerSecond">Prompt tokens ÷ time to the first token.</param>
+/// <param name="GenerationTokensPerSecond">Generated tokens ÷ the time after the first.</param>
+/// <param name="TotalTokensPerSecond">All tokens ÷ all time.</param>
+/// <param name="WeightBytes">That a token reads.</param>
+/// <param name="ReadBytesPerSecond">Of the weights, plainly read.</param>
+/// <param name="Kernels">What computed it.</param>
+/// <param name="Generations">Generation in every repetition, tokens a second.</param>
+/// <param name="Step">Where the time of a token in the middle of the output goes; empty on the processor.</param>
+public sealed record ThroughputResult(
+    string Model, long Parameters, double PromptTokensPerSecond, double GenerationTokensPerSecond, double TotalTokensPerSecond,
+    long WeightBytes, double ReadBytesPerSecond, string Kernels, ImmutableArray<double> Generations, ImmutableArray<StepPhase> Step)
+{
+    /// <summary>Generation as a share of reading the weights once a token and doing nothing else.</summary>
+    public double ShareOfReadBandwidth => GenerationTokensPerSecond * WeightBytes / ReadBytesPerSecond;
+}
+
+/// <summary>The paper's measurement of throughput, with random weights, whose speed is that of any.</summary>
+public static class ThroughputBenchmark
+{
+    /// <summary>Measures one architecture.</summary>
+    /// <param name="name">Its name in the result.</param>
+    /// <param name="config">The architecture.</param>
+    /// <param name="inference">How it is opened.</param>
+    /// <param name="options">What to measure.</param>
+    /// <param name="time">The clock; null takes the system's.</param>
+    /// <param name="cancellation">Stops between two tokens.</param>
+    /// <returns>The speeds.</returns>
+    /// <exception cref="OpenElmException">An option is impossible.</exception>
+    public static ThroughputResult Run(
+        string name, OpenElmConfig config, InferenceOptions inference, ThroughputOptions options, TimeProvider? time = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validated();
+        using var model = TextModel.Of(OpenElmModel.CreateRandom(config, inference), null);
+        var random = new Random(1);
+        int[] prompt = [.. Enumerable.Range(0, options.PromptTokens).Select(_ => random.Next(config.VocabSize))];
+        var rates = new GenerationRates[options.Repetitions];
+        for (int i = -1; i < rates.Length; i++)
+        {
+            using GenerationSession session = model.CreateSession(time: time);
+            GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = i < 0 ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens, IgnoreEos = true });
+            foreach (int token in run.Tokens(cancellation))
+            {
+            }
+
+            if (i >= 0)
+            {
+                rates[i] = run.Rates;
+            }
+        }
+
+        double Median(Func<GenerationRates, double> of) => BenchmarkResult.MedianOf([.. rates.Select(of)]);
+        return new ThroughputResult(
+            name, TensorShapes.Of(config).Sum(shape => shape.Elements), Median(rate => rate.PromptTokensPerSecond), Median(rate => rate.GenerationTokensPerSecond),
+            Median(rate => rate.TotalTokensPerSecond), model.Model.WeightBytes, model.Model.MeasureReadBandwidth(), model.Model.KernelName,
+            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)));
+    }
+
+    // The second of two: the first warms up.
+    static ImmutableArray<StepPhase> Profile(OpenElmModel model, int position)
+    {
+        using SequenceState state = model.CreateState(position + 1);
+        _ = model.Backend.ProfileStep(state.Cache, position);
+        return [.. model.Backend.ProfileStep(state.Cache, position)];
+    }
+}

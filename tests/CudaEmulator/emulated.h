@@ -1,0 +1,71 @@
+// CUDA on a processor: every thread of every block that runs is a fiber.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+typedef unsigned long long u64; typedef unsigned int u32; typedef unsigned short u16;
+struct Dim { int x, y, z; };
+struct Fiber { void* sp; Dim threadIdx, blockIdx; int linear; int warp; bool done; char* stack; };
+struct Grid { Dim gridDim, blockDim; Fiber* current; int* block_arrived; int* block_gen; int* warp_arrived; int* warp_gen; u64* exchange; char** shared; int warps_per_block; int* warp_size_; int* block_live;};
+extern "C" Grid* emu_grid; extern "C" void emu_yield();
+#define __device__
+#define __global__ EMU_KERNEL
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __shared__ static
+#define __align__(n) alignas(n)
+#define threadIdx (emu_grid->current->threadIdx)
+#define blockIdx (emu_grid->current->blockIdx)
+#define blockDim (emu_grid->blockDim)
+#define gridDim (emu_grid->gridDim)
+static inline int emu_block() { return blockIdx.x + blockIdx.y * gridDim.x; }
+#define DYNAMIC_SHARED(type, name) type* name = (type*)emu_grid->shared[emu_grid->current->linear]
+// linear: index of the resident block
+static inline void emu_meet(int* arrived, int* gen, int n) { int g = *gen; if (++*arrived == n) { *arrived = 0; ++*gen; } else while (*gen == g) emu_yield(); }
+static inline void __syncthreads() { int b = emu_grid->current->linear; emu_meet(emu_grid->block_arrived + b, emu_grid->block_gen + b, emu_grid->block_live[b]); }
+static inline void __syncwarp() { int w = emu_grid->current->warp; emu_meet(emu_grid->warp_arrived + w, emu_grid->warp_gen + w, emu_grid->warp_size_[w]); }
+template <class X> static inline X emu_exchange(X x, int from) {
+    int w = emu_grid->current->warp, lane = threadIdx.x % 32; u64 v = 0; memcpy(&v, &x, sizeof x); emu_grid->exchange[w * 32 + lane] = v;
+    __syncwarp(); v = emu_grid->exchange[w * 32 + from]; __syncwarp(); memcpy(&x, &v, sizeof x); return x; }
+template <class X> static inline X __shfl_xor_sync(unsigned, X x, int mask) { return emu_exchange(x, (threadIdx.x % 32) ^ mask); }
+template <class X> static inline X __shfl_sync(unsigned, X x, int lane) { return emu_exchange(x, lane); }
+static inline float __ldcg(const float* p) { return *(volatile const float*)p; }
+static inline void __threadfence() {}
+static inline u32 __float_as_uint(float x) { u32 b; memcpy(&b, &x, 4); return b; }
+static inline float __uint_as_float(u32 b) { float x; memcpy(&x, &b, 4); return x; }
+#define __expf expf
+static inline u64 atomicMax(u64* p, u64 v) { u64 o = *p; if (v > o) *p = v; return o; }
+static inline u64 atomicAdd(u64* p, u64 v) { u64 o = *p; *p += v; return o; }
+static inline u64 atomicExch(u64* p, u64 v) { u64 o = *p; *p = v; return o; }
+// the engine's copies
+static inline void init_arrival(u64* b) { *b = 0; }
+static inline void publish_arrivals() {}
+static inline void copy_async(void* to, const void* from, int bytes, u64* b) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); ++*b; }
+static inline void await_arrival(u64* b, int parity) { while ((int)(*(volatile u64*)b & 1) == parity) emu_yield(); }
+static inline void arrive(u64* c) { ++*c; }
+static inline u64 look(const u64* c) { return *(volatile const u64*)c; }
+static inline void rest() { emu_yield(); }
+static inline long long cycles() { static long long c; return ++c; }
+
+static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+{
+    static u32 all[4096][32][6]; int w = emu_grid->current->warp, lane = threadIdx.x % 32;
+    u32* own = all[w][lane]; for (int i = 0; i < 4; i++) own[i] = a[i]; own[4] = b0; own[5] = b1; __syncwarp();
+    auto half = [](u32 x, int h) { return __uint_as_float((h ? x >> 16 : x & 0xffff) << 16); };
+    for (int i = 0; i < 4; i++) { int r = lane / 4 + i / 2 * 8, c = lane % 4 * 2 + i % 2; float s = 0;
+        for (int k = 0; k < 16; k++) s += half(all[w][r % 8 * 4 + k % 8 / 2][r / 8 + k / 8 * 2], k % 2) * half(all[w][c * 4 + k % 8 / 2][4 + k / 8], k % 2);
+        d[i] += s; }
+    __syncwarp();
+}
+static inline void load_transposed(const u16* row, u32& b0, u32& b1)
+{
+    int lane = threadIdx.x % 32; u32* to[2] = { &b0, &b1 };
+    for (int i = 0; i < 2; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); *to[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
+}
+struct Float4;
+template <class F = Float4> static inline F emu_fresh4(const float* p) { if ((size_t)p & 15) abort(); return F{ p[0], p[1], p[2], p[3] }; }
+#define fresh4(p) emu_fresh4(p)
+static inline void fetch(const void*) {}

@@ -1,0 +1,151 @@
+using OpenElm.Configuration;
+using OpenElm.Inference.Generation;
+using OpenElm.Inference.Tests;
+
+namespace OpenElm.Inference.Cuda.Tests;
+
+/// <summary>The runtime on a GPU against the one on the CPU, in single precision and in bfloat16.</summary>
+public sealed class DeviceTests
+{
+    const double Fp32 = 1e-4; // docs/numerics.md: order of sums
+
+    // Grouped queries and layers of different widths; heads of 32, 64 and 128; an odd vocabulary.
+    static readonly OpenElmConfig[] Models =
+    [
+        TestModels.Blocked,
+        TestModels.Blocked with { HeadDim = 64, NumTransformerLayers = 3, QkvMultipliers = (0.5, 2.0), FfnMultipliers = (1.0, 3.0), ShareInputOutputLayers = false },
+        TestModels.Blocked with { HeadDim = 128, QueryHeadsPerKvHead = 1, NormalizeQkProjections = false, FfnWithGlu = false },
+        TestModels.Layerwise,
+    ];
+
+    public static TheoryData<int> Indices => [.. Enumerable.Range(0, Models.Length)];
+
+    static InferenceOptions On(CudaPrecision precision) =>
+        CudaInferenceDevice.TryOpen(precision, out string? reason) is { } device ? new InferenceOptions { Device = device } : Skip(reason);
+
+    [Theory, MemberData(nameof(Indices))]
+    public void A_prompt_has_the_logits_of_the_processor(int index)
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        int[] tokens = TestModels.Tokens(70, Models[index].VocabSize);
+        float[] expected = Whole(TestModels.Random(Models[index]), tokens), actual = Whole(TestModels.Random(Models[index], options), tokens);
+        Close.Assert(expected, actual, Fp32);
+    }
+
+    [Theory, MemberData(nameof(Indices))]
+    public void Token_by_token_the_logits_are_those_of_the_processor(int index)
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        int[] tokens = TestModels.Tokens(24, Models[index].VocabSize);
+        Close.Assert(Whole(TestModels.Random(Models[index]), tokens), OneByOne(TestModels.Random(Models[index], options), tokens), Fp32);
+    }
+
+    [Fact]
+    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        OpenElmConfig config = Models[1] with { MaxContextLength = 400, RopeMaxLength = 800 };
+        int[] tokens = TestModels.Tokens(300, config.VocabSize);
+        float[] expected = Whole(TestModels.Random(config), tokens);
+        using OpenElmModel model = TestModels.Random(config, options);
+        using SequenceState state = model.CreateState(300);
+        float[] logits = new float[config.VocabSize];
+        model.Prefill(tokens.AsSpan(0, 297), state, logits);
+        for (int i = 297; i < 300; i++)
+        {
+            model.Decode(tokens[i], state, logits);
+            Close.Assert(expected.AsSpan(i * config.VocabSize, config.VocabSize), logits, Fp32);
+        }
+    }
+
+    [Fact]
+    public void In_bfloat16_prompt_and_steps_stay_near_the_processor()
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        int[] tokens = TestModels.Tokens(12, Models[0].VocabSize);
+        float[] expected = Whole(TestModels.Random(Models[0]), tokens);
+        Near(expected, Whole(TestModels.Random(Models[0], options), tokens));
+        Near(expected, OneByOne(TestModels.Random(Models[0], options), tokens));
+
+        // docs/numerics.md, conversions: BF16.
+        static void Near(float[] expected, float[] actual) => Assert.InRange(
+            Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e)), 1e-5, 0.06);
+    }
+
+    [Fact]
+    public void Several_sequences_go_through_one_pass()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        OpenElmConfig config = Models[1];
+        int[] tokens = TestModels.Tokens(15, config.VocabSize);
+        float[] expected = Whole(TestModels.Random(config), tokens.AsSpan(0, 5).ToArray());
+        using OpenElmModel model = TestModels.Random(config, options);
+        using SequenceState first = model.CreateState(10), second = model.CreateState(20);
+        float[] logits = new float[6 * config.VocabSize];
+        model.Forward([new SequenceRun(first, 10, 1), new SequenceRun(second, 5, 5)], [.. tokens.AsSpan(5), .. tokens.AsSpan(0, 5)], logits);
+        Close.Assert(expected, logits.AsSpan(config.VocabSize), Fp32);
+    }
+
+    [Fact]
+    public void A_copied_and_shortened_state_goes_on_alike()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        OpenElmConfig config = Models[0];
+        int[] tokens = TestModels.Tokens(12, config.VocabSize);
+        float[] expected = Whole(TestModels.Random(config), tokens);
+        using OpenElmModel model = TestModels.Random(config, options);
+        using SequenceState first = model.CreateState(40), second = model.CreateState(15);
+        float[] logits = new float[config.VocabSize];
+        model.Prefill(tokens.AsSpan(0, 8), first, logits);
+        second.CopyFrom(first);
+        model.Decode(5, second, logits);
+        second.Truncate(8);
+        model.Prefill(tokens.AsSpan(8), second, logits);
+        Close.Assert(expected.AsSpan(11 * config.VocabSize), logits, Fp32);
+    }
+
+    [Fact]
+    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        int[] Generate(OpenElmModel model)
+        {
+            using var text = TextModel.Of(model, null);
+            return [.. text.Generate(new[] { 1, 403, 407 }, new GenerationOptions { MaxTokens = 40 })];
+        }
+
+        Assert.Equal(Generate(TestModels.Stories()), Generate(TestModels.Stories(options)));
+    }
+
+    static float[] Whole(OpenElmModel model, int[] tokens)
+    {
+        using (model)
+        {
+            float[] logits = new float[tokens.Length * model.Config.VocabSize];
+            model.ComputeLogits(tokens, 0, logits);
+            return logits;
+        }
+    }
+
+    static float[] OneByOne(OpenElmModel model, int[] tokens)
+    {
+        using (model)
+        {
+            int vocab = model.Config.VocabSize;
+            float[] logits = new float[tokens.Length * vocab];
+            using SequenceState state = model.CreateState(tokens.Length);
+            for (int i = 0; i < tokens.Length; i++)
+            {
+                model.Decode(tokens[i], state, logits.AsSpan(i * vocab, vocab));
+            }
+
+            return logits;
+        }
+    }
+
+    static InferenceOptions Skip(string? reason)
+    {
+        Assert.Skip($"no GPU here: {reason}");
+        return null!;
+    }
+}

@@ -1,0 +1,90 @@
+using OpenElm.Configuration;
+using OpenElm.Cuda;
+using OpenElm.Inference.Tests;
+
+namespace OpenElm.Inference.Cuda.Tests;
+
+/// <summary>What is decided before a GPU is asked: places of weights, shared memory, and that the kernels compile.</summary>
+public sealed class LayoutTests
+{
+    public static TheoryData<int, CudaPrecision> Sizes
+    {
+        get
+        {
+            var data = new TheoryData<int, CudaPrecision>();
+            for (int i = 0; i < Shipped.Length; i++)
+            {
+                data.Add(i, CudaPrecision.Bf16);
+                data.Add(i, CudaPrecision.Fp32);
+            }
+
+            return data;
+        }
+    }
+
+    static OpenElmConfig[] Shipped { get; } = [.. NamedConfigs.Names.Where(name => name.StartsWith("openelm-", StringComparison.Ordinal)).Select(NamedConfigs.Get)];
+
+    [Theory, MemberData(nameof(Sizes))]
+    public void Every_weight_has_its_place_and_none_overlap(int size, CudaPrecision precision)
+    {
+        OpenElmConfig config = Shipped[size];
+        var plan = WeightPlan.Of(config, precision, embeddingApart: false);
+        Assert.Equal(TensorShapes.Of(config).Sum(shape => shape.Elements), plan.Places.Values.Sum(place => place.Elements)); // tied: the head is the embedding
+        WeightPlace[] places = [.. plan.Places.Values.OrderBy(place => place.Offset)];
+        Assert.All(places.Zip(places.Skip(1)), pair => Assert.InRange(pair.Second.Offset - pair.First.Offset - pair.First.Bytes, 0, 255));
+        Assert.All(places, place => Assert.Equal(0, place.Offset % 256));
+        Assert.Equal(plan.Bytes, (places[^1].Offset + places[^1].Bytes + 255) / 256 * 256);
+        long matrices = TensorShapes.Of(config).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements);
+        Assert.Equal(matrices * (precision == CudaPrecision.Bf16 ? 2 : 4), plan.TokenBytes);
+    }
+
+    [Fact]
+    public void An_embedding_that_an_adapter_changes_is_kept_beside_the_head()
+    {
+        var plan = WeightPlan.Of(TestModels.Blocked, CudaPrecision.Bf16, embeddingApart: true);
+        Assert.Equal(plan.Places[WeightPlan.Head].Elements, plan.Places[TensorNames.Embedding].Elements);
+        Assert.Equal(plan.TokenBytes, WeightPlan.Of(TestModels.Blocked, CudaPrecision.Bf16, embeddingApart: false).TokenBytes); // only one is read whole
+    }
+
+    [Theory, MemberData(nameof(Sizes))]
+    public void A_step_fits_a_multiprocessor_and_keeps_enough_on_its_way(int size, CudaPrecision precision)
+    {
+        var layout = StepLayout.Of(Shipped[size], precision, out string? reason);
+        Assert.Null(reason);
+        Assert.NotNull(layout);
+        Assert.InRange(layout.SharedBytes, 0, 227 * 1024);
+        Assert.Equal(0, layout.ChunkBytes % 512); // 16 bytes a lane
+        Assert.InRange(StepLayout.Warps * layout.Ring * layout.ChunkBytes, 96 << 10, 227 << 10); // a microsecond's worth of weights
+    }
+
+    [Fact]
+    public void What_a_step_cannot_do_is_said()
+    {
+        Assert.Null(StepLayout.Of(TestModels.Layerwise, CudaPrecision.Bf16, out string? reason));
+        Assert.Equal("a head of 18 is no power of two from 8 to 256", reason);
+        Assert.Null(StepLayout.Of(TestModels.Blocked with { ModelDim = 100 }, CudaPrecision.Bf16, out reason));
+        Assert.Equal("the widths are no multiples of 8", reason);
+    }
+
+    [Theory, InlineData("pass", CudaPrecision.Bf16), InlineData("pass", CudaPrecision.Fp32), InlineData("step", CudaPrecision.Bf16), InlineData("step", CudaPrecision.Fp32)]
+    public void Kernels_compile(string name, CudaPrecision precision)
+    {
+        try
+        {
+            _ = KernelCompiler.Compile("probe", "extern \"C\" __global__ void probe() { }", 90, new Dictionary<string, string>());
+        }
+        catch (CudaException e)
+        {
+            Assert.Skip($"no CUDA compiler here: {e.Message}");
+        }
+
+        Assert.All(Shipped.Append(TestModels.Blocked), config => Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, StepLayout.Of(config, precision, out _))));
+    }
+
+    [Fact]
+    public void Without_a_usable_gpu_there_is_a_reason()
+    {
+        CudaInferenceDevice? device = CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason);
+        Assert.Equal(device is null, reason is { Length: > 0 });
+    }
+}
