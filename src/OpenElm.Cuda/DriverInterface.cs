@@ -8,6 +8,7 @@ internal static unsafe partial class DriverInterface
     const string Library = CudaLibraries.Driver;
 
     public const int MultiprocessorCount = 16, ComputeCapabilityMajor = 75, ComputeCapabilityMinor = 76; // CUdevice_attribute
+    public const int MaxDynamicSharedSize = 8;                                                          // CUfunction_attribute
 
     [LibraryImport(Library, EntryPoint = "cuInit")]
     public static partial int Init(uint flags);
@@ -51,12 +52,21 @@ internal static unsafe partial class DriverInterface
     [LibraryImport(Library, EntryPoint = "cuModuleGetFunction", StringMarshalling = StringMarshalling.Utf8)]
     public static partial int ModuleGetFunction(out nint function, nint module, string name);
 
+    [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")]
+    public static partial int FunctionSetAttribute(nint function, int attribute, int value);
+
     [LibraryImport(Library, EntryPoint = "cuLaunchKernel")]
     public static partial int LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments, void** extra);
 
     [LibraryImport(Library, EntryPoint = "cuStreamSynchronize")]
     public static partial int StreamSynchronize(nint stream);
+
+    [LibraryImport(Library, EntryPoint = "cuStreamCreate")]
+    public static partial int StreamCreate(out nint stream, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "cuStreamWaitEvent")]
+    public static partial int StreamWaitEvent(nint stream, nint waited, uint flags);
 
     [LibraryImport(Library, EntryPoint = "cuEventCreate")]
     public static partial int EventCreate(out nint created, uint flags);
