@@ -65,9 +65,6 @@ internal static unsafe partial class DriverInterface
     [LibraryImport(Library, EntryPoint = "cuStreamCreate")]
     public static partial int StreamCreate(out nint stream, uint flags);
 
-    [LibraryImport(Library, EntryPoint = "cuStreamWaitEvent")]
-    public static partial int StreamWaitEvent(nint stream, nint waited, uint flags);
-
     [LibraryImport(Library, EntryPoint = "cuEventCreate")]
     public static partial int EventCreate(out nint created, uint flags);
 

@@ -63,7 +63,19 @@ public readonly record struct Kernel(nint Function)
     /// <param name="blocks">Blocks along x and y.</param>
     /// <param name="threads">Threads of a block.</param>
     /// <param name="arguments">As the kernel declares them.</param>
-    public unsafe void Launch(nint stream, (int X, int Y) blocks, int threads, params ReadOnlySpan<KernelArgument> arguments)
+    public void Launch(nint stream, (int X, int Y) blocks, int threads, params ReadOnlySpan<KernelArgument> arguments) => LaunchShared(stream, blocks, threads, 0, arguments);
+
+    /// <summary>Lets a kernel take more dynamic shared memory than 48 KiB.</summary>
+    /// <param name="bytes">The most it is launched with.</param>
+    public void ReserveShared(int bytes) => Check(DriverInterface.FunctionSetAttribute(Function, DriverInterface.MaxDynamicSharedSize, bytes));
+
+    /// <summary>Puts a launch with dynamic shared memory into a stream.</summary>
+    /// <param name="stream">The stream.</param>
+    /// <param name="blocks">Blocks along x and y.</param>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <param name="arguments">As the kernel declares them.</param>
+    public unsafe void LaunchShared(nint stream, (int X, int Y) blocks, int threads, int sharedBytes, params ReadOnlySpan<KernelArgument> arguments)
     {
         void** pointers = stackalloc void*[arguments.Length];
         fixed (KernelArgument* first = arguments)
@@ -73,7 +85,32 @@ public readonly record struct Kernel(nint Function)
                 pointers[i] = first + i;
             }
 
-            Check(DriverInterface.LaunchKernel(Function, (uint)blocks.X, (uint)blocks.Y, 1, (uint)threads, 1, 1, 0, stream, pointers, null));
+            Check(DriverInterface.LaunchKernel(Function, (uint)blocks.X, (uint)blocks.Y, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
+        }
+    }
+
+    /// <summary>Puts a launch into a stream whose blocks are all on the device at once, so that they may wait for each other.</summary>
+    /// <param name="stream">The stream.</param>
+    /// <param name="blocks">Blocks; no more than fit the device at once.</param>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <typeparam name="T">Of the first argument: a structure laid out as the kernel's.</typeparam>
+    /// <param name="structure">The first argument, by value.</param>
+    /// <param name="arguments">The others, as the kernel declares them.</param>
+    public unsafe void LaunchTogether<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
+        where T : unmanaged
+    {
+        void** pointers = stackalloc void*[arguments.Length + 1];
+        fixed (T* value = &structure)
+        fixed (KernelArgument* first = arguments)
+        {
+            pointers[0] = value;
+            for (int i = 0; i < arguments.Length; i++)
+            {
+                pointers[i + 1] = first + i;
+            }
+
+            Check(DriverInterface.LaunchCooperativeKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers));
         }
     }
 }

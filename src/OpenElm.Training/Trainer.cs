@@ -4,6 +4,7 @@ using OpenElm.Data;
 using OpenElm.IO;
 using OpenElm.Training.Adapters;
 using OpenElm.Training.Gpu;
+using OpenElm.Training.Losses;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Optimization;
 using OpenElm.Yaml;
@@ -25,7 +26,7 @@ public sealed class Trainer<TBatch> : IDisposable
     readonly CosineSchedule _schedule;
     readonly AdamW _optimizer;
     readonly ExponentialMovingAverage? _ema;
-    readonly bool _usesGpuKernels;
+    readonly LossOptions? _gpuLoss; // null where the GPU's own kernels do not make the updates
     GpuUpdate? _gpu; // made at the first update, when the shape of batches is known
 
     /// <summary>Puts an optimizer around a model whose weights are set.</summary>
@@ -45,17 +46,18 @@ public sealed class Trainer<TBatch> : IDisposable
             Eps = run.Optimizer.Epsilon,
             WeightDecay = run.Optimizer.WeightDecay,
         });
-        string? refusal = model.Options.IsCpu || run.Trainer.Kernels is not (KernelChoice.Fused or KernelChoice.Auto) ? "not asked for"
-            : objective is not CausalLMObjective ? "they train next tokens only"
-            : GpuUpdate.Refusal(model);
-        _usesGpuKernels = refusal is null;
-        if (!model.Options.IsCpu && refusal is not null && run.Trainer.Kernels == KernelChoice.Fused)
+        if (!model.Options.IsCpu && run.Trainer.Kernels is (KernelChoice.Fused or KernelChoice.Auto))
         {
-            throw new OpenElmException($"The fused kernels cannot make this run's updates: {refusal}. Choose trainer.kernels auto or torch.");
+            string? refusal = objective is CausalLMObjective ? GpuUpdate.Refusal(model) : "they train next tokens only";
+            if (refusal is not null && run.Trainer.Kernels == KernelChoice.Fused)
+            {
+                throw new OpenElmException($"The fused kernels cannot make this run's updates: {refusal}. Choose trainer.kernels auto or torch.");
+            }
+
+            Slowdown = refusal is null ? null : $"Updates are made by libtorch's kernels, which are slower than this project's: {refusal}.";
+            _gpuLoss = refusal is null ? (objective as CausalLMObjective)?.Loss : null;
         }
 
-        Slowdown = model.Options.IsCpu || refusal is null || run.Trainer.Kernels != KernelChoice.Auto ? null
-            : $"Updates are made by libtorch's kernels, which are slower than this project's: {refusal}.";
         _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(_optimizer.MasterWeights(), run.Trainer.EmaMomentum) : null;
     }
 
@@ -137,12 +139,12 @@ public sealed class Trainer<TBatch> : IDisposable
     // Batches of another shape, and those whose sequences hold several records, go the other way.
     GpuUpdate? GpuFor(IReadOnlyList<TBatch> batches)
     {
-        if (!_usesGpuKernels || batches is not IReadOnlyList<TokenBatch> tokens || tokens is not [var first, ..])
+        if (_gpuLoss is null || batches is not IReadOnlyList<TokenBatch> tokens || tokens is not [var first, ..])
         {
             return null;
         }
 
-        _gpu ??= GpuUpdate.Create(Model, _optimizer, ((CausalLMObjective)(object)_objective).Loss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
+        _gpu ??= GpuUpdate.Create(Model, _optimizer, _gpuLoss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
         return tokens.All(_gpu.Takes) ? _gpu : null;
     }
 

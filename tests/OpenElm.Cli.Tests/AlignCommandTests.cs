@@ -1,7 +1,4 @@
 using System.Text.Json;
-using OpenElm.Checkpoints;
-using OpenElm.Configuration;
-using OpenElm.Tokenization;
 
 namespace OpenElm.Cli.Tests;
 
@@ -13,20 +10,7 @@ public sealed class AlignCommandTests : IDisposable
     {
         string[] rows = [.. Enumerable.Range(0, 24).Select(i => JsonSerializer.Serialize(new { instruction = $"Say {i % 6}.", chosen = $"It is {i % 6}.", rejected = "No." }))];
         File.WriteAllLines(_folder["train.jsonl"], rows);
-        SentencePieceTokenizer tokenizer = new BpeTrainer(new BpeTrainerOptions { VocabularySize = 310 }).Train(
-            rows.Concat(["<|system|>", "<|user|>", "<|assistant|>"]), TestContext.Current.CancellationToken);
-        OpenElmConfig model = new OpenElmConfig
-        {
-            VocabSize = 320,
-            MaxContextLength = 96,
-            NumTransformerLayers = 1,
-            ModelDim = 16,
-            HeadDim = 8,
-            FfnMultipliers = 2.0,
-            FfnDimDivisor = 8,
-            ShareInputOutputLayers = true,
-        }.Validated();
-        ModelFolderWriter.Write(_folder["model"], RandomModel.Create(model, seed: 1) with { Tokenizer = tokenizer.ModelBytes });
+        TinyChatModel.Write(_folder["model"], rows);
         File.WriteAllText(_folder["run.yaml"], $$"""
             output: {{_folder["run"]}}
             model: {{_folder["model"]}}

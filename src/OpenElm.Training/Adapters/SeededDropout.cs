@@ -1,5 +1,6 @@
 using System.Numerics;
 using OpenElm.Training.Kernels.Fused;
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -56,22 +57,20 @@ internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropou
             using DisposeScope chunk = NewDisposeScope();
             var range = TensorIndex.Slice(begin, Math.Min(count, begin + atOnce));
             Tensor start = (arange(begin, Math.Min(count, begin + atOnce), ScalarType.Int64, x.device) * width + unchecked((long)seed)).unsqueeze(-1); // [rows, 1]
-            Tensor high = ShiftRight(start, 32) & Low, value = ((start & Low) + columns) & Low;                                                            // [rows, width]
-            value ^= ShiftRight(value, 16);
+            Tensor high = start.ShiftRight(32) & Low, value = ((start & Low) + columns) & Low;                                                            // [rows, width]
+            value ^= value.ShiftRight(16);
             value = (value * 0x7FEB352DL) & Low;
-            value ^= ShiftRight(value, 15);
+            value ^= value.ShiftRight(15);
             value ^= high;
             value = (value * 0x846CA68BL) & Low;
-            value ^= ShiftRight(value, 16);
+            value ^= value.ShiftRight(16);
             value = (value * 0x7FEB352DL) & Low;
-            value ^= ShiftRight(value, 15);
+            value ^= value.ShiftRight(15);
             y[range] = (source[range].to_type(ScalarType.Float32) * (float)(1 / (1 - share))).where(value.ge((long)(share * (1L << 32))), 0).to_type(x.dtype);
         }
 
         return y.reshape(x.shape).MoveToOuterDisposeScope();
     }
-
-    static Tensor ShiftRight(Tensor value, int bits) => value.bitwise_right_shift(tensor((long)bits)); // a number without dimensions may come from the CPU
 
     static Tensor MaskedOnCpu(Tensor x, double share, ulong seed)
     {

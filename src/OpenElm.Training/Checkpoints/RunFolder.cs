@@ -137,11 +137,11 @@ public sealed record RunFolder(string Path)
 
         var kept = all.TakeLast(config.KeepLast).Select(entry => entry.Step).ToHashSet();
         // The last checkpoint of a run may be no regular one, and must not take the place of one that the average needs.
-        kept.UnionWith(all.Where(entry => entry.Checkpoint.ReadState().Interval).TakeLast(config.AverageLast).Select(entry => entry.Step));
-        kept.UnionWith(all
-            .Select(entry => (entry.Step, Loss: entry.Checkpoint.ReadState().ValidationLoss))
-            .Where(entry => entry.Loss is not null)
-            .OrderBy(entry => entry.Loss)
+        (long Step, TrainingState State)[] states = [.. all.Select(entry => (entry.Step, entry.Checkpoint.ReadState()))];
+        kept.UnionWith(states.Where(entry => entry.State.Interval).TakeLast(config.AverageLast).Select(entry => entry.Step));
+        kept.UnionWith(states
+            .Where(entry => entry.State.ValidationLoss is not null)
+            .OrderBy(entry => entry.State.ValidationLoss)
             .Take(config.KeepBest)
             .Select(entry => entry.Step));
         foreach ((_, TrainingCheckpoint checkpoint) in all.Where(entry => !kept.Contains(entry.Step)))

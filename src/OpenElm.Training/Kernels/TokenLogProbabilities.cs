@@ -1,3 +1,4 @@
+using OpenElm.Configuration;
 using OpenElm.Training.Kernels.Fused;
 using OpenElm.Training.Torch;
 using TorchSharp;
@@ -13,8 +14,6 @@ namespace OpenElm.Training.Kernels;
 /// <remarks>With p = softmax(logits) and incoming gradient g, d logits = g · (onehot(target) − p).</remarks>
 internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<TokenLogProbabilities>
 {
-    const long ChunkBytes = 16L << 20;
-
     /// <inheritdoc/>
     public override string Name => nameof(TokenLogProbabilities);
 
@@ -90,8 +89,7 @@ internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<Toke
     static IEnumerable<Chunk> Chunks(Tensor hidden, Tensor head, Tensor targets, ScalarType productType)
     {
         Tensor products = hidden.to_type(productType), weight = head.to_type(productType);
-        (long count, long vocab) = (targets.numel(), head.size(0));
-        long rows = Math.Max(16, ChunkBytes / (vocab * sizeof(float)));
+        long count = targets.numel(), rows = TrainingMemory.LossRows(head.size(0), sizeof(float));
         for (long begin = 0; begin < count; begin += rows)
         {
             var range = TensorIndex.Slice(begin, Math.Min(count, begin + rows));

@@ -46,7 +46,7 @@ internal static class BlockOperators
     static Tensor Nibbles(Tensor blocks, long at)
     {
         Tensor packed = Bytes(blocks, at, 16);
-        return cat([packed & 15, Right(packed, 4)], 1);
+        return cat([packed & 15, packed.ShiftRight(4)], 1);
     }
 
     // Bit j of 32: 16 for element j. [blocks, 32].
@@ -66,7 +66,7 @@ internal static class BlockOperators
     static Tensor Groups(Tensor blocks, Tensor levels)
     {
         Tensor first = Bytes(blocks, 4, 4), second = Bytes(blocks, 8, 4), third = Bytes(blocks, 12, 4);
-        Tensor scales = cat([first & 63, (third & 15) | (Right(first, 6) * 16)], 1), minimums = cat([second & 63, Right(third, 4) | (Right(second, 6) * 16)], 1);
+        Tensor scales = cat([first & 63, (third & 15) | (first.ShiftRight(6) * 16)], 1), minimums = cat([second & 63, third.ShiftRight(4) | (second.ShiftRight(6) * 16)], 1);
         return (((Half(blocks, 0) * scales).unsqueeze(-1) * levels) - (Half(blocks, 2) * minimums).unsqueeze(-1)).view(-1, 256);
     }
 
@@ -78,8 +78,6 @@ internal static class BlockOperators
         Tensor levels = (low.view(-1, 16, 16) | (high * 16).view(-1, 16, 16)) - 32;
         return ((Half(blocks, 208) * Signed(blocks, 192, 16)).unsqueeze(-1) * levels).view(-1, 256);
     }
-
-    static Tensor Right(Tensor packed, int bits) => Right(packed, tensor(bits, ScalarType.Int32));
 
     static Tensor Right(Tensor packed, Tensor bits) => packed.bitwise_right_shift(bits);
 

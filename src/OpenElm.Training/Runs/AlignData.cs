@@ -4,12 +4,12 @@ using OpenElm.Training.Reporting;
 namespace OpenElm.Training;
 
 /// <summary>What a run of preference tuning reads before it touches a tensor: model folder and pairs.</summary>
-internal sealed record AlignData
+internal sealed record AlignData : ITuningData<PreferenceBatch>
 {
     /// <summary>The run, its number of updates included.</summary>
     public required AlignConfig Config { get; init; }
 
-    /// <summary>The model folder to begin with.</summary>
+    /// <inheritdoc/>
     public required TuningModel Model { get; init; }
 
     /// <summary>What to learn from.</summary>
@@ -44,18 +44,19 @@ internal sealed record AlignData
         };
     }
 
-    /// <summary>The stream of the training batches.</summary>
-    /// <param name="start">Where to go on; null begins anew.</param>
-    public PreferenceStream OpenStream(ExamplePosition? start) => new(Pairs, Config.Data, Config.Trainer.MicroBatch, Config.Seed, start);
+    ITuningConfig ITuningData<PreferenceBatch>.Config => Config;
 
-    /// <summary>What the run will need; its tokens and time are upper bounds, as if every batch were as wide as the widest.</summary>
+    /// <inheritdoc/>
+    public IBatchSource<PreferenceBatch> OpenStream(ExamplePosition? start) => new PreferenceStream(Pairs, Config.Data, Config.Trainer.MicroBatch, Config.Seed, start);
+
+    /// <inheritdoc/>
     public TrainingPlan Plan()
     {
         int widest = Pairs.Pairs.Max(pair => pair.Prompt.Length + Math.Max(pair.Chosen.Length, pair.Rejected.Length)) - 1;
         return TrainingPlan.Of(Model.Config, Config.Trainer with { MicroBatch = 2 * Config.Trainer.MicroBatch }, widest, Model.Adapted, BaseWeightFormat.Parse(Config.BaseWeights));
     }
 
-    /// <summary>What the report says about the data.</summary>
+    /// <inheritdoc/>
     public IEnumerable<ReportFact> Facts()
     {
         PreferenceStatistics read = Pairs.Statistics;

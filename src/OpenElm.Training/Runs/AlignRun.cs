@@ -43,30 +43,7 @@ public sealed class AlignRun : IDisposable
             ? new(new PreferenceObjective(run.Loss, Reference(heldOut, "held-out")), run.Validation!.Every,
                 _ => PreferenceStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<PreferenceBatch>(batch)))
             : null;
-
-        IWeightFiles files = data.Model.Attach(module, run);
-        long trained = module.Trainable.Sum(weight => weight.Value.numel());
-        observer.OnMessage($"Training {trained:n0} of {data.Model.Parameters:n0} parameters.");
-        var trainer = new Trainer<PreferenceBatch>(run, module, new PreferenceObjective(run.Loss, reference), files);
-        start.Restore(trainer, observer.OnMessage);
-        PreferenceStream stream = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
-        TrainingPlan plan = data.Plan();
-        _run = new TrainingRun<PreferenceBatch>(new RunParts<PreferenceBatch>
-        {
-            Config = run,
-            Options = options,
-            Start = start,
-            Trainer = trainer,
-            Data = stream,
-            Validator = validator,
-            EncodePrompt = data.Model.PromptOf,
-            BaseModel = run.Adapter is null ? null : data.Model.Path,
-            TokensPerStep = plan.TokensPerStep,
-            FlopsPerToken = plan.FlopsPerToken,
-            Timings = timings,
-            DataFacts = data.Facts,
-            ModelFacts = [.. RunReports.FactsOf(data.Model.Config), new("parameters trained", $"{trained:n0}")],
-        }, observer);
+        _run = TuningRun.Open(data, start, module, new PreferenceObjective(run.Loss, reference), validator, timings, options, observer);
     }
 
     /// <summary>What the run is about to do.</summary>

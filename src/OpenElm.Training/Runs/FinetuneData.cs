@@ -4,12 +4,12 @@ using OpenElm.Training.Reporting;
 namespace OpenElm.Training;
 
 /// <summary>What a run of supervised tuning reads before it touches a tensor: model folder and examples.</summary>
-internal sealed record FinetuneData
+internal sealed record FinetuneData : ITuningData<TokenBatch>
 {
     /// <summary>The run, its number of updates included.</summary>
     public required FinetuneConfig Config { get; init; }
 
-    /// <summary>The model folder to begin with.</summary>
+    /// <inheritdoc/>
     public required TuningModel Model { get; init; }
 
     /// <summary>Positions of the longest sequence.</summary>
@@ -52,14 +52,15 @@ internal sealed record FinetuneData
         };
     }
 
-    /// <summary>The stream of the training batches.</summary>
-    /// <param name="start">Where to go on; null begins anew.</param>
-    public ExampleStream OpenStream(ExamplePosition? start) => new(Examples, Config.Data, SequenceLength, Config.Trainer.MicroBatch, Config.Seed, start);
+    ITuningConfig ITuningData<TokenBatch>.Config => Config;
 
-    /// <summary>What the run will need; its tokens and time are upper bounds, as if every batch were as wide as the widest.</summary>
+    /// <inheritdoc/>
+    public IBatchSource<TokenBatch> OpenStream(ExamplePosition? start) => new ExampleStream(Examples, Config.Data, SequenceLength, Config.Trainer.MicroBatch, Config.Seed, start);
+
+    /// <inheritdoc/>
     public TrainingPlan Plan() => TrainingPlan.Of(Model.Config, Config.Trainer, WidestSequence, Model.Adapted, BaseWeightFormat.Parse(Config.BaseWeights));
 
-    /// <summary>What the report says about the data.</summary>
+    /// <inheritdoc/>
     public IEnumerable<ReportFact> Facts()
     {
         ExampleStatistics read = Examples.Statistics;

@@ -31,33 +31,11 @@ public sealed class FinetuneRun : IDisposable
         var start = RunStart.Find(run, RunIdentity.Of(run, run.Adapter is null ? null : data.Model.Fingerprint()), options, observer.OnMessage);
 
         OpenElmModule module = data.Model.Load(run, options.Device);
-        IWeightFiles files = data.Model.Attach(module, run);
-        long trained = module.Trainable.Sum(weight => weight.Value.numel());
-        observer.OnMessage($"Training {trained:n0} of {data.Model.Parameters:n0} parameters.");
-        var trainer = new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget), files);
-        start.Restore(trainer, observer.OnMessage);
-        ExampleStream stream = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
-        TrainingPlan plan = data.Plan();
-        _run = new TrainingRun<TokenBatch>(new RunParts<TokenBatch>
-        {
-            Config = run,
-            Options = options,
-            Start = start,
-            Trainer = trainer,
-            Data = stream,
-            Validator = data.HeldOut is { } heldOut
-                ? new Validator<TokenBatch>(
-                    CausalLMObjective.CrossEntropyOnly(TokenBatch.IgnoredTarget), run.Validation!.Every,
-                    _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)))
-                : null,
-            EncodePrompt = data.Model.PromptOf,
-            BaseModel = run.Adapter is null ? null : data.Model.Path,
-            TokensPerStep = plan.TokensPerStep,
-            FlopsPerToken = plan.FlopsPerToken,
-            Timings = timings,
-            DataFacts = data.Facts,
-            ModelFacts = [.. RunReports.FactsOf(data.Model.Config), new("parameters trained", $"{trained:n0}")],
-        }, observer);
+        Validator<TokenBatch>? validator = data.HeldOut is { } heldOut
+            ? new(CausalLMObjective.CrossEntropyOnly(TokenBatch.IgnoredTarget), run.Validation!.Every,
+                _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)))
+            : null;
+        _run = TuningRun.Open(data, start, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget), validator, timings, options, observer);
     }
 
     /// <summary>What the run is about to do.</summary>

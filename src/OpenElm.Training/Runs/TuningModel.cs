@@ -110,12 +110,12 @@ internal sealed record TuningModel
     /// <returns>[n] token ids.</returns>
     public int[] PromptOf(string question)
     {
-        string bos = Tokenizer.BosId < 0 ? "" : Tokenizer.PieceOf(Tokenizer.BosId), eos = Tokenizer.EosId < 0 ? "" : Tokenizer.PieceOf(Tokenizer.EosId);
-        string text = Template?.Render([new ChatMessage(ChatMessage.User, question)], addGenerationPrompt: true, bos, eos) ?? new InstructionRecord(question, "", "").Prompt;
+        string text = Template?.Render([new ChatMessage(ChatMessage.User, question)], addGenerationPrompt: true, Tokenizer) ?? new InstructionRecord(question, "", "").Prompt;
+        bool hasBos = Tokenizer.BosId >= 0;
         return Tokenizer.Encode(text, new TokenizerOptions
         {
             RecognizeSpecialPieces = Template is not null,
-            AddBos = bos.Length > 0 && (Template is null || !text.StartsWith(bos, StringComparison.Ordinal)),
+            AddBos = hasBos && (Template is null || !text.StartsWith(Tokenizer.PieceOf(Tokenizer.BosId), StringComparison.Ordinal)),
         });
     }
 
