@@ -1,0 +1,212 @@
+using System.Collections.Immutable;
+using OpenElm.Distributed;
+using OpenElm.Training.Optimization;
+using OpenElm.Training.Torch;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace OpenElm.Training.Distributed;
+
+/// <summary>
+/// Weights, gradients and AdamW's state of a model over the ranks of a job: what <see cref="AdamW"/> and <see cref="GradientClipping"/> are for a process that
+/// is alone (docs/distributed.md).
+/// </summary>
+internal sealed class ShardedTraining : ILayerWatch, IDisposable
+{
+    static readonly Scalar One = 1; // kept: TorchSharp frees a number that nobody holds even while libtorch reads it
+
+    readonly IProcessGroup _group;
+    readonly OpenElmModule _module;
+    readonly AdamWOptions _options;
+    readonly double _momentum;
+    readonly TensorCollectives _collectives;
+    readonly ImmutableArray<UnitState> _units;
+    readonly Dictionary<int, int> _unitOfLayer = [];
+    readonly GradientExchange _gradients;
+    bool _trains; // inside of a pass that has a backward part
+
+    /// <summary>Takes a model's trained weights over.</summary>
+    /// <param name="group">The ranks.</param>
+    /// <param name="module">The model; its weights become views of other memory.</param>
+    /// <param name="level">What is divided.</param>
+    /// <param name="options">AdamW.</param>
+    /// <param name="momentum">Of the moving average; 0 keeps none.</param>
+    /// <param name="collectives">Exchanges between the ranks' devices; taken over.</param>
+    public ShardedTraining(IProcessGroup group, OpenElmModule module, Sharding level, AdamWOptions options, double momentum, TensorCollectives collectives)
+    {
+        (_group, _module, _options, _momentum, _collectives) = (group, module, options, momentum, collectives);
+        ImmutableArray<FlatUnit> units = FlatUnit.Of(module.Trainable, group.Size);
+        _units = [.. units.Select(unit => new UnitState(unit, group.Rank, level, momentum > 0))];
+        for (int i = 0; i < _units.Length; i++)
+        {
+            if (units[i].Layer is { } layer)
+            {
+                _unitOfLayer[layer] = i;
+            }
+        }
+
+        _gradients = new GradientExchange(_units, collectives);
+        module.Watch = this;
+    }
+
+    /// <summary>The units, in the order of the forward pass.</summary>
+    public ImmutableArray<UnitState> Units => _units;
+
+    /// <summary>Exchanges between the ranks' devices.</summary>
+    public TensorCollectives Collectives => _collectives;
+
+    /// <summary>A pass over a micro-batch begins.</summary>
+    /// <param name="isLast">Whether it is the last of the update on this rank.</param>
+    public void BeginPass(bool isLast)
+    {
+        _trains = true;
+        _gradients.BeginPass(isLast);
+    }
+
+    /// <summary>The pass is done, or this rank had nothing to pass over the model.</summary>
+    public void EndPass()
+    {
+        _gradients.EndPass();
+        foreach (UnitState unit in _units)
+        {
+            unit.Release();
+        }
+
+        _trains = false;
+    }
+
+    /// <summary>Clips the gradients, updates this rank's ranges, and starts to tell the others.</summary>
+    /// <param name="learningRate">The learning rate.</param>
+    /// <param name="maxNorm">The bound of the norm of all gradients; infinity does not clip.</param>
+    /// <returns>[] the norm before clipping, the same on all ranks; to be disposed.</returns>
+    public Tensor Update(double learningRate, double maxNorm)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        _gradients.Finish();
+        FinishGathers();
+        Tensor norm = NormOfAll();
+        if (double.IsFinite(maxNorm))
+        {
+            Dispatcher.ForeachMultiply([.. _units.Select(unit => unit.Gradients)], GradientClipping.Factor(norm, maxNorm));
+        }
+
+        foreach (IGrouping<bool, UnitSlot> group in _units.SelectMany(unit => unit.Slots).GroupBy(slot => slot.Piece.Decays))
+        {
+            UnitSlot[] slots = [.. group];
+            Array.ForEach(slots, slot => slot.Step.add_(One, One));
+            Dispatcher.FusedAdamW(
+                [.. slots.Select(slot => slot.Master)], [.. slots.Select(slot => slot.Gradient)], [.. slots.Select(slot => slot.Average)], [.. slots.Select(slot => slot.SquareAverage)],
+                [.. slots.Select(slot => slot.Step)], learningRate, _options.Beta1, _options.Beta2, group.Key ? _options.WeightDecay : 0, _options.Eps);
+        }
+
+        foreach (UnitState unit in _units)
+        {
+            unit.Rounded?.copy_(unit.Master);
+        }
+
+        Publish();
+        return norm.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>After the ranges were updated: moving averages, and the others' ranges.</summary>
+    public void Publish()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (UnitState unit in _units)
+        {
+            unit.MovingAverage?.lerp_(unit.Master, _momentum);
+            unit.StartPublish(_collectives);
+        }
+    }
+
+    /// <summary>Waits until the weights are as the last update left them, on every rank.</summary>
+    public void FinishGathers()
+    {
+        foreach (UnitState unit in _units)
+        {
+            unit.FinishGather();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void BeforeForward(int layer)
+    {
+        if (layer == 0)
+        {
+            for (int root = _unitOfLayer.Count; root < _units.Length; root++)
+            {
+                _units[root].FinishGather();
+            }
+        }
+
+        Fetch(layer, next: layer + 1);
+    }
+
+    /// <inheritdoc/>
+    public void AfterForward(int layer)
+    {
+        // The backward pass begins with the last one.
+        if (!(_trains && layer == _module.Config.NumTransformerLayers - 1) && _unitOfLayer.TryGetValue(layer, out int unit))
+        {
+            _units[unit].Release();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void BeforeBackward(int layer) => Fetch(layer, next: layer - 1);
+
+    /// <inheritdoc/>
+    public void AfterBackward(int layer)
+    {
+        if (_unitOfLayer.TryGetValue(layer, out int unit))
+        {
+            _gradients.Complete(unit);
+            _units[unit].Release();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _module.Watch = null;
+        _gradients.Dispose();
+        foreach (UnitState unit in _units)
+        {
+            unit.Dispose();
+        }
+
+        _collectives.Dispose();
+    }
+
+    // While a layer is computed, the next one's weights travel.
+    void Fetch(int layer, int next)
+    {
+        foreach (int wanted in new[] { layer, next })
+        {
+            if (_unitOfLayer.TryGetValue(wanted, out int unit))
+            {
+                _units[unit].StartGather(_collectives);
+            }
+        }
+
+        if (_unitOfLayer.TryGetValue(layer, out int own))
+        {
+            _units[own].FinishGather();
+        }
+    }
+
+    Tensor NormOfAll()
+    {
+        Tensor norm = linalg.vector_norm(stack(_units.Select(unit => linalg.vector_norm(unit.Gradients))));
+        if (_units[0].Level == Sharding.None)
+        {
+            return norm;
+        }
+
+        Tensor squares = norm.square().view(1);
+        _collectives.AllReduce(squares).Wait();
+        return squares.sqrt().view([]);
+    }
+}
