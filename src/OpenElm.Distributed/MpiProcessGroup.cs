@@ -67,7 +67,7 @@ public sealed class MpiProcessGroup : IProcessGroup
     /// <inheritdoc/>
     public TimeSpan Patience { get; set; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>Time in which exchanges were under way.</summary>
+    /// <inheritdoc/>
     public TimeSpan Exchanging { get; private set; }
 
     /// <inheritdoc/>

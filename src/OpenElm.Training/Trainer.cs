@@ -33,6 +33,7 @@ public sealed class Trainer<TBatch> : IDisposable
     readonly ShardedTraining? _sharded;
     readonly ShardedState? _state;
     readonly LossOptions? _gpuLoss; // null where the GPU's own kernels do not make the updates
+    readonly AdamWOptions _options;
     GpuUpdate? _gpu; // made at the first update, when the shape of batches is known
 
     /// <summary>Puts an optimizer around a model whose weights are set.</summary>
@@ -48,7 +49,7 @@ public sealed class Trainer<TBatch> : IDisposable
         (_run, _objective, _files, Model, _group) = (run, objective, files, model, group);
         Share = RankShare.Of(group, run.Trainer);
         _schedule = run.Schedule.Over(run.Trainer.Steps);
-        var options = new AdamWOptions
+        AdamWOptions options = _options = new AdamWOptions
         {
             Beta1 = run.Optimizer.Beta1,
             Beta2 = run.Optimizer.Beta2,
@@ -58,6 +59,11 @@ public sealed class Trainer<TBatch> : IDisposable
         if (!model.Options.IsCpu && run.Trainer.Kernels is (KernelChoice.Fused or KernelChoice.Auto))
         {
             string? refusal = objective is CausalLMObjective ? GpuUpdate.Refusal(model) : "they train next tokens only";
+            if (refusal is not null && run.Trainer.Deterministic)
+            {
+                throw NotDeterministic(refusal);
+            }
+
             if (refusal is not null && run.Trainer.Kernels == KernelChoice.Fused)
             {
                 throw new OpenElmException($"The fused kernels cannot make this run's updates: {refusal}. Choose trainer.kernels auto or torch.");
@@ -65,6 +71,11 @@ public sealed class Trainer<TBatch> : IDisposable
 
             Slowdown = refusal is null ? null : $"Updates are made by libtorch's kernels, which are slower than this project's: {refusal}.";
             _gpuLoss = refusal is null ? (objective as CausalLMObjective)?.Loss : null;
+        }
+
+        else if (!model.Options.IsCpu && run.Trainer.Deterministic)
+        {
+            throw NotDeterministic("trainer.kernels chooses others");
         }
 
         if (group is null)
@@ -75,6 +86,11 @@ public sealed class Trainer<TBatch> : IDisposable
         }
 
         Sharding level = run.Distributed.Sharding;
+        if (_gpuLoss is not null && level != Sharding.None && run.Trainer.Precision == Precision.Autocast)
+        {
+            (_gpuLoss, Slowdown) = (null, "Updates are made by libtorch's kernels, which are slower than this project's: they cannot divide weights that have rounded copies (trainer.precision autocast).");
+        }
+
         if (level == Sharding.Parameters && _gpuLoss is null && !run.Trainer.ActivationCheckpointing)
         {
             throw new OpenElmException("distributed.sharding parameters needs trainer.activation_checkpointing here: autograd would keep the weights that the forward pass has used. Turn it on, or divide gradients only.");
@@ -90,8 +106,8 @@ public sealed class Trainer<TBatch> : IDisposable
     /// <summary>The model in training.</summary>
     public OpenElmModule Model { get; }
 
-    /// <summary>Why training on this GPU is slower than it could be; null if nothing is lost.</summary>
-    public string? Slowdown { get; }
+    /// <summary>Why training on this GPU is slower than it could be; null if nothing is lost. Some reasons are known after the first update.</summary>
+    public string? Slowdown { get; private set; }
 
     /// <summary>What is measured in each update.</summary>
     public ImmutableArray<Measurement> Measurements => _objective.Measurements;
@@ -178,18 +194,27 @@ public sealed class Trainer<TBatch> : IDisposable
         long[] sums = _group!.Sum(own.Sum(size => (long)size.Terms), own.Sum(size => (long)size.Targets), own.Sum(size => (long)size.Positions));
 
         Tensor[] means = [.. Measurements.Select(_ => zeros([], device: device(Model.Options.Device)))];
+        double constant = 0;
+        _gpu?.Pass.ClearLosses();
         for (int i = 0; i < parts.Length; i++)
         {
             // A micro-batch's share of the update, and this part's share of the micro-batch: a mean over all of its terms.
             double share = _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? whole[i].Terms / (double)sums[0] : 1.0 / _run.Trainer.Accumulation;
             double part = Share.Parts == 1 ? 1 : own[i].Terms / (double)whole[i].Terms;
-            _sharded!.BeginPass(isLast: i == parts.Length - 1);
-            if (part != 0)
+            GpuUpdate? gpu = part == 0 ? null : GpuFor([parts[i]]);
+            _sharded!.BeginPass(isLast: i == parts.Length - 1, isDirect: gpu is not null);
+            double gradientShare = (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum ? 1 : share) * part;
+            if (gpu is not null)
             {
+                constant += gpu.Run((TokenBatch)(object)parts[i]!, new MicroBatchShare(gradientShare, share * part, Accumulate: i > 0 && !_sharded.DividesGradients));
+            }
+            else if (part != 0)
+            {
+                RequireWeights();
                 using DisposeScope microBatch = NewDisposeScope();
                 Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, (((i * Share.Slice.World) + Share.Slice.Rank) * Share.Parts) + Share.Part);
                 ObjectiveResult result = _objective.Compute(Model, parts[i]);
-                using Scalar gradient = (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum ? 1 : share) * part, measured = share * part;
+                using Scalar gradient = gradientShare, measured = share * part;
                 result.Loss.mul(gradient).backward();
                 for (int m = 0; m < means.Length; m++)
                 {
@@ -201,13 +226,35 @@ public sealed class Trainer<TBatch> : IDisposable
         }
 
         Model.Adapters.Dropout = null;
-        Tensor norm = _sharded!.Update(learningRate, maxNorm);
+        Tensor norm;
+        if (_gpu is null)
+        {
+            norm = _sharded!.Update(learningRate, maxNorm);
+        }
+        else
+        {
+            norm = _gpu.Finish(learningRate, maxNorm, Step + 1);
+            using var noGrad = no_grad();
+            Tensor losses = _gpu.Pass.CopyLosses();
+            means[0].add_(losses[0]);
+            means[1].add_(losses[1] + constant);
+        }
+
         Step++;
         TokensSeen += sums[1];
         return new StepResult(Step, learningRate, [.. means.Select(mean => mean.MoveToOuterDisposeScope())], norm.MoveToOuterDisposeScope(), (int)sums[2], own[0].Origin);
     }
 
-    // Batches of another shape, and those whose sequences hold several records, go the other way.
+    // Autograd keeps the weights that a forward pass has used, unless layers are computed again.
+    void RequireWeights()
+    {
+        if (_run.Distributed.Sharding == Sharding.Parameters && !Model.Options.ActivationCheckpointing)
+        {
+            throw new OpenElmException("distributed.sharding parameters needs trainer.activation_checkpointing, because a batch has another shape than the fused kernels were made for; turn it on, or divide gradients only.");
+        }
+    }
+
+    // Batches of another shape go the other way.
     GpuUpdate? GpuFor(IReadOnlyList<TBatch> batches)
     {
         if (_gpuLoss is null || batches is not IReadOnlyList<TokenBatch> tokens || tokens is not [var first, ..])
@@ -215,9 +262,27 @@ public sealed class Trainer<TBatch> : IDisposable
             return null;
         }
 
-        _gpu ??= GpuUpdate.Create(Model, _optimizer!, _gpuLoss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
-        return tokens.All(_gpu.Takes) ? _gpu : null;
+        if (_gpu is null)
+        {
+            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs };
+            _gpu = _sharded is null
+                ? GpuUpdate.Create(Model, _optimizer!, _gpuLoss, first.Sequences, first.SequenceLength, options)
+                : new GpuUpdate(Model, _sharded, _options, _gpuLoss, first.Sequences, first.SequenceLength);
+            if (_sharded is not null)
+            {
+                _gpu.Pass.ClearLosses();
+            }
+
+            Slowdown = _gpu.Pass.RecordingRefusal is { } refusal ? $"The launches of an update are sent one by one, for which the GPU waits a little: {refusal}." : Slowdown;
+        }
+
+        return tokens.All(_gpu.Takes) ? _gpu
+            : _run.Trainer.Deterministic ? throw NotDeterministic($"a batch has another shape than the first, {first.Sequences} x {first.SequenceLength}")
+            : null;
     }
+
+    static OpenElmException NotDeterministic(string reason) =>
+        new($"trainer.deterministic needs the fused kernels for every update on a GPU: {reason}. Leave trainer.deterministic out, or train on the CPU, where runs always repeat bit for bit.");
 
     /// <summary>Saves everything that going on needs.</summary>
     /// <param name="folder">The checkpoint's folder.</param>

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Configuration;
+using OpenElm.Distributed;
 using OpenElm.Training;
 using OpenElm.Training.Benchmarking;
 using OpenElm.Training.Torch;
@@ -19,29 +20,42 @@ internal static class BenchTrainCommand
         var kernels = new Option<KernelChoice>("--kernels") { Description = "Which kernels run", DefaultValueFactory = _ => KernelChoice.Auto };
         var precision = new Option<Precision>("--precision") { Description = "Number formats", DefaultValueFactory = _ => Precision.Bf16 };
         var checkpointing = new Option<bool>("--activation-checkpointing") { Description = "Compute layers again in the backward pass" };
+        var deterministic = new Option<bool>("--deterministic") { Description = "The same bits every time (GPU)" };
+        var graphs = new Option<bool>("--cuda-graphs") { Description = "Record the launches of a pass once and send them together (GPU)", DefaultValueFactory = _ => true };
         var microBatch = new Option<int>("--micro-batch") { Description = "Sequences of a forward pass", DefaultValueFactory = _ => 8 };
         var accumulation = new Option<int>("--accumulation") { Description = "Forward passes of an update", DefaultValueFactory = _ => 1 };
         var length = new Option<int>("--sequence-length") { Description = "Tokens of a sequence", DefaultValueFactory = _ => 2048 };
         var warmup = new Option<int>("--warmup") { Description = "Updates before the clock starts", DefaultValueFactory = _ => 10 };
         var steps = new Option<int>("--steps") { Description = "Updates of a window", DefaultValueFactory = _ => 10 };
         var windows = new Option<int>("--windows") { Description = "Windows; the result is their median", DefaultValueFactory = _ => 5 };
+        var sharding = new Option<Sharding>("--sharding") { Description = "What is divided among the ranks that mpirun started; each has micro-batches of its own" };
         var profile = new Option<bool>("--profile") { Description = "Also say where the time of an update goes, kernel by kernel (GPU)" };
         Option<string> device = SharedOptions.Device();
         Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("train", "Measure training: updates of a shipped architecture with random weights, on random tokens")
         {
-            size, vocab, device, torchFolder, kernels, precision, checkpointing, microBatch, accumulation, length, warmup, steps, windows, profile,
+            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, graphs, microBatch, accumulation, length, warmup, steps, windows, sharding, profile,
         };
         command.SetAction(parsed =>
         {
             TorchLibrary.EnsureLoaded(new TorchOptions { Folder = parsed.GetValue(torchFolder) });
+            Job.Run(context, group => Run(parsed, group));
+        });
+
+        void Run(ParseResult parsed, IProcessGroup? group)
+        {
+            Job.ShareCores(group);
             var options = new TrainingBenchmarkOptions
             {
                 Config = NamedConfigs.Get(parsed.GetValue(size)!) with { VocabSize = parsed.GetValue(vocab) },
-                Device = parsed.GetValue(device)!,
+                Device = Job.DeviceOf(parsed.GetValue(device)!, group),
+                Group = group,
+                Sharding = parsed.GetValue(sharding),
                 Kernels = parsed.GetValue(kernels),
                 Precision = parsed.GetValue(precision),
                 ActivationCheckpointing = parsed.GetValue(checkpointing),
+                Deterministic = parsed.GetValue(deterministic),
+                CudaGraphs = parsed.GetValue(graphs),
                 MicroBatch = parsed.GetValue(microBatch),
                 Accumulation = parsed.GetValue(accumulation),
                 SequenceLength = parsed.GetValue(length),
@@ -50,11 +64,17 @@ internal static class BenchTrainCommand
                 Windows = parsed.GetValue(windows),
                 Profile = parsed.GetValue(profile),
             };
-            Print(context, parsed.GetValue(size)!, options, TrainingBenchmark.Run(options, context.Cancellation));
-        });
+            TrainingBenchmarkResult result = TrainingBenchmark.Run(options, context.Cancellation);
+            if (group.IsFirst())
+            {
+                Print(context, parsed.GetValue(size)!, options, result);
+            }
+        }
+
         return command.WithExamples(
             "openelm bench train --size openelm-270m --micro-batch 1 --sequence-length 256 --steps 2",
-            "openelm bench train --size openelm-270m --device cuda --kernels fused --profile --json");
+            "openelm bench train --size openelm-270m --device cuda --kernels fused --profile --json",
+            "mpirun -n 2 openelm bench train --size openelm-1.1b --device cuda --sharding optimizer --json");
     }
 
     static void Print(ConsoleContext context, string size, TrainingBenchmarkOptions options, TrainingBenchmarkResult result)
@@ -66,9 +86,14 @@ internal static class BenchTrainCommand
             {
                 Size = size,
                 options.Device,
+                Ranks = options.Group?.Size ?? 1,
+                options.Sharding,
+                result.ExchangeShare,
                 Kernels = result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels,
                 options.Precision,
                 options.ActivationCheckpointing,
+                options.Deterministic,
+                options.CudaGraphs,
                 options.MicroBatch,
                 options.Accumulation,
                 options.SequenceLength,
@@ -81,6 +106,7 @@ internal static class BenchTrainCommand
                 Utilisation = flops / DatasheetFlops,
                 DeviceGigabytes = result.DeviceBytes / 1e9,
                 PlannedGigabytes = result.PlannedBytes / 1e9,
+                result.Slowdown,
                 result.FirstLoss,
                 result.LastLoss,
                 result.FirstGradientNorm,
@@ -96,6 +122,11 @@ internal static class BenchTrainCommand
             + $"{flops / 1e12:0.0} TFLOP/s ({flops / DatasheetFlops:0.0%} of {DatasheetFlops / 1e12:0})");
         context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB (planned {result.PlannedBytes / 1e9:0.00}), "
             + $"loss {result.FirstLoss:0.0000} to {result.LastLoss:0.0000}, first gradient norm {result.FirstGradientNorm:0.0000}, product search {result.ProductGain:0.000}x");
+        if (result.Slowdown is { } slowdown)
+        {
+            context.Output.WriteLine(slowdown);
+        }
+
         if (result.Kernels is [])
         {
             return;

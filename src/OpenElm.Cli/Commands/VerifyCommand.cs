@@ -39,7 +39,11 @@ internal static class VerifyCommand
             string where = parsed.GetRequiredValue(device);
             if (where != "cpu" && parsed.GetValue(runtime) is not Inference)
             {
-                rows.AddRange(GpuKernelSuite.Run(where).Select(result => ($"kernels ({where})", result)));
+                foreach (GoldenResult result in GpuKernelSuite.Run(where).Concat(GpuPassSuite.Run(where)).Concat(GpuRunSuite.Run(where)))
+                {
+                    context.Cancellation.ThrowIfCancellationRequested();
+                    rows.Add(($"{result.Kind} ({where})", result));
+                }
             }
 
             if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))

@@ -27,6 +27,15 @@ public sealed record TrainerConfig : IValidated
     /// <summary>Which implementation of norms, RoPE and activations runs.</summary>
     public KernelChoice Kernels { get; init; } = KernelChoice.Auto;
 
+    /// <summary>
+    /// Whether runs on a GPU give the same bits every time: attention's gradients are then added in a fixed order, by flash attention, which takes longer.
+    /// On the CPU runs always do.
+    /// </summary>
+    public bool Deterministic { get; init; }
+
+    /// <summary>Whether the fused GPU path records the launches of a pass once and then sends them together, so that the GPU does not wait for the host.</summary>
+    public bool CudaGraphs { get; init; } = true;
+
     /// <summary>Momentum m of the weights' moving average ema = (1 − m)·ema + m·w; 0 keeps none.</summary>
     public double EmaMomentum { get; init; }
 
@@ -37,7 +46,7 @@ public sealed record TrainerConfig : IValidated
     /// <param name="device"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
     /// <returns>The options, without a padding id.</returns>
     internal ModuleOptions ModuleOptions(string device) =>
-        new() { Precision = Precision, Kernels = Kernels, ActivationCheckpointing = ActivationCheckpointing, Device = device };
+        new() { Precision = Precision, Kernels = Kernels, ActivationCheckpointing = ActivationCheckpointing, Deterministic = Deterministic, Device = device };
 
     /// <inheritdoc/>
     public void Validate(string path, List<string> problems)

@@ -16,15 +16,39 @@ internal sealed class GradientExchange(IReadOnlyList<UnitState> units, TensorCol
 
     readonly Tensor?[] _buckets = new Tensor?[units.Count];
     readonly bool[] _isFilled = new bool[units.Count], _isAdded = new bool[units.Count]; // in this update: the bucket, the range
-    readonly Queue<(int Unit, Tensor Bucket, Tensor Part, IExchange Exchange)> _parts = new();
+    readonly Queue<(int Unit, Tensor? Bucket, Tensor Part, IExchange Exchange)> _parts = new();
     readonly List<IExchange> _sums = [];
     readonly int _layers = units.Count(unit => unit.Unit.Layer is not null);
-    bool _isLastPass;
+    bool _isLastPass, _isDirect, _areFixed;
     int _next; // layers are complete from the last to the first, then the root
+
+    /// <summary>Has passes write gradients into buckets that stay; divided layers may share theirs in turns of <see cref="MostUnderWay"/>.</summary>
+    /// <param name="buckets">One for each unit; taken over.</param>
+    public void Fix(IReadOnlyList<Tensor> buckets)
+    {
+        for (int i = 0; i < units.Count; i++)
+        {
+            _buckets[i]?.Dispose();
+            _buckets[i] = buckets[i];
+        }
+
+        _areFixed = true;
+    }
 
     /// <summary>A pass begins.</summary>
     /// <param name="isLast">Whether it is the last of the update on this rank.</param>
-    public void BeginPass(bool isLast) => (_isLastPass, _next) = (isLast, _layers - 1);
+    /// <param name="isDirect">Whether it writes gradients into the buckets itself; else they are the weights' own.</param>
+    public void BeginPass(bool isLast, bool isDirect)
+    {
+        (_isLastPass, _isDirect, _next) = (isLast, isDirect, _layers - 1);
+        if (isDirect)
+        {
+            LeaveUnderWay(0); // the head's gradient is written first
+        }
+    }
+
+    /// <summary>A layer is about to be differentiated: waits until its bucket is free.</summary>
+    public void MakeRoom() => LeaveUnderWay(MostUnderWay - 1);
 
     /// <summary>The gradients of a layer's weights are complete for this pass: takes them, and those of the layers behind it.</summary>
     /// <param name="unit">Which unit.</param>
@@ -51,10 +75,7 @@ internal sealed class GradientExchange(IReadOnlyList<UnitState> units, TensorCol
     {
         _sums.ForEach(sum => sum.Wait());
         _sums.Clear();
-        while (_parts.Count > 0)
-        {
-            Fold();
-        }
+        LeaveUnderWay(0);
 
         Array.Clear(_isFilled);
         Array.Clear(_isAdded);
@@ -77,20 +98,15 @@ internal sealed class GradientExchange(IReadOnlyList<UnitState> units, TensorCol
         using var noGrad = no_grad();
         if (unit.Level >= Sharding.Gradients)
         {
-            while (_parts.Count >= MostUnderWay)
-            {
-                Fold();
-            }
-
-            Tensor bucket = zeros(unit.Unit.Length, ScalarType.Float32, unit.Master.device).DetachFromDisposeScope();
+            LeaveUnderWay(MostUnderWay - 1);
+            Tensor bucket = _areFixed ? _buckets[index]! : zeros(unit.Unit.Length, ScalarType.Float32, unit.Master.device).DetachFromDisposeScope();
             Tensor part = empty(unit.Length, ScalarType.Float32, unit.Master.device).DetachFromDisposeScope();
             Collect(unit, bucket, adds: false);
-            _parts.Enqueue((index, bucket, part, collectives.ReduceScatter(bucket, part)));
+            _parts.Enqueue((index, _areFixed ? null : bucket, part, collectives.ReduceScatter(bucket, part)));
             return;
         }
 
-        Tensor whole = _buckets[index] ??= unit.Level == Sharding.None ? unit.Gradients.alias().DetachFromDisposeScope()
-            : zeros(unit.Unit.Length, ScalarType.Float32, unit.Master.device).DetachFromDisposeScope();
+        Tensor whole = _buckets[index] ??= NewBucket(unit);
         Collect(unit, whole, adds: _isFilled[index]);
         _isFilled[index] = true;
         if (_isLastPass)
@@ -99,19 +115,38 @@ internal sealed class GradientExchange(IReadOnlyList<UnitState> units, TensorCol
         }
     }
 
+    /// <summary>Memory for the gradients of a unit that stay from pass to pass.</summary>
+    /// <param name="unit">The unit.</param>
+    public static Tensor NewBucket(UnitState unit) => unit.Level == Sharding.None
+        ? unit.Gradients.alias().DetachFromDisposeScope()
+        : zeros(unit.Unit.Length, ScalarType.Float32, unit.Master.device).DetachFromDisposeScope();
+
+    void LeaveUnderWay(int exchanges)
+    {
+        while (_parts.Count > exchanges)
+        {
+            Fold();
+        }
+    }
+
     void Fold()
     {
-        (int index, Tensor bucket, Tensor part, IExchange exchange) = _parts.Dequeue();
+        (int index, Tensor? bucket, Tensor part, IExchange exchange) = _parts.Dequeue();
         exchange.Wait();
         using var noGrad = no_grad();
         _ = _isAdded[index] ? units[index].Gradients.add_(part) : units[index].Gradients.copy_(part);
         _isAdded[index] = true;
-        bucket.Dispose();
+        bucket?.Dispose();
         part.Dispose();
     }
 
-    static void Collect(UnitState unit, Tensor bucket, bool adds)
+    void Collect(UnitState unit, Tensor bucket, bool adds)
     {
+        if (_isDirect)
+        {
+            return;
+        }
+
         foreach (FlatPiece piece in unit.Unit.Pieces)
         {
             using Tensor place = piece.ViewOf(bucket);

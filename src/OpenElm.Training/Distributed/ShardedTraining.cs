@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpenElm.Distributed;
+using OpenElm.Training.Gpu;
 using OpenElm.Training.Optimization;
 using OpenElm.Training.Torch;
 using TorchSharp;
@@ -23,6 +24,7 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     readonly ImmutableArray<UnitState> _units;
     readonly Dictionary<int, int> _unitOfLayer = [];
     readonly GradientExchange _gradients;
+    Tensor[] _rooms = [];
     bool _trains; // inside of a pass that has a backward part
 
     /// <summary>Takes a model's trained weights over.</summary>
@@ -57,21 +59,81 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
 
     /// <summary>A pass over a micro-batch begins.</summary>
     /// <param name="isLast">Whether it is the last of the update on this rank.</param>
-    public void BeginPass(bool isLast)
+    /// <param name="isDirect">Whether it writes gradients where <see cref="PlaceGradients"/> says; else they are the weights' own.</param>
+    public void BeginPass(bool isLast, bool isDirect)
     {
         _trains = true;
-        _gradients.BeginPass(isLast);
+        _gradients.BeginPass(isLast, isDirect);
+    }
+
+    /// <summary>Whether gradients leave this rank with every micro-batch, instead of being added up here.</summary>
+    public bool DividesGradients => _units[0].Level >= Sharding.Gradients;
+
+    /// <summary>Fixes the places of gradients, and of weights that come and go, for passes that know addresses. Divided layers take turns in two of each.</summary>
+    /// <returns>A gradient for each weight of the model, single precision, in its order.</returns>
+    public ImmutableArray<DeviceBuffer> PlaceGradients()
+    {
+        using var noGrad = no_grad();
+        Tensor example = _units[0].Master;
+        long longest = _units.Where(unit => unit.Unit.Layer is not null).Max(unit => unit.Unit.Length);
+        Tensor[] Two(ScalarType type) => [.. Enumerable.Range(0, 2).Select(_ => zeros(longest, type, example.device).DetachFromDisposeScope())];
+
+        Tensor[] shared = DividesGradients ? Two(ScalarType.Float32) : [];
+        Tensor[] buckets = [.. _units.Select((unit, i) => shared is [] || unit.Unit.Layer is null
+            ? GradientExchange.NewBucket(unit) : shared[i % 2].narrow(0, 0, unit.Unit.Length).DetachFromDisposeScope())];
+        Array.ForEach(shared, tensor => tensor.Dispose()); // their parts keep the memory
+        _gradients.Fix(buckets);
+        if (_units[0].Level == Sharding.Parameters)
+        {
+            _rooms = Two((_units[0].Rounded ?? example).dtype);
+            Array.ForEach(_rooms, room => room.normal_(0, 0.02)); // products are timed on them
+            for (int i = 0; i < _units.Length; i++)
+            {
+                if (_units[i].Level == Sharding.Parameters)
+                {
+                    _units[i].Room = _rooms[i % 2];
+                    _units[i].PointToRoom();
+                }
+            }
+        }
+
+        var places = _units.SelectMany((unit, i) => unit.Unit.Pieces.Select(piece => (piece, bucket: buckets[i]))).ToDictionary(place => place.piece.Weight.Name);
+        return [.. _module.Weights.Select(weight => new DeviceBuffer(places[weight.Name].piece.ViewOf(places[weight.Name].bucket)))];
+    }
+
+    /// <summary>The ranges that this rank updates, as the GPU's AdamW takes them.</summary>
+    public IReadOnlyList<GpuSlot> GpuSlots() =>
+    [
+        .. _units.SelectMany(unit => unit.Slots.Select(slot => new GpuSlot(
+            unit.Rounded is { } rounded ? Dispatcher.DataPointer(rounded) + (nint)(slot.Start * rounded.element_size()) : 0,
+            Dispatcher.DataPointer(slot.Master), Dispatcher.DataPointer(slot.Average), Dispatcher.DataPointer(slot.SquareAverage), Dispatcher.DataPointer(slot.Gradient),
+            Dispatcher.DataPointer(slot.Step), slot.Master.numel(), slot.Piece.Decays))),
+    ];
+
+    /// <summary>Waits for all gradients, and for the weights of the last update.</summary>
+    public void FinishGradients()
+    {
+        _gradients.Finish();
+        FinishGathers();
+    }
+
+    /// <summary>Adds up squares of gradients over the ranks; null where every rank has all gradients.</summary>
+    public Action<Tensor>? SumSquares => _units[0].Level == Sharding.None ? null : squares => _collectives.AllReduce(squares).Wait();
+
+    /// <summary>Drops the weights of other ranks.</summary>
+    public void ReleaseAll()
+    {
+        foreach (UnitState unit in _units)
+        {
+            unit.Release();
+        }
     }
 
     /// <summary>The pass is done, or this rank had nothing to pass over the model.</summary>
     public void EndPass()
     {
         _gradients.EndPass();
-        foreach (UnitState unit in _units)
-        {
-            unit.Release();
-        }
-
+        ReleaseAll();
         _trains = false;
     }
 
@@ -83,8 +145,7 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        _gradients.Finish();
-        FinishGathers();
+        FinishGradients();
         Tensor norm = NormOfAll();
         if (double.IsFinite(maxNorm))
         {
@@ -155,7 +216,11 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     }
 
     /// <inheritdoc/>
-    public void BeforeBackward(int layer) => Fetch(layer, next: layer - 1);
+    public void BeforeBackward(int layer)
+    {
+        _gradients.MakeRoom();
+        Fetch(layer, next: layer - 1);
+    }
 
     /// <inheritdoc/>
     public void AfterBackward(int layer)
@@ -172,6 +237,7 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     {
         _module.Watch = null;
         _gradients.Dispose();
+        Array.ForEach(_rooms, room => room.Dispose());
         foreach (UnitState unit in _units)
         {
             unit.Dispose();
@@ -200,13 +266,13 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     Tensor NormOfAll()
     {
         Tensor norm = linalg.vector_norm(stack(_units.Select(unit => linalg.vector_norm(unit.Gradients))));
-        if (_units[0].Level == Sharding.None)
+        if (SumSquares is not { } sumOverRanks)
         {
             return norm;
         }
 
         Tensor squares = norm.square().view(1);
-        _collectives.AllReduce(squares).Wait();
+        sumOverRanks(squares);
         return squares.sqrt().view([]);
     }
 }

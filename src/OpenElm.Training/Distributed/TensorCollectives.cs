@@ -1,6 +1,5 @@
 using OpenElm.Cuda;
 using OpenElm.Distributed;
-using OpenElm.Training.Gpu;
 using OpenElm.Training.Torch;
 using static TorchSharp.torch;
 
@@ -9,6 +8,8 @@ namespace OpenElm.Training.Distributed;
 /// <summary>Sums and copies of tensors over all ranks, while others compute. Tensors are contiguous, and stay alive until the exchange is waited for.</summary>
 internal abstract class TensorCollectives : IDisposable
 {
+    const nint Computing = 0; // libtorch's stream, which kernels of ours use too
+
     /// <summary>The fastest way between the ranks' devices.</summary>
     /// <param name="group">The ranks.</param>
     /// <param name="device">This rank's device.</param>
@@ -89,7 +90,7 @@ internal abstract class TensorCollectives : IDisposable
         StreamExchange Put(Action start)
         {
             device.MakeCurrent();
-            _ready.Record(GpuKernels.Stream);
+            _ready.Record(Computing);
             _ready.HoldBack(_stream.Handle);
             start();
             var done = new CudaEvent();
@@ -102,7 +103,7 @@ internal abstract class TensorCollectives : IDisposable
     {
         public void Wait()
         {
-            done.HoldBack(GpuKernels.Stream);
+            done.HoldBack(Computing);
             done.Dispose();
         }
     }

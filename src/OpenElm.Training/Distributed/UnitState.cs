@@ -85,6 +85,9 @@ internal sealed class UnitState : IDisposable
     /// <summary>[unit's length] the weights; null while they are divided.</summary>
     public Tensor? Full { get; private set; }
 
+    /// <summary>Memory that <see cref="Full"/> is always put into, where the weights are divided and kernels know the place; null for any.</summary>
+    public Tensor? Room { get; set; }
+
     /// <summary>[length] the range's weights in single precision.</summary>
     public Tensor Master { get; }
 
@@ -117,7 +120,7 @@ internal sealed class UnitState : IDisposable
 
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        Full = empty(_unit.Length, _type, _device).DetachFromDisposeScope();
+        Full = (Room?.narrow(0, 0, _unit.Length) ?? empty(_unit.Length, _type, _device)).DetachFromDisposeScope();
         Full.narrow(0, Begin, Length).copy_(_part!);
         _gathering = collectives.AllGather(Full);
     }
@@ -176,6 +179,14 @@ internal sealed class UnitState : IDisposable
         {
             Master.copy_(range);
         }
+    }
+
+    /// <summary>Points the weights to their place in <see cref="Room"/>, whatever is there.</summary>
+    public void PointToRoom()
+    {
+        using var noGrad = no_grad();
+        Full = Room!.narrow(0, 0, _unit.Length).DetachFromDisposeScope();
+        PointWeights();
     }
 
     /// <summary>Memory for all weights at once, to load them into.</summary>

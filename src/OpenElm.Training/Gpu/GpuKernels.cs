@@ -10,7 +10,17 @@ namespace OpenElm.Training.Gpu;
 /// <param name="Residual">Weights and residual stream.</param>
 /// <param name="Product">Operands and results of matrix products.</param>
 /// <param name="Gradient">Gradients of weights.</param>
-internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product, ScalarType Gradient);
+internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product, ScalarType Gradient)
+{
+    /// <summary>The formats of a precision.</summary>
+    /// <param name="precision">The precision.</param>
+    /// <param name="accumulates">Whether gradients of several micro-batches are summed, which is done in single precision.</param>
+    public static GpuTypes Of(Precision precision, bool accumulates)
+    {
+        ScalarType weight = precision == Precision.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32, product = precision == Precision.Fp32 ? ScalarType.Float32 : ScalarType.BFloat16;
+        return new(weight, product, accumulates ? ScalarType.Float32 : weight);
+    }
+}
 
 /// <summary>
 /// The steps between matrix products on the GPU: CUDA C++ of this folder's <c>Kernels</c>, compiled for one architecture, one model and one
@@ -45,8 +55,8 @@ internal sealed class GpuKernels : IDisposable
         (_gradientSquares, _clipFactor, _adamW) = (_modules["adamw"]["gradient_squares"], _modules["adamw"]["clip_factor"], _modules["adamw"]["adamw"]);
     }
 
-    /// <summary>The stream of every launch: libtorch's default stream, so that its operators and ours keep their order.</summary>
-    public static nint Stream => 0;
+    /// <summary>The stream of every launch: libtorch's current stream, so that its operators and ours keep their order. That is the default one, but while launches are recorded.</summary>
+    public nint Stream { get; set; }
 
     /// <summary>Floats that the backward kernels need for partial sums.</summary>
     public int PartialFloats => Math.Max(NormBlocks * _config.ModelDim, RotateBlocks * 2 * _config.HeadDim);
@@ -83,15 +93,15 @@ internal sealed class GpuKernels : IDisposable
         SumPartials(partials, gradient, blocks, _config.ModelDim, _config.ModelDim, accumulate);
     }
 
-    public void NormAndRotate(nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint result, int tokens, int period, LayerShape shape) =>
-        _rotateForward.Launch(Stream, (Blocks(tokens, 8), 1), 256, qkv, qWeight, kWeight, cos, sin, result, tokens, period, shape.QueryHeads, shape.KvHeads, _eps);
+    public void NormAndRotate(nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint positions, nint result, int tokens, LayerShape shape) =>
+        _rotateForward.Launch(Stream, (Blocks(tokens, 8), 1), 256, qkv, qWeight, kWeight, cos, sin, positions, result, tokens, shape.QueryHeads, shape.KvHeads, _eps);
 
     public void NormAndRotateBackward(
-        nint dq, nint dk, nint dv, nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint partials, nint qGradient, nint kGradient,
-        int tokens, int period, LayerShape shape, bool accumulate)
+        nint dq, nint dk, nint dv, nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint positions, nint partials, nint qGradient, nint kGradient,
+        int tokens, LayerShape shape, bool accumulate)
     {
         int blocks = Math.Min(RotateBlocks, Blocks(tokens, 8)), headDim = _config.HeadDim;
-        _rotateBackward.Launch(Stream, (blocks, 1), 256, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, partials, tokens, period, shape.QueryHeads, shape.KvHeads, _eps);
+        _rotateBackward.Launch(Stream, (blocks, 1), 256, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, positions, partials, tokens, shape.QueryHeads, shape.KvHeads, _eps);
         SumPartials(partials, qGradient, blocks, headDim, 2 * headDim, accumulate);
         SumPartials(partials + (headDim * sizeof(float)), kGradient, blocks, headDim, 2 * headDim, accumulate);
     }
@@ -106,26 +116,26 @@ internal sealed class GpuKernels : IDisposable
     public void SwiGluBackward(nint dy, nint gateUp, int rows, int width) =>
         (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width), 128, dy, gateUp, rows, width);
 
-    public void CrossEntropy(nint logits, nint targets, nint entropies, nint zs, int rows, int ignored, float gradientScale, float measuredScale, float zFactor, float smoothing) =>
-        _crossEntropy.Launch(Stream, (rows, 1), 512, logits, targets, entropies, zs, ignored, gradientScale, measuredScale, zFactor, smoothing);
+    public void CrossEntropy(nint logits, nint targets, nint entropies, nint zs, int rows, int ignored, nint scales, float zFactor, float smoothing) =>
+        _crossEntropy.Launch(Stream, (rows, 1), 512, logits, targets, entropies, zs, ignored, scales, zFactor, smoothing);
 
     public void SumLosses(nint entropies, nint zs, nint sums, int rows) => _sumLosses.Launch(Stream, (1, 1), 1024, entropies, zs, sums, rows);
 
     public void LookUp(nint ids, nint weight, nint x, int tokens) => _embeddingForward.Launch(Stream, (tokens, 1), 128, ids, weight, x);
 
-    public void LookUpBackward(nint dx, nint order, nint starts, nint ids, int distinct, nint gradient)
-    {
-        if (distinct > 0)
-        {
-            _embeddingBackward.Launch(Stream, (distinct, 1), 128, dx, order, starts, ids, gradient);
-        }
-    }
+    /// <param name="dx">The gradient of what was looked up.</param>
+    /// <param name="order">Tokens by id.</param>
+    /// <param name="starts">Where each id's tokens begin there.</param>
+    /// <param name="ids">The ids that occur.</param>
+    /// <param name="distinct">How many: on the device, so that a recorded launch serves every batch.</param>
+    /// <param name="mostDistinct">The most there can be.</param>
+    /// <param name="gradient">Of the embedding; added to.</param>
+    public void LookUpBackward(nint dx, nint order, nint starts, nint ids, nint distinct, int mostDistinct, nint gradient) =>
+        _embeddingBackward.Launch(Stream, (mostDistinct, 1), 128, dx, order, starts, ids, distinct, gradient);
 
-    public void Clip(nint slots, nint chunks, int chunkCount, nint partials, float maxNorm, nint result)
-    {
-        _gradientSquares.Launch(Stream, (chunkCount, 1), 256, slots, chunks, partials);
-        _clipFactor.Launch(Stream, (1, 1), 1024, partials, chunkCount, maxNorm, result);
-    }
+    public void GradientSquares(nint slots, nint chunks, int chunkCount, nint partials) => _gradientSquares.Launch(Stream, (chunkCount, 1), 256, slots, chunks, partials);
+
+    public void ClipFactor(nint partials, int count, float maxNorm, nint result) => _clipFactor.Launch(Stream, (1, 1), 1024, partials, count, maxNorm, result);
 
     public void AdamW(nint slots, nint chunks, int chunkCount, nint clip, float rate, float beta1, float beta2, float eps, float correction1, float correction2, float t) =>
         _adamW.Launch(Stream, (chunkCount, 1), 256, slots, chunks, clip, rate, beta1, beta2, eps, correction1, correction2, t);

@@ -69,10 +69,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             Precision = Loop.Precision.ToString().ToLowerInvariant(),
         };
         _observer.OnStart(Info);
-        if (Trainer.Slowdown is { } slowdown)
-        {
-            _observer.OnMessage(slowdown);
-        }
+        SaySlowdown(before: null);
     }
 
     /// <summary>What the run is about to do.</summary>
@@ -162,8 +159,10 @@ internal sealed class TrainingRun<TBatch> : IDisposable
         {
             StopIfWanted(cancel);
             _training.Start();
+            string? slowdown = Trainer.Slowdown;
             StepResult update = Trainer.MakeUpdate(_parts.Data, cancel);
             _training.Stop();
+            SaySlowdown(before: slowdown);
             (string origin, double learningRate) = (update.Origin, update.LearningRate);
             if (_window.Add(update))
             {
@@ -207,6 +206,14 @@ internal sealed class TrainingRun<TBatch> : IDisposable
         else if (Group.Sum(cancel.IsCancellationRequested ? 1 : 0)[0] > 0)
         {
             throw new OperationCanceledException("Stopped on the wish of a rank.", cancel.IsCancellationRequested ? cancel : default);
+        }
+    }
+
+    void SaySlowdown(string? before)
+    {
+        if (Trainer.Slowdown is { } slowdown && slowdown != before)
+        {
+            _observer.OnMessage(slowdown);
         }
     }
 

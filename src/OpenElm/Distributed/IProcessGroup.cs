@@ -25,6 +25,9 @@ public interface IProcessGroup : IDisposable
     /// <summary>How long an exchange waits for other ranks before it ends the job.</summary>
     TimeSpan Patience { get; set; }
 
+    /// <summary>Time in which exchanges of this rank's host memory were under way, waiting for other ranks included.</summary>
+    TimeSpan Exchanging { get; }
+
     /// <summary>Starts to sum numbers over all ranks.</summary>
     /// <param name="data">[count] single precision: the summands, then the sums, the same bits on every rank.</param>
     /// <param name="count">Numbers.</param>

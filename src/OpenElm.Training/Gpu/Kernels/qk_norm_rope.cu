@@ -9,15 +9,15 @@ constexpr int V = VECTORS ? 8 : HALF;        // a head of odd size is one lane's
 constexpr int LANES = HALF / V;
 constexpr int HEADS = 32 / LANES;            // a warp does at once
 
-// qkv: [tokens, queries + 2 · keys, HEAD_DIM]. out: [tokens, queries + keys, HEAD_DIM]. cos, sin: [period, HALF].
+// qkv: [tokens, queries + 2 · keys, HEAD_DIM]. out: [tokens, queries + keys, HEAD_DIM]. positions: [tokens], rows of cos and sin [positions, HALF].
 extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_forward(
-    const P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, P* out, int tokens, int period, int queries, int keys, float eps)
+    const P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, const int* positions, P* out, int tokens, int queries, int keys, float eps)
 {
     int token = tokens - 1 - (blockIdx.x * 8 + threadIdx.x / 32), lane = threadIdx.x % 32, part = lane % LANES * V;
     if (token < 0) return;
     float c[V], s[V];
-    load(cos + (size_t)(token % period) * HALF + part, c);
-    load(sin + (size_t)(token % period) * HALF + part, s);
+    load(cos + (size_t)positions[token] * HALF + part, c);
+    load(sin + (size_t)positions[token] * HALF + part, s);
     for (int first = 0; first < queries + keys; first += HEADS)
     {
         int head = first + lane / LANES;
@@ -53,8 +53,8 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_forward(
 // dq: [tokens, queries, HEAD_DIM], dk and dv: [tokens, keys, HEAD_DIM]: gradients of rotated queries and keys, and of values.
 // qkv: as above; its gradient on return. partials: [blocks, 2 · HEAD_DIM]: of the query weight, then of the key weight.
 extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
-    const P* dq, const P* dk, const P* dv, P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, float* partials,
-    int tokens, int period, int queries, int keys, float eps)
+    const P* dq, const P* dk, const P* dv, P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, const int* positions, float* partials,
+    int tokens, int queries, int keys, float eps)
 {
     __shared__ float total[2 * HEAD_DIM];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES * V;
@@ -62,8 +62,8 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
     for (int token = tokens - 1 - (blockIdx.x * 8 + warp); token >= 0; token -= gridDim.x * 8)
     {
         float c[V], s[V];
-        load(cos + (size_t)(token % period) * HALF + part, c);
-        load(sin + (size_t)(token % period) * HALF + part, s);
+        load(cos + (size_t)positions[token] * HALF + part, c);
+        load(sin + (size_t)positions[token] * HALF + part, s);
         for (int first = 0; first < queries + 2 * keys; first += HEADS)
         {
             int head = first + lane / LANES;
