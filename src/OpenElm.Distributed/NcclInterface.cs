@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace OpenElm.Distributed;
@@ -11,10 +10,9 @@ internal static unsafe partial class NcclInterface
     public const int Byte = 1, Float = 7, Sum = 0;
 
     /// <summary>What ranks must share to find each other.</summary>
-    [InlineArray(128)]
     public struct UniqueId
     {
-        byte _first;
+        fixed byte _bytes[128];
     }
 
     [LibraryImport(Library, EntryPoint = "ncclGetUniqueId")]

@@ -289,6 +289,7 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     internal Tensor ComputeHidden(Tensor ids, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
+        Watch?.BeforeModel();
         Tensor x = _embeddings.call(ids);                                       // [batch, seq, modelDim]
         foreach ((int i, DecoderLayer layer) in _layers.Index())
         {

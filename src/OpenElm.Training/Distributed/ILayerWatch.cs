@@ -3,6 +3,9 @@ namespace OpenElm.Training.Distributed;
 /// <summary>Told about every layer as passes over the model come to it and leave it.</summary>
 internal interface ILayerWatch
 {
+    /// <summary>A pass over the model begins: what is outside of the layers must be there.</summary>
+    void BeforeModel();
+
     /// <summary>A layer is about to be computed; its weights must be there.</summary>
     /// <param name="layer">Which.</param>
     void BeforeForward(int layer);

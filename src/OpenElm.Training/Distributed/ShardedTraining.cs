@@ -192,18 +192,16 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     }
 
     /// <inheritdoc/>
-    public void BeforeForward(int layer)
+    public void BeforeModel()
     {
-        if (layer == 0)
+        for (int root = _unitOfLayer.Count; root < _units.Length; root++)
         {
-            for (int root = _unitOfLayer.Count; root < _units.Length; root++)
-            {
-                _units[root].FinishGather();
-            }
+            _units[root].FinishGather();
         }
-
-        Fetch(layer, next: layer + 1);
     }
+
+    /// <inheritdoc/>
+    public void BeforeForward(int layer) => Fetch(layer, next: layer + 1);
 
     /// <inheritdoc/>
     public void AfterForward(int layer)

@@ -209,6 +209,7 @@ internal sealed class GpuPass : IDisposable
     // The pass, top to bottom. Where every layer has activations of its own, the backward pass finds them; else it fills them again, but for the last layer.
     void Launch(PackedRecords? records, bool accumulate)
     {
+        _module.Watch?.BeforeModel();
         _kernels.LookUp(_batch.Inputs, _embedding.Value, _layers[0].AttnInput.Address, _tokens);
         for (int i = 0; i < _layers.Length; i++)
         {
