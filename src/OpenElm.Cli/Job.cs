@@ -9,7 +9,7 @@ namespace OpenElm.Cli;
 /// <summary>What a verb does as one of several processes that <c>mpirun</c> or <c>srun</c> started: join them, and end all of them if one fails.</summary>
 internal static class Job
 {
-    static readonly TimeSpan LetTheFirstSpeak = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan LetTheFirstSpeak = TimeSpan.FromSeconds(3);
 
     /// <summary>Runs a verb on every rank; where one fails, it says why in one line and the job ends.</summary>
     /// <param name="context">Where it writes.</param>

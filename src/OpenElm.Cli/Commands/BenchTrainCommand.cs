@@ -79,7 +79,7 @@ internal static class BenchTrainCommand
 
     static void Print(ConsoleContext context, string size, TrainingBenchmarkOptions options, TrainingBenchmarkResult result)
     {
-        double flops = result.FlopsPerToken * result.MedianTokensPerSecond;
+        double flops = result.FlopsPerToken * result.MedianTokensPerSecond / (options.Group?.Size ?? 1); // of one device
         if (context.IsJson)
         {
             context.WriteJson(new

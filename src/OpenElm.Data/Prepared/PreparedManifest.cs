@@ -54,6 +54,8 @@ public sealed record PreparedManifest
         return settings.ToImmutableSortedDictionary(StringComparer.Ordinal);
     }
 
+    internal static PreparedManifest FromJson(string json) => JsonSerializer.Deserialize(json, DataJson.Default.PreparedManifest)!;
+
     internal string ToJson() => JsonSerializer.Serialize(this, DataJson.Default.PreparedManifest);
 
     internal static PreparedManifest Load(string folder)

@@ -20,7 +20,7 @@ internal sealed class StepWindow(bool readEveryStep, IProcessGroup? group = null
     /// <summary>Updates since the last reading.</summary>
     public int Updates { get; private set; }
 
-    /// <summary>Where measurements were not finite, for a message: empty, or " on rank 1 (host)".</summary>
+    /// <summary>Where measurements were not finite, for a message: empty for a process that is alone, or " on rank 1 (host)".</summary>
     public string Culprits { get; private set; } = "";
 
     /// <summary>Takes an update's result over; all ranks call it at once.</summary>
@@ -68,7 +68,7 @@ internal sealed class StepWindow(bool readEveryStep, IProcessGroup? group = null
         double[] all = group.AllGather<double>(own);
         double[][] byRank = [.. all.Chunk(own.Length)];
         int[] bad = [.. Enumerable.Range(0, group.Size).Where(rank => !AreFinite(byRank[rank]))];
-        Culprits = bad is [] ? "" : $" on {string.Join(", ", bad.Select(rank => $"rank {rank} ({group.Hosts[rank]})"))}";
+        Culprits = bad is [] ? " (of all ranks: the losses are finite, the gradients are not)" : $" on {string.Join(", ", bad.Select(rank => $"rank {rank} ({group.Hosts[rank]})"))}";
         return own.Select((_, i) => byRank.Sum(values => values[i]));
     }
 
