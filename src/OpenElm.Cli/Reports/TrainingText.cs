@@ -36,9 +36,11 @@ internal static class TrainingText
         context.Output.WriteLine($"{"time",-16} {time.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
     }
 
+    static readonly int[] PlannedRanks = [2, 8, 128];
+
     // What each rank would need, for numbers that divide any update of a power of two.
     static IEnumerable<(int Ranks, Sharding Sharding, long Bytes)> OnRanks(TrainingPlan plan) =>
-        from ranks in new[] { 2, 8, 128 }
+        from ranks in PlannedRanks
         from sharding in Enum.GetValues<Sharding>()
         let bytes = plan.BytesOnRank(sharding, ranks)
         where bytes is not null

@@ -175,7 +175,7 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        foreach (UnitState unit in _units)
+        foreach (UnitState unit in _units.OrderBy(unit => unit.Unit.Layer ?? -1)) // in the order in which the next pass needs them
         {
             unit.MovingAverage?.lerp_(unit.Master, _momentum);
             unit.StartPublish(_collectives);
