@@ -74,6 +74,7 @@ internal static class Program
     {
         Command bench = BenchCommand.Create(context);
         bench.Subcommands.Add(BenchTrainCommand.Create(context));
+        bench.Subcommands.Add(BenchNormsCommand.Create(context));
         return bench;
     }
 }

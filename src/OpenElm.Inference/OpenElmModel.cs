@@ -125,7 +125,11 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
     }
 
     /// <summary>Makes a model of random weights, for measurements of speed.</summary>
-    internal static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options)
+    /// <param name="config">The architecture.</param>
+    /// <param name="options">How it computes.</param>
+    /// <returns>The model.</returns>
+    /// <exception cref="OpenElmException">The architecture is impossible, or an option is wrong.</exception>
+    public static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options)
     {
         options = options.Validated();
         return new OpenElmModel(config.Validated(), adapters =>

@@ -247,19 +247,18 @@ public static class TrainingBenchmark
             return result;
         }
 
-        (long busy, long end) = (0, kernels[0].Start);
+        long end = kernels[0].Start;
         var idle = new Dictionary<string, long>();
         foreach (TracedKernel kernel in kernels)
         {
             idle[kernel.Name] = idle.GetValueOrDefault(kernel.Name) + Math.Max(0, kernel.Start - end);
-            busy += Math.Max(0, kernel.End - Math.Max(kernel.Start, end)); // kernels may overlap
             end = Math.Max(end, kernel.End);
         }
 
         double all = kernels.Sum(kernel => (double)(kernel.End - kernel.Start));
         return result with
         {
-            IdleShare = 1 - (busy / (double)(end - kernels[0].Start)),
+            IdleShare = 1 - (KernelTrace.BusyNanoseconds(kernels) / (double)(end - kernels[0].Start)),
             Kernels = [.. kernels.GroupBy(kernel => kernel.Name)
                 .Select(group => (group.Key, Count: group.Count(), Time: group.Sum(kernel => (double)(kernel.End - kernel.Start))))
                 .OrderByDescending(group => group.Time)
