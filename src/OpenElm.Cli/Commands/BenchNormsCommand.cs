@@ -35,10 +35,20 @@ internal static class BenchNormsCommand
                 Rounds = parsed.GetValue(rounds),
             };
             var inference = new InferenceOptions { Device = name == "cpu" ? null : OpenDevice(), KvCache = KvCacheType.BF16 };
-            using var olmo = TextModel.Of(OpenElmModel.CreateRandom(NormBenchmark.OlmoShaped, inference), null);
-            using var model = TextModel.Of(OpenElmModel.CreateRandom(options.Config, inference), null);
-            NormSubject[] ours = [Ours("OLMo-shaped 1.18 B", NormBenchmark.OlmoShaped, olmo), Ours($"OpenELM {ParameterCount.Of(options.Config).Total / 1e9:0.00} B", options.Config, model)];
-            Print(context, options, NormBenchmark.Run(options, ours, context.Cancellation));
+            string openElm = $"OpenELM {ParameterCount.Of(options.Config).Total / 1e9:0.00} B";
+            (string Name, OpenElmConfig Config)[] ours =
+            [
+                ("OLMo-shaped 1.18 B", NormBenchmark.OlmoShaped), (openElm, options.Config), (openElm + ", no QK-norm", options.Config with { NormalizeQkProjections = false }),
+            ];
+            TextModel[] models = [.. ours.Select(entry => TextModel.Of(OpenElmModel.CreateRandom(entry.Config, inference), null))];
+            try
+            {
+                Print(context, options, NormBenchmark.Run(options, [.. ours.Zip(models, (entry, model) => Ours(entry.Name, entry.Config, model))], context.Cancellation));
+            }
+            finally
+            {
+                Array.ForEach(models, model => model.Dispose());
+            }
         });
         return command.WithExamples("openelm bench norms --device cuda", "openelm bench norms --size openelm-270m --generate 32 --rounds 3 --json");
     }
