@@ -15,7 +15,7 @@ if (args is not [var unit, var output])
 }
 
 (string Label, double Value)[] rows = [.. Lines().Select(line => line.Split(';')).Select(parts => (parts[0], double.Parse(parts[1], CultureInfo.InvariantCulture)))];
-var plot = new PlotModel { PlotAreaBorderThickness = new OxyThickness(0), Background = OxyColors.White };
+var plot = new PlotModel { PlotAreaBorderThickness = new OxyThickness(0), Background = OxyColors.White, PlotMargins = new OxyThickness(16 + (6.5 * rows.Max(row => row.Label.Length)), 4, 16, 40) };
 var labels = new CategoryAxis { Position = AxisPosition.Left, GapWidth = 0.4, TickStyle = TickStyle.None };
 var bars = new BarSeries { FillColor = OxyColor.Parse("#4c78a8"), LabelPlacement = LabelPlacement.Outside, LabelFormatString = "{0:#,0.#}" };
 foreach ((string label, double value) in rows.Reverse())
