@@ -10,6 +10,12 @@ public enum MatrixType
 
     /// <summary>bfloat16.</summary>
     Bf16,
+
+    /// <summary>Eight bits: e4m3 on both sides. A is stored as [rows, inner], B as [columns, inner], and both have a factor.</summary>
+    Fp8,
+
+    /// <summary>Eight bits: A, a gradient, is e5m2, and B e4m3.</summary>
+    Fp8Gradient,
 }
 
 /// <summary>One kind of product, all matrices row after row: D[rows, columns] = op(A) · op(B) + addend · C, with sums in single precision.</summary>
@@ -73,9 +79,11 @@ public sealed unsafe class MatrixProducts : IDisposable
     /// <param name="d">D, which may be C.</param>
     /// <param name="stream">The stream.</param>
     /// <param name="c">C; D where it is 0.</param>
-    public void Multiply(in ProductShape shape, nint a, nint b, nint d, nint stream, nint c = 0)
+    /// <param name="factors">Device addresses of the factors that A's and B's elements are multiplied with, where they are of eight bits.</param>
+    public void Multiply(in ProductShape shape, nint a, nint b, nint d, nint stream, nint c = 0, (nint A, nint B) factors = default)
     {
         Plan plan = PlanOf(shape);
+        SetFactors(plan, factors);
         Launch(shape, plan, plan.Found[plan.Chosen], a, b, c == 0 ? d : c, d, stream);
     }
 
@@ -85,9 +93,11 @@ public sealed unsafe class MatrixProducts : IDisposable
     /// <param name="b">B.</param>
     /// <param name="d">D.</param>
     /// <param name="stream">The stream.</param>
-    public void FindFastest(in ProductShape shape, nint a, nint b, nint d, nint stream)
+    /// <param name="factors">As for <see cref="Multiply"/>.</param>
+    public void FindFastest(in ProductShape shape, nint a, nint b, nint d, nint stream, (nint A, nint B) factors = default)
     {
         Plan plan = PlanOf(shape);
+        SetFactors(plan, factors);
         if (plan.IsTimed)
         {
             return;
@@ -165,7 +175,13 @@ public sealed unsafe class MatrixProducts : IDisposable
         int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
         Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeA, &first, sizeof(int)));
         Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.TransposeB, &second, sizeof(int)));
-        nint a = Layout(shape.Inputs, shape.TransposeB ? (shape.Inner, shape.Columns) : (shape.Columns, shape.Inner));
+        if (shape.Inputs == MatrixType.Fp8)
+        {
+            sbyte fast = 1; // sums of forward products in 14 bits of mantissa, as is usual; those of gradients in full
+            Check(CublasLtInterface.DescriptorSet(descriptor, CublasLtInterface.FastAccumulation, &fast, sizeof(sbyte)));
+        }
+
+        nint a = Layout(shape.Inputs == MatrixType.Fp8Gradient ? MatrixType.Fp8 : shape.Inputs, shape.TransposeB ? (shape.Inner, shape.Columns) : (shape.Columns, shape.Inner));
         nint b = Layout(shape.Inputs, shape.TransposeA ? (shape.Rows, shape.Inner) : (shape.Inner, shape.Rows));
         nint d = Layout(shape.Result, (shape.Columns, shape.Rows));
         var plan = new Plan(descriptor, a, b, d) { Found = new CublasLtInterface.Heuristic[Proposals] };
@@ -183,10 +199,26 @@ public sealed unsafe class MatrixProducts : IDisposable
         return _plans[shape] = plan;
     }
 
+    // The library's A is our B.
+    static void SetFactors(Plan plan, (nint A, nint B) factors)
+    {
+        if (factors.A != 0)
+        {
+            Check(CublasLtInterface.DescriptorSet(plan.Descriptor, CublasLtInterface.FactorA, &factors.B, (nuint)sizeof(nint)));
+            Check(CublasLtInterface.DescriptorSet(plan.Descriptor, CublasLtInterface.FactorB, &factors.A, (nuint)sizeof(nint)));
+        }
+    }
+
     static nint Layout(MatrixType type, (int Rows, int Columns) size)
     {
-        Check(CublasLtInterface.LayoutCreate(
-            out nint layout, type == MatrixType.Fp32 ? CublasLtInterface.Float32 : CublasLtInterface.BFloat16, (ulong)size.Rows, (ulong)size.Columns, size.Rows));
+        int cudaType = type switch
+        {
+            MatrixType.Fp32 => CublasLtInterface.Float32,
+            MatrixType.Fp8 => CublasLtInterface.E4M3,
+            MatrixType.Fp8Gradient => CublasLtInterface.E5M2,
+            _ => CublasLtInterface.BFloat16,
+        };
+        Check(CublasLtInterface.LayoutCreate(out nint layout, cudaType, (ulong)size.Rows, (ulong)size.Columns, size.Rows));
         return layout;
     }
 

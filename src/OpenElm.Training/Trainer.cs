@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
+using OpenElm.Cuda;
 using OpenElm.Data;
 using OpenElm.IO;
 using OpenElm.Training.Adapters;
@@ -7,6 +8,7 @@ using OpenElm.Training.Gpu;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Optimization;
+using OpenElm.Training.Torch;
 using OpenElm.Yaml;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -49,6 +51,11 @@ public sealed class Trainer<TBatch> : IDisposable
         if (!model.Options.IsCpu && run.Trainer.Kernels is (KernelChoice.Fused or KernelChoice.Auto))
         {
             string? refusal = objective is CausalLMObjective ? GpuUpdate.Refusal(model) : "they train next tokens only";
+            if (run.Trainer.Fp8Products && (refusal ?? GpuEightBits.Refusal(model.Config, new CudaDevice(Math.Max(0, TorchLibrary.Device(model.Options.Device).index)).ComputeCapability)) is { } reason)
+            {
+                throw new OpenElmException($"trainer.fp8_products cannot be had: {reason}. Leave it out.");
+            }
+
             if (refusal is not null && run.Trainer.Deterministic)
             {
                 throw NotDeterministic(refusal);
@@ -66,6 +73,10 @@ public sealed class Trainer<TBatch> : IDisposable
         else if (!model.Options.IsCpu && run.Trainer.Deterministic)
         {
             throw NotDeterministic("trainer.kernels chooses others");
+        }
+        else if (run.Trainer.Fp8Products)
+        {
+            throw new OpenElmException("trainer.fp8_products needs the fused kernels on a GPU; leave it out, or set trainer.kernels to fused and train with --device cuda.");
         }
 
         _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(_optimizer.MasterWeights(), run.Trainer.EmaMomentum) : null;
@@ -156,7 +167,7 @@ public sealed class Trainer<TBatch> : IDisposable
 
         if (_gpu is null)
         {
-            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs };
+            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs, EightBits = _run.Trainer.Fp8Products };
             _gpu = GpuUpdate.Create(Model, _optimizer, _gpuLoss, first.Sequences, first.SequenceLength, options);
             Slowdown = _gpu.Pass.RecordingRefusal is { } refusal ? $"The launches of an update are sent one by one, for which the GPU waits a little: {refusal}." : Slowdown;
         }

@@ -32,6 +32,9 @@ public sealed record TrainingBenchmarkOptions
     /// <summary>Whether gradients have the same bits every time.</summary>
     public bool Deterministic { get; init; }
 
+    /// <summary>Whether most matrix products read copies in eight bits.</summary>
+    public bool Fp8Products { get; init; }
+
     /// <summary>Whether the launches of a pass are recorded once and then sent together.</summary>
     public bool CudaGraphs { get; init; } = true;
 
@@ -166,7 +169,7 @@ public static class TrainingBenchmark
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
         if (trainer.Gpu is not null)
         {
-            result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing).TotalBytes };
+            result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes };
         }
 
         return options.Profile && device is not null ? WithProfile(result, device, () => Update().Dispose()) : result;
@@ -201,6 +204,7 @@ public static class TrainingBenchmark
                 ActivationCheckpointing = options.ActivationCheckpointing,
                 Deterministic = options.Deterministic,
                 CudaGraphs = options.CudaGraphs,
+                Fp8Products = options.Fp8Products,
             },
         };
         var module = new OpenElmModule(options.Config, run.Trainer.ModuleOptions(options.Device) with { PaddingId = PaddingId < options.Config.VocabSize ? PaddingId : null });

@@ -26,7 +26,8 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
     /// <param name="sequenceLength">Tokens of a sequence.</param>
     /// <param name="accumulates">Whether an update has several micro-batches.</param>
     /// <param name="checkpointing">Whether layers keep only their input.</param>
-    public static GpuMemory Of(OpenElmConfig config, Precision precision, int sequences, int sequenceLength, bool accumulates, bool checkpointing)
+    /// <param name="eightBits">Whether most products read copies in eight bits.</param>
+    public static GpuMemory Of(OpenElmConfig config, Precision precision, int sequences, int sequenceLength, bool accumulates, bool checkpointing, bool eightBits = false)
     {
         (long parameters, long tokens) = (ParameterCount.Of(config).Total, (long)sequences * sequenceLength);
         (int weight, int product) = (precision == Precision.Bf16 ? 2 : 4, precision == Precision.Fp32 ? 4 : 2);
@@ -52,7 +53,7 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
             parameters * (weight + (precision == Precision.Autocast ? product : 0)),
             gradientBytes,
             parameters * ((2 * sizeof(float)) + (precision == Precision.Bf16 ? sizeof(float) : 0)),
-            (tokens * (perToken + perTokenBackward + GpuBatch.BytesPerToken + (2 * sizeof(float)))) + GpuPass.WorkspaceBytes,
+            (tokens * (perToken + perTokenBackward + GpuBatch.BytesPerToken + (2 * sizeof(float)))) + GpuPass.WorkspaceBytes + (eightBits ? GpuEightBits.BytesOf(config, tokens) : 0),
             tokens * scratch * product);
     }
 
@@ -62,11 +63,12 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
     /// <param name="sequenceLength">Tokens of a sequence.</param>
     /// <param name="availableBytes">The device's memory.</param>
     /// <param name="checkpointing">Whether layers keep only their input.</param>
+    /// <param name="eightBits">Whether most products read copies in eight bits.</param>
     /// <returns>Sequences; 0 if not even one fits.</returns>
-    public static int LargestMicroBatch(OpenElmConfig config, Precision precision, int sequenceLength, long availableBytes, bool checkpointing)
+    public static int LargestMicroBatch(OpenElmConfig config, Precision precision, int sequenceLength, long availableBytes, bool checkpointing, bool eightBits = false)
     {
         int sequences = 0;
-        while (sequences < 4096 && Of(config, precision, sequences + 1, sequenceLength, accumulates: true, checkpointing).TotalBytes <= availableBytes)
+        while (sequences < 4096 && Of(config, precision, sequences + 1, sequenceLength, accumulates: true, checkpointing, eightBits).TotalBytes <= availableBytes)
         {
             sequences++;
         }
@@ -79,19 +81,21 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
     /// <param name="options">How the model computes.</param>
     /// <param name="sequences">Sequences of a micro-batch.</param>
     /// <param name="sequenceLength">Tokens of a sequence.</param>
-    /// <param name="accumulates">Whether an update has several micro-batches.</param>
+    /// <param name="pass">How passes are made.</param>
     /// <param name="deviceBytes">The device's memory.</param>
     /// <returns>A message: what is needed, which setting to change and what would fit.</returns>
-    public static string TooLarge(OpenElmConfig config, ModuleOptions options, int sequences, int sequenceLength, bool accumulates, long deviceBytes)
+    public static string TooLarge(OpenElmConfig config, ModuleOptions options, int sequences, int sequenceLength, GpuPassOptions pass, long deviceBytes)
     {
         (Precision precision, bool checkpointing) = (options.Precision, options.ActivationCheckpointing);
         long available = (long)(UsableShare * deviceBytes);
-        long needed = Of(config, precision, sequences, sequenceLength, accumulates, checkpointing).TotalBytes;
-        (int fits, int fitsCheckpointed) = (LargestMicroBatch(config, precision, sequenceLength, available, checkpointing), LargestMicroBatch(config, precision, sequenceLength, available, checkpointing: true));
+        long needed = Of(config, precision, sequences, sequenceLength, pass.Accumulates, checkpointing, pass.EightBits).TotalBytes;
+        (int fits, int fitsCheckpointed) = (Largest(checkpointing), Largest(checkpointing: true));
         string checkpointed = !checkpointing && fitsCheckpointed > fits ? $", or set trainer.activation_checkpointing, with which {Math.Min(fitsCheckpointed, sequences)} fit," : "";
         return string.Create(CultureInfo.InvariantCulture, $"Training needs about {needed / 1e9:0.0} GB of the GPU's {deviceBytes / 1e9:0.0} GB, which are not free. ")
             + (fits > 0 ? $"Set trainer.micro_batch to {Math.Min(fits, sequences)} or less (it is {sequences}) and raise trainer.accumulation instead{checkpointed} or end other programs on this GPU."
                 : fitsCheckpointed > 0 && !checkpointing ? $"Set trainer.activation_checkpointing and trainer.micro_batch to {Math.Min(fitsCheckpointed, sequences)} or less (it is {sequences})."
                 : "Not even one sequence fits: choose a smaller model, or shorten data.sequence_length.");
+
+        int Largest(bool checkpointing) => LargestMicroBatch(config, precision, sequenceLength, available, checkpointing, pass.EightBits);
     }
 }

@@ -14,7 +14,7 @@ public sealed class GpuMemoryTests
     public void The_plan_is_within_three_percent_of_what_was_measured(string size, Precision precision, bool accumulates, double gigabytes)
     {
         OpenElmConfig config = NamedConfigs.Get(size) with { VocabSize = 32128 };
-        Assert.Equal(1, GpuMemory.Of(config, precision, 8, 2048, accumulates).TotalBytes / 1e9 / gigabytes, 0.03);
+        Assert.Equal(1, GpuMemory.Of(config, precision, 8, 2048, accumulates, checkpointing: false).TotalBytes / 1e9 / gigabytes, 0.03);
     }
 
     [Fact]
@@ -22,9 +22,33 @@ public sealed class GpuMemoryTests
     {
         OpenElmConfig config = NamedConfigs.Get("openelm-270m");
         const long memory = 80_000_000_000;
-        int sequences = GpuMemory.LargestMicroBatch(config, Precision.Bf16, 2048, memory);
-        Assert.True(GpuMemory.Of(config, Precision.Bf16, sequences, 2048, accumulates: true).TotalBytes <= memory);
-        Assert.True(GpuMemory.Of(config, Precision.Bf16, sequences + 1, 2048, accumulates: true).TotalBytes > memory);
-        Assert.Equal(0, GpuMemory.LargestMicroBatch(config, Precision.Bf16, 2048, availableBytes: 1_000_000_000));
+        int sequences = GpuMemory.LargestMicroBatch(config, Precision.Bf16, 2048, memory, checkpointing: false);
+        Assert.True(GpuMemory.Of(config, Precision.Bf16, sequences, 2048, accumulates: true, checkpointing: false).TotalBytes <= memory);
+        Assert.True(GpuMemory.Of(config, Precision.Bf16, sequences + 1, 2048, accumulates: true, checkpointing: false).TotalBytes > memory);
+        Assert.Equal(0, GpuMemory.LargestMicroBatch(config, Precision.Bf16, 2048, availableBytes: 1_000_000_000, checkpointing: false));
+    }
+
+    [Fact]
+    public void What_does_not_fit_is_said_with_the_settings_that_would()
+    {
+        OpenElmConfig config = NamedConfigs.Get("openelm-270m");
+        string Message(int sequences, bool checkpointing, long memory) =>
+            GpuMemory.TooLarge(config, new ModuleOptions { Precision = Precision.Bf16, ActivationCheckpointing = checkpointing }, sequences, 2048, new GpuPassOptions(), memory);
+        int fits = GpuMemory.LargestMicroBatch(config, Precision.Bf16, 2048, 77_600_000_000, checkpointing: false);
+        int checkpointed = GpuMemory.LargestMicroBatch(config, Precision.Bf16, 2048, 77_600_000_000, checkpointing: true);
+
+        Assert.True(checkpointed > 2 * fits);
+        Assert.Contains($"trainer.micro_batch to {fits} or less (it is 500)", Message(500, checkpointing: false, 80_000_000_000), StringComparison.Ordinal);
+        Assert.Contains($"trainer.activation_checkpointing, with which {checkpointed} fit", Message(500, checkpointing: false, 80_000_000_000), StringComparison.Ordinal);
+        Assert.DoesNotContain("activation_checkpointing", Message(500, checkpointing: true, 80_000_000_000), StringComparison.Ordinal);
+        Assert.Contains("a smaller model", Message(1, checkpointing: false, 2_000_000_000), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Logits_lie_in_gradients_that_are_large_enough_and_not_in_use()
+    {
+        Assert.True(GpuGradients.HoldLogits(100, 100, accumulates: false));
+        Assert.False(GpuGradients.HoldLogits(101, 100, accumulates: false));
+        Assert.False(GpuGradients.HoldLogits(100, 100, accumulates: true));
     }
 }
