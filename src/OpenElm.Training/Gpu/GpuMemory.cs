@@ -5,7 +5,7 @@ namespace OpenElm.Training.Gpu;
 
 /// <summary>
 /// Device memory of training by <see cref="GpuUpdate"/>: its buffers have fixed sizes, so all of it is known beforehand. What is not counted
-/// is libtorch's rounding and the context of CUDA itself (docs/gpu-training.md compares with measurements).
+/// is the context of CUDA itself (docs/gpu-training.md compares with measurements).
 /// </summary>
 /// <param name="WeightBytes">Weights, and their copies in the type of products.</param>
 /// <param name="GradientBytes">Gradients of weights.</param>
@@ -14,6 +14,7 @@ namespace OpenElm.Training.Gpu;
 /// <param name="LossBytes">Logits, whose memory other steps use in turn, or those steps alone where logits lie in gradients.</param>
 internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, long OptimizerBytes, long ActivationBytes, long LossBytes)
 {
+    const long LibraryBytes = 190L << 20; // machine code of cuBLAS and cuDNN, and libtorch's rounding: measured, for all sizes alike
     const double UsableShare = 0.97; // the context of CUDA and the kernels of its libraries take the rest
 
     /// <summary>All of it.</summary>
@@ -45,7 +46,7 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
         }
 
         perToken += config.NumTransformerLayers * width * weight;                          // the residual stream before attention
-        perToken += width * ((2 * weight) + product + (weight == product ? 0 : product));  // last residual, gradient, normed, rounded gradient
+        perToken += width * (weight + product + (weight == product ? 0 : product));        // gradient of the residual stream, normed, rounded gradient
         (long gradientBytes, long headBytes) = (parameters * (accumulates ? sizeof(float) : weight), width * config.VocabSize * weight * (config.ShareInputOutputLayers ? 1 : 2));
         bool isElsewhere = GpuGradients.HoldLogits(tokens * config.VocabSize * product, gradientBytes - headBytes, accumulates);
         scratch = isElsewhere ? scratch : Math.Max(scratch, config.VocabSize);
@@ -53,7 +54,7 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
             parameters * (weight + (precision == Precision.Autocast ? product : 0)),
             gradientBytes,
             parameters * ((2 * sizeof(float)) + (precision == Precision.Bf16 ? sizeof(float) : 0)),
-            (tokens * (perToken + perTokenBackward + GpuBatch.BytesPerToken + (2 * sizeof(float)))) + GpuPass.WorkspaceBytes + (eightBits ? GpuEightBits.BytesOf(config, tokens) : 0),
+            (tokens * (perToken + perTokenBackward + GpuBatch.BytesPerToken + (2 * sizeof(float)))) + GpuPass.WorkspaceBytes + LibraryBytes + (eightBits ? GpuEightBits.BytesOf(config, tokens) : 0),
             tokens * scratch * product);
     }
 

@@ -35,7 +35,7 @@ internal sealed record GpuPassOptions
 internal sealed class GpuPass : IDisposable
 {
     /// <summary>Of cuBLASLt.</summary>
-    public const long WorkspaceBytes = 64L << 20;
+    public const long WorkspaceBytes = 32L << 20;
 
     const string Embedding = "token_embeddings.weight";
 
@@ -53,14 +53,15 @@ internal sealed class GpuPass : IDisposable
     readonly WeightPair _embedding, _norm, _head;
     readonly GpuBatch _batch;
     readonly DeviceBuffer _cos, _sin;
-    readonly DeviceBuffer _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
+    readonly DeviceBuffer _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
     readonly DeviceBuffer? _roundedFlow;
     readonly GpuEightBits? _eight;
     readonly DeviceBuffer?[] _rounded; // matrices as products read them, where weights have another type
     readonly nint _logits;
     readonly int _tokens, _rows;
-    bool _isCalibrated;
     readonly List<TorchGraph> _graphs = []; // of a first micro-batch, and of those whose gradients are added
+    CudaStream? _recorder;
+    bool _isCalibrated;
 
     /// <summary>Allocates every buffer, finds the fastest algorithm of every product and records the launches.</summary>
     /// <param name="module">The model; its weights stay where they are.</param>
@@ -101,7 +102,6 @@ internal sealed class GpuPass : IDisposable
         _batch = new GpuBatch(sequences, sequenceLength, _config.VocabSize, TorchDevice);
         SequenceLayout layout = module.LayoutOf(null, sequenceLength);
         (_cos, _sin) = (Rows(layout.Cos), Rows(layout.Sin));
-        _last = Empty(Types.Residual, _tokens, _config.ModelDim);
         _normed = Empty(Types.Product, _tokens, _config.ModelDim);
         _flow = Empty(Types.Residual, _tokens, _config.ModelDim);
         _roundedFlow = Types.Residual == Types.Product ? null : Empty(Types.Product, _tokens, _config.ModelDim);
@@ -197,11 +197,12 @@ internal sealed class GpuPass : IDisposable
             part.Dispose();
         }
 
-        foreach (DeviceBuffer? buffer in _rounded.Concat([_roundedFlow, _cos, _sin, _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
+        foreach (DeviceBuffer? buffer in _rounded.Concat([_roundedFlow, _cos, _sin, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
         {
             buffer?.Dispose();
         }
 
+        _recorder?.Dispose();
         _products.Dispose();
         _kernels.Dispose();
     }
@@ -247,7 +248,7 @@ internal sealed class GpuPass : IDisposable
         for (int i = 0; i < _layers.Length; i++)
         {
             bool isKept = _activations.Length > 1 || i == _layers.Length - 1;
-            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _last.Address, records);
+            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _flow.Address, records);
             if (!isKept)
             {
                 _layers[i].ReleaseAttention();
@@ -291,12 +292,12 @@ internal sealed class GpuPass : IDisposable
         Multiply(_shapes.Adding(layer.Shape.FfnDim), layer, EightBitOperand.Proj2, copy, _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
     }
 
-    // From the last layer's result to the loss and back.
+    // From the last layer's result, which lies where its gradient will, to the loss and back.
     void FinishForward(bool accumulate)
     {
-        _kernels.RmsNorm(_last.Address, _norm.Value, _normed.Address, _tokens);
+        _kernels.RmsNorm(_flow.Address, _norm.Value, _normed.Address, _tokens);
         HeadAndLoss(accumulate);
-        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, accumulate,
+        _kernels.RmsNormBackward(_normed.Address, _flow.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, accumulate,
             Copy(_layers[^1], EightBitOperand.FlowBehindFfn));
     }
 
@@ -382,11 +383,12 @@ internal sealed class GpuPass : IDisposable
 
         CudaDevice.Synchronize(_kernels.Stream);
         TorchMemory.ReleaseReserve(TorchDevice);
+        _recorder = new CudaStream();
         try
         {
             foreach (bool accumulate in Accumulations)
             {
-                _graphs.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _graphs.FirstOrDefault(), stream => On(stream, () => Launch(records: null, accumulate))));
+                _graphs.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _recorder, _graphs.FirstOrDefault(), () => LaunchInto(_recorder.Handle, accumulate)));
             }
         }
         catch (Exception e) when (e is CudaException or InvalidOperationException)
@@ -404,20 +406,20 @@ internal sealed class GpuPass : IDisposable
         FinishForward(accumulate);
         foreach (GpuLayer layer in _layers)
         {
-            Forward(layer, _last.Address, records: null);
+            Forward(layer, _flow.Address, records: null);
             Backward(layer, accumulate);
         }
 
         FinishBackward(accumulate);
     }
 
-    void On(nint stream, Action launch)
+    void LaunchInto(nint stream, bool accumulate)
     {
         _kernels.Stream = stream;
         try
         {
             using DisposeScope scope = NewDisposeScope();
-            launch();
+            Launch(records: null, accumulate);
         }
         finally
         {
