@@ -14,13 +14,13 @@ namespace OpenElm.Verification.Gpu;
 public static class GpuRunSuite
 {
     /// <summary>How far the loss of one update of a curve may be from the reference's.</summary>
-    public const double CurveAllowance = 0.05;
+    public const double CurveAllowance = 0.03;
 
     /// <summary>The same for the mean of the last hundred updates.</summary>
-    public const double CurveMeanAllowance = 0.01;
+    public const double CurveMeanAllowance = 0.005;
 
     /// <summary>How far the loss of one update may be from that with products in bfloat16, if products read eight bits.</summary>
-    public const double Fp8Allowance = 0.2;
+    public const double Fp8Allowance = 0.15;
 
     const string Kind = "runs";
     const int Vocab = 512, CurveUpdates = 300, CurveTail = 100, Fp8Updates = 1000, RepeatedUpdates = 8;

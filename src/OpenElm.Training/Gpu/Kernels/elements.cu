@@ -7,6 +7,12 @@
 // Kernels walk from the last row to the first. Products write and read from the first to the last, so what a product wrote last is read
 // while it is still in the L2 cache, and what a kernel wrote last is what the next product reads first.
 
+// EMULATED compiles the same text for a processor (tests/CudaEmulator).
+
+#ifdef EMULATED
+#include "emulated.h"
+#endif
+
 struct bf16 { unsigned short bits; };
 
 template <int IsBf16> struct Type { typedef float T; };
@@ -18,15 +24,30 @@ typedef Type<GRADIENT_BF16>::T G;
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 
+__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
+__device__ __forceinline__ void narrow(float x, bf16& to)
+{
+#ifdef EMULATED
+    unsigned bits = __float_as_uint(x);
+    to.bits = (bits & 0x7fffffff) > 0x7f800000 ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+#else
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x));
+#endif
+}
+
 __device__ __forceinline__ unsigned pack(float low, float high)
 {
+#ifdef EMULATED
+    bf16 first, second;
+    narrow(low, first);
+    narrow(high, second);
+    return first.bits | (unsigned)second.bits << 16;
+#else
     unsigned both;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
+#endif
 }
-
-__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
-__device__ __forceinline__ void narrow(float x, bf16& to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
 
 // x as T would hold it.
 template <class T> __device__ __forceinline__ float rounded(float x)
@@ -132,7 +153,7 @@ __device__ __forceinline__ float sum_of_block(float x, float* shared)
 template <bool Gradient> __device__ __forceinline__ unsigned eight_bits(float low, float high)
 {
     unsigned short both = 0;
-#if EIGHT_BIT
+#if EIGHT_BIT && !defined(EMULATED)
     if constexpr (Gradient) asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(both) : "f"(high), "f"(low));
     else asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(both) : "f"(high), "f"(low));
 #endif

@@ -43,7 +43,7 @@ extern "C" __global__ void next_factors(float* states, int count, int kinds, uns
     float top = gradients >> i % kinds & 1 ? 57344.0f : 448.0f, remembered = fmaxf(state[2], 0.98f * state[3]);
     state[2] = 0;
     state[3] = remembered;
-    if (!(remembered > 0) || isinf(remembered)) return;
+    if (!(remembered > 0) || remembered > 3.4e38f) return;
     float factor = exp2f(floorf(log2f(0.5f * top / remembered)));
     state[0] = 1 / factor;
     state[1] = factor;
