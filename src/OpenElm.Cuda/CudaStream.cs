@@ -17,6 +17,25 @@ public sealed class CudaStream : IDisposable
     /// <summary>The driver's handle.</summary>
     public nint Handle { get; }
 
+    /// <summary>Whether the stream is being recorded and nothing has spoilt the recording.</summary>
+    public bool IsRecording
+    {
+        get
+        {
+            Check(DriverInterface.StreamIsCapturing(Handle, out int status));
+            return status == DriverInterface.CaptureIsActive;
+        }
+    }
+
+    /// <summary>Ends a recording and throws away what there is of it.</summary>
+    public void AbandonRecording()
+    {
+        if (DriverInterface.StreamEndCapture(Handle, out nint graph) == 0 && graph != 0)
+        {
+            _ = DriverInterface.GraphDestroy(graph);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _ = DriverInterface.StreamDestroy(Handle);
 }

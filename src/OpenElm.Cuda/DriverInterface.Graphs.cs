@@ -6,6 +6,7 @@ namespace OpenElm.Cuda;
 internal static unsafe partial class DriverInterface
 {
     public const int CaptureOfThisThread = 1; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    public const int CaptureIsActive = 1;     // CU_STREAM_CAPTURE_STATUS_ACTIVE
     public const int HostMapped = 2;          // CU_MEMHOSTALLOC_DEVICEMAP
 
     [LibraryImport(Library, EntryPoint = "cuMemAlloc_v2")]
@@ -28,6 +29,9 @@ internal static unsafe partial class DriverInterface
 
     [LibraryImport(Library, EntryPoint = "cuStreamEndCapture")]
     public static partial int StreamEndCapture(nint stream, out nint graph);
+
+    [LibraryImport(Library, EntryPoint = "cuStreamIsCapturing")]
+    public static partial int StreamIsCapturing(nint stream, out int status);
 
     [LibraryImport(Library, EntryPoint = "cuGraphInstantiateWithFlags")]
     public static partial int GraphInstantiate(out nint executable, nint graph, ulong flags);

@@ -48,6 +48,9 @@ public sealed record ModuleOptions
     /// <summary>Whether layers keep only their input and compute the rest again in the backward pass.</summary>
     public bool ActivationCheckpointing { get; init; }
 
+    /// <summary>Whether gradients on a GPU have the same bits every time; on the CPU they always have.</summary>
+    public bool Deterministic { get; init; }
+
     /// <summary>
     /// A block format of GGUF that the matrices of the layers are held in, frozen, for training adapters beside them; null for tensors. Rows that are
     /// no whole blocks have another format as in <see cref="TensorFormat.Fitting"/>, or stay tensors; embedding, head and norms always do.

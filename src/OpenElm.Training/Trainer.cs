@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
+using OpenElm.Cuda;
 using OpenElm.Data;
 using OpenElm.IO;
 using OpenElm.Training.Adapters;
@@ -7,6 +8,7 @@ using OpenElm.Training.Gpu;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Optimization;
+using OpenElm.Training.Torch;
 using OpenElm.Yaml;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -49,6 +51,16 @@ public sealed class Trainer<TBatch> : IDisposable
         if (!model.Options.IsCpu && run.Trainer.Kernels is (KernelChoice.Fused or KernelChoice.Auto))
         {
             string? refusal = objective is CausalLMObjective ? GpuUpdate.Refusal(model) : "they train next tokens only";
+            if (run.Trainer.Fp8Products && (refusal ?? GpuEightBits.Refusal(model.Config, new CudaDevice(Math.Max(0, TorchLibrary.Device(model.Options.Device).index)).ComputeCapability)) is { } reason)
+            {
+                throw new OpenElmException($"trainer.fp8_products cannot be had: {reason}. Leave it out.");
+            }
+
+            if (refusal is not null && run.Trainer.Deterministic)
+            {
+                throw NotDeterministic(refusal);
+            }
+
             if (refusal is not null && run.Trainer.Kernels == KernelChoice.Fused)
             {
                 throw new OpenElmException($"The fused kernels cannot make this run's updates: {refusal}. Choose trainer.kernels auto or torch.");
@@ -58,14 +70,23 @@ public sealed class Trainer<TBatch> : IDisposable
             _gpuLoss = refusal is null ? (objective as CausalLMObjective)?.Loss : null;
         }
 
+        else if (!model.Options.IsCpu && run.Trainer.Deterministic)
+        {
+            throw NotDeterministic("trainer.kernels chooses others");
+        }
+        else if (run.Trainer.Fp8Products)
+        {
+            throw new OpenElmException("trainer.fp8_products needs the fused kernels on a GPU; leave it out, or set trainer.kernels to fused and train with --device cuda.");
+        }
+
         _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(_optimizer.MasterWeights(), run.Trainer.EmaMomentum) : null;
     }
 
     /// <summary>The model in training.</summary>
     public OpenElmModule Model { get; }
 
-    /// <summary>Why training on this GPU is slower than it could be; null if nothing is lost.</summary>
-    public string? Slowdown { get; }
+    /// <summary>Why training on this GPU is slower than it could be; null if nothing is lost. Some reasons are known after the first update.</summary>
+    public string? Slowdown { get; private set; }
 
     /// <summary>What is measured in each update.</summary>
     public ImmutableArray<Measurement> Measurements => _objective.Measurements;
@@ -136,7 +157,7 @@ public sealed class Trainer<TBatch> : IDisposable
         }
     }
 
-    // Batches of another shape, and those whose sequences hold several records, go the other way.
+    // Batches of another shape go the other way.
     GpuUpdate? GpuFor(IReadOnlyList<TBatch> batches)
     {
         if (_gpuLoss is null || batches is not IReadOnlyList<TokenBatch> tokens || tokens is not [var first, ..])
@@ -144,9 +165,20 @@ public sealed class Trainer<TBatch> : IDisposable
             return null;
         }
 
-        _gpu ??= GpuUpdate.Create(Model, _optimizer, _gpuLoss, first.Sequences, first.SequenceLength, _run.Trainer.Accumulation);
-        return tokens.All(_gpu.Takes) ? _gpu : null;
+        if (_gpu is null)
+        {
+            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs, EightBits = _run.Trainer.Fp8Products };
+            _gpu = GpuUpdate.Create(Model, _optimizer, _gpuLoss, first.Sequences, first.SequenceLength, options);
+            Slowdown = _gpu.Pass.RecordingRefusal is { } refusal ? $"The launches of an update are sent one by one, for which the GPU waits a little: {refusal}." : Slowdown;
+        }
+
+        return tokens.All(_gpu.Takes) ? _gpu
+            : _run.Trainer.Deterministic ? throw NotDeterministic($"a batch has another shape than the first, {first.Sequences} x {first.SequenceLength}")
+            : null;
     }
+
+    static OpenElmException NotDeterministic(string reason) =>
+        new($"trainer.deterministic needs the fused kernels for every update on a GPU: {reason}. Leave trainer.deterministic out, or train on the CPU, where runs always repeat bit for bit.");
 
     /// <summary>Saves everything that going on needs.</summary>
     /// <param name="folder">The checkpoint's folder.</param>

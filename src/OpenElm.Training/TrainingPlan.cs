@@ -89,12 +89,12 @@ public sealed record TrainingPlan
         ArgumentNullException.ThrowIfNull(device);
         (OpenElmConfig config, TrainerConfig trainer) = (run.Model.Resolve(), run.Trainer);
         var plan = Of(config, trainer, run.Data.SequenceLength);
-        if (device == "cpu" || trainer.ActivationCheckpointing || trainer.Kernels is not (KernelChoice.Auto or KernelChoice.Fused))
+        if (device == "cpu" || trainer.Kernels is not (KernelChoice.Auto or KernelChoice.Fused))
         {
             return plan;
         }
 
-        var memory = GpuMemory.Of(config, trainer.Precision, trainer.MicroBatch, run.Data.SequenceLength, accumulates: trainer.Accumulation > 1);
+        var memory = GpuMemory.Of(config, trainer.Precision, trainer.MicroBatch, run.Data.SequenceLength, accumulates: trainer.Accumulation > 1, trainer.ActivationCheckpointing, trainer.Fp8Products);
         return plan with
         {
             WeightBytes = memory.WeightBytes,

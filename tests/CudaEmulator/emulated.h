@@ -37,6 +37,16 @@ static inline void __threadfence() {}
 static inline u32 __float_as_uint(float x) { u32 b; memcpy(&b, &x, 4); return b; }
 static inline float __uint_as_float(u32 b) { float x; memcpy(&x, &b, 4); return x; }
 #define __expf expf
+static inline int __float_as_int(float x) { int b; memcpy(&b, &x, 4); return b; }
+static inline float __int_as_float(int b) { float x; memcpy(&x, &b, 4); return x; }
+static inline float __fdividef(float a, float b) { return a / b; }
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+static inline int atomicMax(int* p, int v) { int o = *p; if (v > o) *p = v; return o; }
+template <class X> static inline X min(X a, X b) { return a < b ? a : b; }
+struct alignas(16) uint4 { u32 x, y, z, w; }; struct alignas(8) uint2 { u32 x, y; }; struct alignas(16) float4 { float x, y, z, w; };
+static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return { x, y, z, w }; }
+static inline uint2 make_uint2(u32 x, u32 y) { return { x, y }; }
+static inline float4 make_float4(float x, float y, float z, float w) { return { x, y, z, w }; }
 static inline u64 atomicMax(u64* p, u64 v) { u64 o = *p; if (v > o) *p = v; return o; }
 static inline u64 atomicAdd(u64* p, u64 v) { u64 o = *p; *p += v; return o; }
 static inline u64 atomicExch(u64* p, u64 v) { u64 o = *p; *p = v; return o; }

@@ -19,6 +19,9 @@ internal static class BenchTrainCommand
         var kernels = new Option<KernelChoice>("--kernels") { Description = "Which kernels run", DefaultValueFactory = _ => KernelChoice.Auto };
         var precision = new Option<Precision>("--precision") { Description = "Number formats", DefaultValueFactory = _ => Precision.Bf16 };
         var checkpointing = new Option<bool>("--activation-checkpointing") { Description = "Compute layers again in the backward pass" };
+        var deterministic = new Option<bool>("--deterministic") { Description = "The same bits every time (GPU)" };
+        var fp8 = new Option<bool>("--fp8-products") { Description = "Most matrix products in eight bits (GPU)" };
+        var graphs = new Option<bool>("--cuda-graphs") { Description = "Record the launches of a pass once and send them together (GPU)", DefaultValueFactory = _ => true };
         var microBatch = new Option<int>("--micro-batch") { Description = "Sequences of a forward pass", DefaultValueFactory = _ => 8 };
         var accumulation = new Option<int>("--accumulation") { Description = "Forward passes of an update", DefaultValueFactory = _ => 1 };
         var length = new Option<int>("--sequence-length") { Description = "Tokens of a sequence", DefaultValueFactory = _ => 2048 };
@@ -30,7 +33,7 @@ internal static class BenchTrainCommand
         Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("train", "Measure training: updates of a shipped architecture with random weights, on random tokens")
         {
-            size, vocab, device, torchFolder, kernels, precision, checkpointing, microBatch, accumulation, length, warmup, steps, windows, profile,
+            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, fp8, graphs, microBatch, accumulation, length, warmup, steps, windows, profile,
         };
         command.SetAction(parsed =>
         {
@@ -42,6 +45,9 @@ internal static class BenchTrainCommand
                 Kernels = parsed.GetValue(kernels),
                 Precision = parsed.GetValue(precision),
                 ActivationCheckpointing = parsed.GetValue(checkpointing),
+                Deterministic = parsed.GetValue(deterministic),
+                Fp8Products = parsed.GetValue(fp8),
+                CudaGraphs = parsed.GetValue(graphs),
                 MicroBatch = parsed.GetValue(microBatch),
                 Accumulation = parsed.GetValue(accumulation),
                 SequenceLength = parsed.GetValue(length),
@@ -69,6 +75,9 @@ internal static class BenchTrainCommand
                 Kernels = result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels,
                 options.Precision,
                 options.ActivationCheckpointing,
+                options.Deterministic,
+                options.CudaGraphs,
+                options.Fp8Products,
                 options.MicroBatch,
                 options.Accumulation,
                 options.SequenceLength,
@@ -81,6 +90,7 @@ internal static class BenchTrainCommand
                 Utilisation = flops / DatasheetFlops,
                 DeviceGigabytes = result.DeviceBytes / 1e9,
                 PlannedGigabytes = result.PlannedBytes / 1e9,
+                result.Slowdown,
                 result.FirstLoss,
                 result.LastLoss,
                 result.FirstGradientNorm,
@@ -91,11 +101,16 @@ internal static class BenchTrainCommand
             return;
         }
 
-        context.Output.WriteLine($"{size}, {options.Precision}, {(result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels)} kernels on {options.Device}: "
+        context.Output.WriteLine($"{size}, {options.Precision}{(options.Fp8Products ? " with products in eight bits" : "")}, {(result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels)} kernels on {options.Device}: "
             + $"{result.MedianTokensPerSecond:n0} tokens/s ({string.Join(' ', result.TokensPerSecond.Select(rate => $"{rate:n0}"))}), median update {1000 * result.StepSeconds:0.00} ms ({options.MicroBatch * options.Accumulation * options.SequenceLength / result.StepSeconds:n0} tokens/s), "
             + $"{flops / 1e12:0.0} TFLOP/s ({flops / DatasheetFlops:0.0%} of {DatasheetFlops / 1e12:0})");
         context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB (planned {result.PlannedBytes / 1e9:0.00}), "
             + $"loss {result.FirstLoss:0.0000} to {result.LastLoss:0.0000}, first gradient norm {result.FirstGradientNorm:0.0000}, product search {result.ProductGain:0.000}x");
+        if (result.Slowdown is { } slowdown)
+        {
+            context.Output.WriteLine(slowdown);
+        }
+
         if (result.Kernels is [])
         {
             return;

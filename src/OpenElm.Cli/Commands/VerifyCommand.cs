@@ -11,6 +11,7 @@ namespace OpenElm.Cli.Commands;
 internal static class VerifyCommand
 {
     const string Training = "training", Inference = "inference";
+    const string Golden = "golden", Kernels = "kernels", Passes = "passes", Runs = "runs";
 
     public static Command Create(CommandContext context)
     {
@@ -19,12 +20,16 @@ internal static class VerifyCommand
         runtime.AcceptOnlyFromAmong(Training, Inference);
         var device = new Option<string>("--device") { Description = "Where the runtimes compute", DefaultValueFactory = _ => "cpu" };
         device.AcceptOnlyFromAmong("cpu", "cuda");
-        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device };
+        var part = new Option<string?>("--part") { Description = "Only this part: golden files, or what is checked of the training kernels of a GPU one by one, in passes over a model, in whole runs" };
+        part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
+        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part };
         command.SetAction(parsed =>
         {
             string path = parsed.GetRequiredValue(folder);
             var rows = new List<(string Runtime, GoldenResult Result)>();
-            foreach (IGoldenRuntime tested in Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)))
+            bool Wanted(string name) => (parsed.GetValue(part) ?? name) == name;
+
+            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)) : [])
             {
                 using (tested)
                 {
@@ -39,7 +44,12 @@ internal static class VerifyCommand
             string where = parsed.GetRequiredValue(device);
             if (where != "cpu" && parsed.GetValue(runtime) is not Inference)
             {
-                rows.AddRange(GpuKernelSuite.Run(where).Select(result => ($"kernels ({where})", result)));
+                IEnumerable<GoldenResult> results = (Wanted(Kernels) ? GpuKernelSuite.Run(where) : []).Concat(Wanted(Passes) ? GpuPassSuite.Run(where) : []).Concat(Wanted(Runs) ? GpuRunSuite.Run(where) : []);
+                foreach (GoldenResult result in results)
+                {
+                    context.Cancellation.ThrowIfCancellationRequested();
+                    rows.Add(($"{result.Kind} ({where})", result));
+                }
             }
 
             if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))

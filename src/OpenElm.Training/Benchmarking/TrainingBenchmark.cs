@@ -29,6 +29,15 @@ public sealed record TrainingBenchmarkOptions
     /// <summary>Whether layers are computed again in the backward pass.</summary>
     public bool ActivationCheckpointing { get; init; }
 
+    /// <summary>Whether gradients have the same bits every time.</summary>
+    public bool Deterministic { get; init; }
+
+    /// <summary>Whether most matrix products read copies in eight bits.</summary>
+    public bool Fp8Products { get; init; }
+
+    /// <summary>Whether the launches of a pass are recorded once and then sent together.</summary>
+    public bool CudaGraphs { get; init; } = true;
+
     /// <summary>Sequences of a micro-batch.</summary>
     public int MicroBatch { get; init; } = 8;
 
@@ -72,6 +81,9 @@ public sealed record TrainingBenchmarkResult(
 
     /// <summary>The share of the profiled time in which no kernel ran.</summary>
     public double IdleShare { get; init; }
+
+    /// <summary>Why the updates were slower than they could be; null if nothing was lost.</summary>
+    public string? Slowdown { get; init; }
 
     /// <summary>Device memory that the plan foresees for the fused GPU path; 0 on others.</summary>
     public long PlannedBytes { get; init; }
@@ -157,7 +169,7 @@ public static class TrainingBenchmark
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
         if (trainer.Gpu is not null)
         {
-            result = result with { PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1).TotalBytes };
+            result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes };
         }
 
         return options.Profile && device is not null ? WithProfile(result, device, () => Update().Dispose()) : result;
@@ -190,6 +202,9 @@ public static class TrainingBenchmark
                 Precision = options.Precision,
                 Kernels = options.Kernels,
                 ActivationCheckpointing = options.ActivationCheckpointing,
+                Deterministic = options.Deterministic,
+                CudaGraphs = options.CudaGraphs,
+                Fp8Products = options.Fp8Products,
             },
         };
         var module = new OpenElmModule(options.Config, run.Trainer.ModuleOptions(options.Device) with { PaddingId = PaddingId < options.Config.VocabSize ? PaddingId : null });

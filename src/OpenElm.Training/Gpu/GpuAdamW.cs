@@ -36,8 +36,8 @@ internal sealed class GpuAdamW : IDisposable
         ChunkOf[] chunks = [.. slots.SelectMany((slot, number) =>
             Enumerable.Range(0, (int)((slot.Count + Chunk - 1) / Chunk)).Select(first => new ChunkOf(number, first)))];
         _chunkCount = chunks.Length;
-        _slots = Upload<SlotAddresses>(slots, device);
-        _chunks = Upload<ChunkOf>(chunks, device);
+        _slots = Upload<SlotAddresses>(slots, device, kernels.Stream);
+        _chunks = Upload<ChunkOf>(chunks, device, kernels.Stream);
         _partials = DeviceBuffer.Empty(device, ScalarType.Float32, _chunkCount);
         _clip = DeviceBuffer.Empty(device, ScalarType.Float32, 2);
     }
@@ -68,12 +68,12 @@ internal sealed class GpuAdamW : IDisposable
         }
     }
 
-    static DeviceBuffer Upload<T>(T[] values, Device device)
+    static DeviceBuffer Upload<T>(T[] values, Device device, nint stream)
         where T : unmanaged
     {
         ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(values.AsSpan());
         DeviceBuffer buffer = DeviceBuffer.Empty(device, ScalarType.Byte, bytes.Length);
-        CudaDevice.Copy(bytes, buffer.Address, GpuKernels.Stream);
+        CudaDevice.Copy(bytes, buffer.Address, stream);
         return buffer;
     }
 }

@@ -11,25 +11,27 @@ internal readonly record struct WeightPair(nint Value, nint Gradient);
 /// <summary>One decoder layer on the GPU: where its weights and gradients lie, and what its backward pass needs of its forward pass.</summary>
 internal sealed class GpuLayer : IDisposable
 {
+    readonly GpuActivations _activations;
+
     /// <param name="config">The architecture.</param>
     /// <param name="number">Which layer.</param>
     /// <param name="tokens">Tokens of a batch.</param>
     /// <param name="types">Number formats.</param>
     /// <param name="device">The GPU.</param>
+    /// <param name="activations">What its backward pass reads.</param>
+    /// <param name="attention">Its attention.</param>
     /// <param name="weight">Finds a weight by its name.</param>
-    public GpuLayer(OpenElmConfig config, int number, int tokens, GpuTypes types, Device device, Func<string, WeightPair> weight)
+    public GpuLayer(OpenElmConfig config, int number, int tokens, GpuTypes types, Device device, GpuActivations activations, GpuAttention attention, Func<string, WeightPair> weight)
     {
-        Shape = config.Layers[number];
+        (Number, Shape, _activations, Attention) = (number, config.Layers[number], activations, attention);
         WeightPair Of(string part) => weight($"layers.{number}.{part}.weight");
 
         (AttnNorm, Qkv, QNorm, KNorm, Out) = (Of("attn_norm"), Of("attn.qkv_proj"), Of("attn.q_norm"), Of("attn.k_norm"), Of("attn.out_proj"));
         (FfnNorm, Proj1, Proj2) = (Of("ffn_norm"), Of("ffn.proj_1"), Of("ffn.proj_2"));
         AttnInput = DeviceBuffer.Empty(device, types.Residual, tokens, config.ModelDim);
-        FfnInput = DeviceBuffer.Empty(device, types.Residual, tokens, config.ModelDim);
-        Heads = DeviceBuffer.Empty(device, types.Product, tokens, Shape.QueryHeads + (2 * Shape.KvHeads), config.HeadDim);
-        Rotated = DeviceBuffer.Empty(device, types.Product, tokens, Shape.QueryHeads + Shape.KvHeads, config.HeadDim);
-        GateUp = DeviceBuffer.Empty(device, types.Product, tokens, 2 * Shape.FfnDim);
     }
+
+    public int Number { get; }
 
     public LayerShape Shape { get; }
 
@@ -53,29 +55,33 @@ internal sealed class GpuLayer : IDisposable
     public DeviceBuffer AttnInput { get; }
 
     /// <summary>[tokens, modelDim]: the residual stream before the feed-forward network.</summary>
-    public DeviceBuffer FfnInput { get; }
+    public DeviceBuffer FfnInput => _activations.FfnInput;
 
     /// <summary>[tokens, queryHeads + 2 · kvHeads, headDim]: the product, then its gradient.</summary>
-    public DeviceBuffer Heads { get; }
+    public DeviceBuffer Heads => _activations.Heads;
 
     /// <summary>[tokens, queryHeads + kvHeads, headDim]: queries and keys after norm and RoPE.</summary>
-    public DeviceBuffer Rotated { get; }
+    public DeviceBuffer Rotated => _activations.Rotated;
 
     /// <summary>[tokens, 2 · ffnDim]: gates and ups, then their gradient.</summary>
-    public DeviceBuffer GateUp { get; }
+    public DeviceBuffer GateUp => _activations.GateUp;
 
-    public GpuAttention Attention { get; } = new();
+    public GpuAttention Attention { get; }
 
     /// <summary>[batch, seq, queryHeads, headDim]: what attention gave; libtorch's memory.</summary>
     public Tensor? Attended { get; set; }
 
+    /// <summary>Drops what attention keeps for the backward pass.</summary>
+    public void ReleaseAttention()
+    {
+        Attention.Release();
+        Attended?.Dispose();
+        Attended = null;
+    }
+
     public void Dispose()
     {
-        Attention.Dispose();
-        Attended?.Dispose();
-        foreach (DeviceBuffer buffer in new[] { AttnInput, FfnInput, Heads, Rotated, GateUp })
-        {
-            buffer.Dispose();
-        }
+        ReleaseAttention();
+        AttnInput.Dispose();
     }
 }

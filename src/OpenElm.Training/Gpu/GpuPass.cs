@@ -15,6 +15,19 @@ namespace OpenElm.Training.Gpu;
 /// <param name="Accumulate">Whether its gradients are added to those that are there.</param>
 internal readonly record struct MicroBatchShare(double GradientShare, double MeasuredShare, bool Accumulate);
 
+/// <summary>How a pass is made.</summary>
+internal sealed record GpuPassOptions
+{
+    /// <summary>Whether an update has several micro-batches: their gradients are then summed in single precision.</summary>
+    public bool Accumulates { get; init; }
+
+    /// <summary>Whether the launches are recorded once and then sent together.</summary>
+    public bool RecordsLaunches { get; init; }
+
+    /// <summary>Whether most products read copies in eight bits.</summary>
+    public bool EightBits { get; init; }
+}
+
 /// <summary>
 /// Forward and backward pass of the whole model on the GPU, written by hand: buffers of a fixed size that are allocated once, our kernels
 /// between cuBLASLt's products, libtorch's attention. docs/gpu-training.md says what is kept, what is computed again, and why.
@@ -22,72 +35,90 @@ internal readonly record struct MicroBatchShare(double GradientShare, double Mea
 internal sealed class GpuPass : IDisposable
 {
     /// <summary>Of cuBLASLt.</summary>
-    public const long WorkspaceBytes = 64L << 20;
+    public const long WorkspaceBytes = 32L << 20;
 
     const string Embedding = "token_embeddings.weight";
 
     readonly OpenElmModule _module;
     readonly OpenElmConfig _config;
     readonly LossOptions _loss;
+    readonly GpuPassOptions _options;
     readonly CudaDevice _device;
     readonly GpuKernels _kernels;
     readonly MatrixProducts _products;
-    readonly MatrixType _product, _residual, _gradient;
+    readonly GpuProductShapes _shapes;
+    readonly GpuGradients _gradients;
+    readonly ImmutableArray<GpuActivations> _activations;
     readonly ImmutableArray<GpuLayer> _layers;
     readonly WeightPair _embedding, _norm, _head;
-    readonly EmbeddingOrder _order;
-    readonly PinnedStaging<int> _staging;
-    readonly DeviceBuffer _batch;
-    readonly DeviceBuffer _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
+    readonly GpuBatch _batch;
+    readonly DeviceBuffer _cos, _sin;
+    readonly DeviceBuffer _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
     readonly DeviceBuffer? _roundedFlow;
+    readonly GpuEightBits? _eight;
     readonly DeviceBuffer?[] _rounded; // matrices as products read them, where weights have another type
-    readonly bool _accumulates;
+    readonly nint _logits;
     readonly int _tokens, _rows;
+    readonly List<TorchGraph> _graphs = []; // of a first micro-batch, and of those whose gradients are added
+    CudaStream? _recorder;
+    bool _isCalibrated;
 
-    /// <summary>Allocates every buffer and finds the fastest algorithm of every product.</summary>
+    /// <summary>Allocates every buffer, finds the fastest algorithm of every product and records the launches.</summary>
     /// <param name="module">The model; its weights stay where they are.</param>
     /// <param name="sequences">Sequences of a micro-batch.</param>
     /// <param name="sequenceLength">Tokens of a sequence.</param>
     /// <param name="loss">The loss.</param>
-    /// <param name="accumulates">Whether an update has several micro-batches: their gradients are then summed in single precision.</param>
-    public GpuPass(OpenElmModule module, int sequences, int sequenceLength, LossOptions loss, bool accumulates)
+    /// <param name="options">How.</param>
+    public GpuPass(OpenElmModule module, int sequences, int sequenceLength, LossOptions loss, GpuPassOptions options)
     {
-        (_module, _config, _loss, _accumulates, Sequences, SequenceLength) = (module, module.Config, loss, accumulates, sequences, sequenceLength);
-        ScalarType weight = module.Options.WeightType;
-        Types = new GpuTypes(weight, module.Options.ProductType, accumulates ? ScalarType.Float32 : weight);
-        (_residual, _product, _gradient) = (TypeOf(Types.Residual), TypeOf(Types.Product), TypeOf(Types.Gradient));
+        (_module, _config, _loss, _options, Sequences, SequenceLength) = (module, module.Config, loss, options, sequences, sequenceLength);
+        Types = GpuTypes.Of(module.Options.Precision, options.Accumulates, options.EightBits);
         TorchDevice = TorchLibrary.Device(module.Options.Device);
         using var noGrad = no_grad();
         _device = new CudaDevice(Math.Max(0, TorchDevice.index));
         _kernels = new GpuKernels(_device, _config, Types);
         _tokens = sequences * sequenceLength;
         _rows = loss.ChunkRows > 0 ? Math.Min(loss.ChunkRows, _tokens) : _tokens;
+        _shapes = new GpuProductShapes(_config, Types, _tokens);
 
-        Gradients = [.. module.Weights.Select(entry => Empty(Types.Gradient, entry.Value.shape))];
+        _gradients = new GpuGradients(module.Weights, Types.Gradient, TorchDevice);
         _rounded = [.. module.Weights.Select(entry => Types.Residual != Types.Product && entry.Value.dim() > 1 ? Rounded(entry.Value) : null)];
         Copies = [.. module.Weights.Zip(_rounded, (entry, rounded) => rounded?.Address ?? (Types.Residual == ScalarType.Float32 ? 0 : Dispatcher.DataPointer(entry.Value)))];
         var pairs = module.Weights.Select((entry, i) => (entry.Name, Pair: new WeightPair(_rounded[i]?.Address ?? Dispatcher.DataPointer(entry.Value), Gradients[i].Address)))
             .ToDictionary(entry => entry.Name, entry => entry.Pair);
-        _layers = [.. Enumerable.Range(0, _config.NumTransformerLayers).Select(i => new GpuLayer(_config, i, _tokens, Types, TorchDevice, name => pairs[name]))];
         _norm = pairs["norm.weight"];
         _head = pairs[_config.ShareInputOutputLayers ? Embedding : "classifier.weight"];
         _embedding = new WeightPair(Dispatcher.DataPointer(module.Weights.Single(entry => entry.Name == Embedding).Value), pairs[Embedding].Gradient); // look-ups read the weight itself
 
-        _order = new EmbeddingOrder(_config.VocabSize, _tokens);
-        _staging = new PinnedStaging<int>((5 * _tokens) + 1);
-        _batch = Empty(ScalarType.Int32, (5 * _tokens) + 1);
-        _last = Empty(Types.Residual, _tokens, _config.ModelDim);
+        bool isCheckpointed = module.Options.ActivationCheckpointing;
+        _activations = isCheckpointed
+            ? [new GpuActivations(_config, _config.Layers, _tokens, Types, TorchDevice)]
+            : [.. _config.Layers.Select(shape => new GpuActivations(_config, [shape], _tokens, Types, TorchDevice))];
+        Attention = ChooseAttention();
+        _layers = [.. Enumerable.Range(0, _config.NumTransformerLayers).Select(i => new GpuLayer(
+            _config, i, _tokens, Types, TorchDevice, _activations[isCheckpointed ? 0 : i], new GpuAttention(Attention, module.Options.Deterministic), name => pairs[name]))];
+
+        _eight = options.EightBits ? new GpuEightBits(_config, _layers, _tokens, TorchDevice, _kernels) : null;
+        _batch = new GpuBatch(sequences, sequenceLength, _config.VocabSize, TorchDevice);
+        SequenceLayout layout = module.LayoutOf(null, sequenceLength);
+        (_cos, _sin) = (Rows(layout.Cos), Rows(layout.Sin));
         _normed = Empty(Types.Product, _tokens, _config.ModelDim);
         _flow = Empty(Types.Residual, _tokens, _config.ModelDim);
         _roundedFlow = Types.Residual == Types.Product ? null : Empty(Types.Product, _tokens, _config.ModelDim);
-        // Logits, what SwiGLU gives and attention's gradient are never there at the same time.
-        long ffn = _config.Layers.Max(layer => layer.FfnDim), queries = _config.Layers.Max(layer => layer.QueryHeads) * (long)_config.HeadDim;
-        _scratch = Empty(Types.Product, Math.Max(_rows * (long)_config.VocabSize, _tokens * Math.Max(ffn, queries)));
+        // What SwiGLU gives, attention's gradient and, if they find no other place, logits are never there at the same time.
+        long ffn = _config.Layers.Max(layer => layer.FfnDim), queries = _config.Layers.Max(layer => layer.QueryHeads) * (long)_config.HeadDim, logits = _rows * (long)_config.VocabSize;
+        bool isElsewhere = GpuGradients.HoldLogits(logits * Types.Product.ElementSize(), _gradients.LayersBytes, options.Accumulates);
+        _scratch = Empty(Types.Product, Math.Max(isElsewhere ? 0 : logits, _tokens * Math.Max(ffn, queries)));
+        _logits = isElsewhere ? _gradients.LayersAddress : _scratch.Address;
         _partials = Empty(ScalarType.Float32, _kernels.PartialFloats);
         (_entropies, _zs, _sums) = (Empty(ScalarType.Float32, _tokens), Empty(ScalarType.Float32, _tokens), Empty(ScalarType.Float32, 2));
         _workspace = Empty(ScalarType.Byte, WorkspaceBytes);
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, _device.Name);
         FindFastestProducts();
+        if (options.RecordsLaunches)
+        {
+            Record();
+        }
     }
 
     /// <summary>Number formats.</summary>
@@ -96,18 +127,27 @@ internal sealed class GpuPass : IDisposable
     /// <summary>The GPU as libtorch names it.</summary>
     public Device TorchDevice { get; }
 
+    /// <summary>Whose kernels compute attention; <see cref="AttentionBackend.Math"/> is autograd's.</summary>
+    public AttentionBackend Attention { get; }
+
     public int Sequences { get; }
 
     public int SequenceLength { get; }
+
+    /// <summary>Why launches are not recorded though that was asked for; null if they are.</summary>
+    public string? RecordingRefusal { get; private set; }
 
     /// <summary>The kernels, for the optimizer.</summary>
     public GpuKernels Kernels => _kernels;
 
     /// <summary>A gradient for each weight of the model, in its order.</summary>
-    public ImmutableArray<DeviceBuffer> Gradients { get; }
+    public ImmutableArray<DeviceBuffer> Gradients => _gradients.Buffers;
 
     /// <summary>For each weight the address that the optimizer also writes in the type of products, or 0.</summary>
     public ImmutableArray<nint> Copies { get; }
+
+    /// <summary>For each weight its copy in the type of products; null where products read the weight itself.</summary>
+    public IReadOnlyList<DeviceBuffer?> RoundedWeights => _rounded;
 
     /// <summary>What the search for algorithms found.</summary>
     public IReadOnlyList<(ProductShape Shape, float FirstMicroseconds, float BestMicroseconds, int Chosen)> ProductTimings => _products.Timings;
@@ -123,7 +163,7 @@ internal sealed class GpuPass : IDisposable
     }
 
     /// <summary>Forgets the sums of losses.</summary>
-    public void ClearLosses() => CudaDevice.Clear(_sums.Address, _sums.Bytes, GpuKernels.Stream);
+    public void ClearLosses() => CudaDevice.Clear(_sums.Address, _sums.Bytes, _kernels.Stream);
 
     /// <summary>The losses since <see cref="ClearLosses"/>.</summary>
     /// <returns>[2]: cross entropy and z-loss, each weighted as reported; a copy, to be disposed.</returns>
@@ -132,144 +172,276 @@ internal sealed class GpuPass : IDisposable
     /// <summary>Puts forward and backward pass of a micro-batch into the stream.</summary>
     /// <param name="inputs">[sequences · seq] ids.</param>
     /// <param name="targets">[sequences · seq] the id after each, or the ignored one.</param>
+    /// <param name="positions">[sequences · seq] places in records, 0 at each record's beginning; null where every sequence is one record.</param>
     /// <param name="share">How it enters the update.</param>
-    public void Run(ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, MicroBatchShare share)
+    public void Run(ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, int[]? positions, MicroBatchShare share)
     {
         _device.MakeCurrent();
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        Send(inputs, targets);
-        SequenceLayout layout = _module.LayoutOf(null, SequenceLength);
-        (nint cos, nint sin) = (Dispatcher.DataPointer(layout.Cos), Dispatcher.DataPointer(layout.Sin));
-
-        _kernels.LookUp(BatchPart(0), _embedding.Value, _layers[0].AttnInput.Address, _tokens);
-        for (int i = 0; i < _layers.Length; i++)
-        {
-            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _last.Address, cos, sin);
-        }
-
-        _kernels.RmsNorm(_last.Address, _norm.Value, _normed.Address, _tokens);
         int valid = targets.Length - targets.Count((int)_loss.IgnoreIndex);
-        HeadAndLoss((float)(share.GradientShare / valid), (float)(share.MeasuredShare / valid), share.Accumulate);
-        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, share.Accumulate);
-        for (int i = _layers.Length - 1; i >= 0; i--)
-        {
-            Backward(_layers[i], cos, sin, share.Accumulate);
-        }
-
-        if (!_config.ShareInputOutputLayers && !share.Accumulate)
-        {
-            CudaDevice.Clear(_embedding.Gradient, Gradients[0].Bytes, GpuKernels.Stream);
-        }
-
-        _kernels.LookUpBackward(_flow.Address, BatchPart(2), BatchPart(4), BatchPart(3), _order.Distinct, _embedding.Gradient);
+        PackedRecords? records = _batch.Send(
+            inputs, targets, positions, _module.Options.PaddingId, (float)(share.GradientShare / valid), (float)(share.MeasuredShare / valid), _kernels.Stream);
+        Calibrate(records);
+        Send(records, share.Accumulate);
     }
+
+    /// <summary>Ends an update: chooses the factors of copies in eight bits anew.</summary>
+    public void EndUpdate() => _eight?.NextFactors();
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (GpuLayer layer in _layers)
+        foreach (IDisposable part in _graphs.Cast<IDisposable>().Concat(_layers).Concat(_activations).Concat([_gradients, _batch]).Concat(_eight is null ? [] : [_eight]))
         {
-            layer.Dispose();
+            part.Dispose();
         }
 
-        foreach (DeviceBuffer? buffer in Gradients.Concat(_rounded).Concat([_roundedFlow, _batch, _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
+        foreach (DeviceBuffer? buffer in _rounded.Concat([_roundedFlow, _cos, _sin, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
         {
             buffer?.Dispose();
         }
 
-        _staging.Dispose();
+        _recorder?.Dispose();
         _products.Dispose();
         _kernels.Dispose();
     }
 
-    // Five parts of a row of tokens each, the last with one number more: inputs, targets, tokens by id, ids that occur, where each begins.
-    void Send(ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets)
+    void Send(PackedRecords? records, bool accumulate)
     {
-        _order.Sort(inputs, _module.Options.PaddingId);
-        Span<int> staging = _staging.Next();
-        inputs.CopyTo(staging);
-        targets.CopyTo(staging[_tokens..]);
-        _order.Order.CopyTo(staging[(2 * _tokens)..]);
-        _order.Ids.CopyTo(staging[(3 * _tokens)..]);
-        _order.Starts.CopyTo(staging[(4 * _tokens)..]);
-        _staging.Send(_batch.Address, GpuKernels.Stream);
+        if (records is null && _graphs.ElementAtOrDefault(accumulate ? 1 : 0) is { } graph)
+        {
+            graph.Replay();
+        }
+        else
+        {
+            Launch(records, accumulate);
+        }
     }
 
-    nint BatchPart(int number) => _batch.Address + (number * _tokens * sizeof(int));
+    // The first batch of a run is passed several times, each time with better factors.
+    void Calibrate(PackedRecords? records)
+    {
+        if (_eight is not null && !_isCalibrated)
+        {
+            _eight.Reset();
+            for (int pass = 0; pass < GpuEightBits.CalibrationPasses; pass++)
+            {
+                Send(records, accumulate: false);
+                _eight.NextFactors();
+            }
 
-    void Forward(GpuLayer layer, nint next, nint cos, nint sin)
+            ClearLosses();
+            _isCalibrated = true;
+        }
+    }
+
+    // The pass, top to bottom. Where every layer has activations of its own, the backward pass finds them; else it fills them again, but for the last layer.
+    void Launch(PackedRecords? records, bool accumulate)
+    {
+        if (!accumulate)
+        {
+            _eight?.CopyWeights();
+        }
+
+        _kernels.LookUp(_batch.Inputs, _embedding.Value, _layers[0].AttnInput.Address, _tokens);
+        for (int i = 0; i < _layers.Length; i++)
+        {
+            bool isKept = _activations.Length > 1 || i == _layers.Length - 1;
+            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _flow.Address, records);
+            if (!isKept)
+            {
+                _layers[i].ReleaseAttention();
+            }
+        }
+
+        FinishForward(accumulate);
+        for (int i = _layers.Length - 1; i >= 0; i--)
+        {
+            if (_layers[i].Attended is null)
+            {
+                Activate(_layers[i], records);
+            }
+
+            Backward(_layers[i], accumulate);
+        }
+
+        FinishBackward(accumulate);
+    }
+
+    // Fills the layer's activations from its input.
+    void Activate(GpuLayer layer, PackedRecords? records)
     {
         LayerShape shape = layer.Shape;
-        _kernels.RmsNorm(layer.AttnInput.Address, layer.AttnNorm.Value, _normed.Address, _tokens);
-        Multiply(ForwardShape(QkvWidth(shape), _config.ModelDim), _normed.Address, layer.Qkv.Value, layer.Heads.Address);
-        _kernels.NormAndRotate(layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, cos, sin, layer.Rotated.Address, _tokens, SequenceLength, shape);
-        layer.Attended = layer.Attention.Forward(HeadsOf(layer));
-        nint attended = Dispatcher.DataPointer(layer.Attended);
-        Multiply(AddingShape(QueryWidth(shape)), attended, layer.Out.Value, layer.FfnInput.Address, layer.AttnInput.Address);
-        _kernels.RmsNorm(layer.FfnInput.Address, layer.FfnNorm.Value, _normed.Address, _tokens);
-        Multiply(ForwardShape(2 * shape.FfnDim, _config.ModelDim), _normed.Address, layer.Proj1.Value, layer.GateUp.Address);
-        _kernels.SwiGlu(layer.GateUp.Address, _scratch.Address, _tokens, shape.FfnDim);
-        Multiply(AddingShape(shape.FfnDim), _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
+        EightBits normed = Copy(layer, EightBitOperand.AttnNormed);
+        _kernels.RmsNorm(layer.AttnInput.Address, layer.AttnNorm.Value, _normed.Address, _tokens, normed);
+        Multiply(_shapes.Forward(_shapes.QkvWidth(shape), _config.ModelDim), layer, EightBitOperand.Qkv, normed, _normed.Address, layer.Qkv.Value, layer.Heads.Address);
+        _kernels.NormAndRotate(layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, _cos.Address, _sin.Address, _batch.Positions, layer.Rotated.Address, _tokens, shape);
+        layer.Attended = layer.Attention.Forward(HeadsOf(layer), records);
+        Multiply(_shapes.Adding(_shapes.QueryWidth(shape)), Dispatcher.DataPointer(layer.Attended), layer.Out.Value, layer.FfnInput.Address, layer.AttnInput.Address);
+        normed = Copy(layer, EightBitOperand.FfnNormed);
+        _kernels.RmsNorm(layer.FfnInput.Address, layer.FfnNorm.Value, _normed.Address, _tokens, normed);
+        Multiply(_shapes.Forward(2 * shape.FfnDim, _config.ModelDim), layer, EightBitOperand.Proj1, normed, _normed.Address, layer.Proj1.Value, layer.GateUp.Address);
+    }
+
+    void Forward(GpuLayer layer, nint next, PackedRecords? records)
+    {
+        Activate(layer, records);
+        EightBits copy = Copy(layer, EightBitOperand.SwiGlu);
+        _kernels.SwiGlu(layer.GateUp.Address, _scratch.Address, _tokens, layer.Shape.FfnDim, copy);
+        Multiply(_shapes.Adding(layer.Shape.FfnDim), layer, EightBitOperand.Proj2, copy, _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
+    }
+
+    // From the last layer's result, which lies where its gradient will, to the loss and back.
+    void FinishForward(bool accumulate)
+    {
+        _kernels.RmsNorm(_flow.Address, _norm.Value, _normed.Address, _tokens);
+        HeadAndLoss(accumulate);
+        _kernels.RmsNormBackward(_normed.Address, _flow.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, accumulate,
+            Copy(_layers[^1], EightBitOperand.FlowBehindFfn));
     }
 
     // _flow holds the gradient of the residual stream behind the layer, and on return that before it.
-    void Backward(GpuLayer layer, nint cos, nint sin, bool accumulate)
+    void Backward(GpuLayer layer, bool accumulate)
     {
         LayerShape shape = layer.Shape;
-        Multiply(BackwardShape(_config.ModelDim, shape.FfnDim), FlowOperand, layer.Proj2.Value, _scratch.Address);                        // dy
-        _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim);                                             // dy → y
-        Multiply(WeightShape(_config.ModelDim, shape.FfnDim, accumulate), FlowOperand, _scratch.Address, layer.Proj2.Gradient);
-        Multiply(BackwardShape(2 * shape.FfnDim, _config.ModelDim), layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
-        _kernels.RmsNormBackward(_normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
-        Multiply(WeightShape(2 * shape.FfnDim, _config.ModelDim, accumulate), layer.GateUp.Address, _normed.Address, layer.Proj1.Gradient);
+        (int model, int qkv, int queries) = (_config.ModelDim, _shapes.QkvWidth(shape), _shapes.QueryWidth(shape));
+        (EightBits flow, EightBits gateUp) = (Copy(layer, EightBitOperand.FlowBehindAttention), Copy(layer, EightBitOperand.GateUpGradient));
+        Multiply(_shapes.Backward(model, shape.FfnDim), layer, EightBitOperand.Proj2, Copy(layer, EightBitOperand.FlowBehindFfn), FlowOperand, layer.Proj2.Value, _scratch.Address); // dy
+        _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim, gateUp);                                     // dy → y
+        Multiply(_shapes.Weight(model, shape.FfnDim, accumulate), FlowOperand, _scratch.Address, layer.Proj2.Gradient);
+        Multiply(_shapes.Backward(2 * shape.FfnDim, model), layer, EightBitOperand.Proj1, gateUp, layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
+        _kernels.RmsNormBackward(
+            _normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate, flow);
+        Multiply(_shapes.Weight(2 * shape.FfnDim, model, accumulate), layer.GateUp.Address, _normed.Address, layer.Proj1.Gradient);
 
-        Multiply(BackwardShape(_config.ModelDim, QueryWidth(shape)), FlowOperand, layer.Out.Value, _scratch.Address);
-        Multiply(WeightShape(_config.ModelDim, QueryWidth(shape), accumulate), FlowOperand, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient);
+        Multiply(_shapes.Backward(model, queries), layer, EightBitOperand.Out, flow, FlowOperand, layer.Out.Value, _scratch.Address);
+        Multiply(_shapes.Weight(model, queries, accumulate), FlowOperand, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient);
+        EightBits heads = Copy(layer, EightBitOperand.HeadsGradient);
         using (Tensor dy = _scratch.View(Sequences, SequenceLength, shape.QueryHeads, _config.HeadDim))
         {
             (Tensor q, Tensor k, Tensor v) = layer.Attention.Backward(dy);
             _kernels.NormAndRotateBackward(
-                Dispatcher.DataPointer(q), Dispatcher.DataPointer(k), Dispatcher.DataPointer(v), layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, cos, sin,
-                _partials.Address, layer.QNorm.Gradient, layer.KNorm.Gradient, _tokens, SequenceLength, shape, accumulate);
-            foreach (Tensor tensor in new[] { q, k, v, layer.Attended! })
+                Dispatcher.DataPointer(q), Dispatcher.DataPointer(k), Dispatcher.DataPointer(v), layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, _cos.Address, _sin.Address,
+                _batch.Positions, _partials.Address, layer.QNorm.Gradient, layer.KNorm.Gradient, _tokens, shape, accumulate, heads);
+            foreach (Tensor tensor in new[] { q, k, v })
             {
                 tensor.Dispose();
             }
 
-            layer.Attended = null;
+            layer.ReleaseAttention();
         }
 
-        Multiply(BackwardShape(QkvWidth(shape), _config.ModelDim), layer.Heads.Address, layer.Qkv.Value, _normed.Address);
-        _kernels.RmsNormBackward(_normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
-        Multiply(WeightShape(QkvWidth(shape), _config.ModelDim, accumulate), layer.Heads.Address, _normed.Address, layer.Qkv.Gradient);
+        Multiply(_shapes.Backward(qkv, model), layer, EightBitOperand.Qkv, heads, layer.Heads.Address, layer.Qkv.Value, _normed.Address);
+        _kernels.RmsNormBackward(
+            _normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate,
+            layer.Number > 0 ? Copy(_layers[layer.Number - 1], EightBitOperand.FlowBehindFfn) : default);
+        Multiply(_shapes.Weight(qkv, model, accumulate), layer.Heads.Address, _normed.Address, layer.Qkv.Gradient);
+    }
+
+    void FinishBackward(bool accumulate)
+    {
+        if (!_config.ShareInputOutputLayers && !accumulate)
+        {
+            CudaDevice.Clear(_embedding.Gradient, Gradients[0].Bytes, _kernels.Stream);
+        }
+
+        _kernels.LookUpBackward(_flow.Address, _batch.Order, _batch.Starts, _batch.Ids, _batch.Distinct, _batch.MostDistinct, _embedding.Gradient);
     }
 
     // Logits exist for some rows at a time, become their gradient in place, and give the gradients of head and hidden states at once.
-    void HeadAndLoss(float gradientScale, float measuredScale, bool accumulate)
+    void HeadAndLoss(bool accumulate)
     {
-        int width = _config.ModelDim, vocab = _config.VocabSize;
-        long rowBytes = width * Types.Product.ElementSize();
+        long rowBytes = _config.ModelDim * Types.Product.ElementSize();
         for (int begin = 0; begin < _tokens; begin += _rows)
         {
             int rows = Math.Min(_rows, _tokens - begin);
             nint hidden = _normed.Address + (nint)(begin * rowBytes);
-            Multiply(LogitShape(rows), hidden, _head.Value, _scratch.Address);
-            _kernels.CrossEntropy(_scratch.Address, BatchPart(1) + (begin * sizeof(int)), _entropies.Address + (begin * sizeof(float)), _zs.Address + (begin * sizeof(float)),
-                rows, (int)_loss.IgnoreIndex, gradientScale, measuredScale, (float)_loss.ZLossFactor, (float)_loss.LabelSmoothing);
-            Multiply(HeadWeightShape(rows, accumulate || begin > 0), _scratch.Address, hidden, _head.Gradient);
-            Multiply(HiddenShape(rows), _scratch.Address, _head.Value, hidden);
+            Multiply(_shapes.Logits(rows), hidden, _head.Value, _logits);
+            _kernels.CrossEntropy(_logits, _batch.Targets + (begin * sizeof(int)), _entropies.Address + (begin * sizeof(float)), _zs.Address + (begin * sizeof(float)),
+                rows, (int)_loss.IgnoreIndex, _batch.Scales, (float)_loss.ZLossFactor, (float)_loss.LabelSmoothing);
+            Multiply(_shapes.HeadWeight(rows, accumulate || begin > 0), _logits, hidden, _head.Gradient);
+            Multiply(_shapes.Hidden(rows), _logits, _head.Value, hidden);
         }
 
         _kernels.SumLosses(_entropies.Address, _zs.Address, _sums.Address, _tokens);
     }
 
+    // Every kernel runs once before, on a batch of zeros, because libraries load kernels and make plans at their first call; what libtorch then holds back is given up, for a recording has memory of its own.
+    void Record()
+    {
+        RecordingRefusal = Attention == AttentionBackend.Math ? "attention's gradient is computed by autograd" : TorchGraph.Refusal();
+        if (RecordingRefusal is not null)
+        {
+            return;
+        }
+
+        using (NewDisposeScope())
+        {
+            Array.ForEach([.. Accumulations], WarmUp);
+        }
+
+        CudaDevice.Synchronize(_kernels.Stream);
+        TorchMemory.ReleaseReserve(TorchDevice);
+        _recorder = new CudaStream();
+        try
+        {
+            foreach (bool accumulate in Accumulations)
+            {
+                _graphs.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _recorder, _graphs.FirstOrDefault(), () => LaunchInto(_recorder.Handle, accumulate)));
+            }
+        }
+        catch (Exception e) when (e is CudaException or InvalidOperationException)
+        {
+            RecordingRefusal = $"they cannot be recorded ({e.Message})";
+            Array.ForEach([.. _layers], layer => layer.ReleaseAttention());
+        }
+    }
+
+    // One layer after the other, forward and backward, so that no more memory is needed than later.
+    void WarmUp(bool accumulate)
+    {
+        _batch.Clear(_kernels.Stream);
+        _kernels.LookUp(_batch.Inputs, _embedding.Value, _layers[0].AttnInput.Address, _tokens);
+        FinishForward(accumulate);
+        foreach (GpuLayer layer in _layers)
+        {
+            Forward(layer, _flow.Address, records: null);
+            Backward(layer, accumulate);
+        }
+
+        FinishBackward(accumulate);
+    }
+
+    void LaunchInto(nint stream, bool accumulate)
+    {
+        _kernels.Stream = stream;
+        try
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Launch(records: null, accumulate);
+        }
+        finally
+        {
+            _kernels.Stream = 0;
+        }
+    }
+
     QueryKeyValue HeadsOf(GpuLayer layer)
     {
         (int queries, int kvs) = (layer.Shape.QueryHeads, layer.Shape.KvHeads);
-        Tensor rotated = layer.Rotated.Tensor.view(Sequences, SequenceLength, queries + kvs, _config.HeadDim).transpose(1, 2); // [batch, heads, seq, headDim]
-        Tensor all = layer.Heads.Tensor.view(Sequences, SequenceLength, queries + (2 * kvs), _config.HeadDim).transpose(1, 2);
+        Tensor rotated = layer.Rotated.View(Sequences, SequenceLength, queries + kvs, _config.HeadDim).transpose(1, 2); // [batch, heads, seq, headDim]
+        Tensor all = layer.Heads.View(Sequences, SequenceLength, queries + (2 * kvs), _config.HeadDim).transpose(1, 2);
         return new(rotated.narrow(1, 0, queries), rotated.narrow(1, queries, kvs), all.narrow(1, queries + kvs, kvs));
+    }
+
+    AttentionBackend ChooseAttention()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        LayerShape shape = _config.Layers[0];
+        Tensor Heads(int count) => empty([1, SequenceLength, count, _config.HeadDim], Types.Product, TorchDevice).transpose(1, 2);
+
+        return GpuAttention.Choose(new(Heads(shape.QueryHeads), Heads(shape.KvHeads), Heads(shape.KvHeads)), _module.Options.Deterministic);
     }
 
     nint RoundedFlow => _roundedFlow?.Address ?? 0;
@@ -277,76 +449,87 @@ internal sealed class GpuPass : IDisposable
     // The gradient of the residual stream as an operand of products.
     nint FlowOperand => (_roundedFlow ?? _flow).Address;
 
-    int QkvWidth(LayerShape shape) => (shape.QueryHeads + (2 * shape.KvHeads)) * _config.HeadDim;
+    void Multiply(in ProductShape shape, nint a, nint b, nint d, nint c = 0) => _products.Multiply(shape, a, b, d, _kernels.Stream, c);
 
-    int QueryWidth(LayerShape shape) => shape.QueryHeads * _config.HeadDim;
+    // A product with a weight of a layer, of copies in eight bits where there are any.
+    void Multiply(in ProductShape shape, GpuLayer layer, EightBitOperand weight, EightBits copy, nint a, nint b, nint d, nint c = 0)
+    {
+        if (_eight is null)
+        {
+            Multiply(shape, a, b, d, c);
+            return;
+        }
 
-    // y = x · Wᵀ for a weight [outputs, inputs].
-    ProductShape ForwardShape(int outputs, int inputs) => new(_tokens, outputs, inputs, TransposeA: false, TransposeB: true, _product, _product);
+        EightBits weightCopy = _eight.Weight(layer.Number, weight, transposed: !shape.TransposeB);
+        _products.Multiply(GpuProductShapes.OfEightBits(shape), copy.Values, weightCopy.Values, d, _kernels.Stream, c, (copy.State, weightCopy.State));
+    }
 
-    // The residual stream behind a branch: x + y · Wᵀ.
-    ProductShape AddingShape(int inputs) => new(_tokens, _config.ModelDim, inputs, TransposeA: false, TransposeB: true, _product, _residual, Addend: 1);
-
-    // dx = dy · W.
-    ProductShape BackwardShape(int outputs, int inputs) => new(_tokens, inputs, outputs, TransposeA: false, TransposeB: false, _product, _product);
-
-    // dW = dyᵀ · x.
-    ProductShape WeightShape(int outputs, int inputs, bool accumulate) => new(outputs, inputs, _tokens, TransposeA: true, TransposeB: false, _product, _gradient, accumulate ? 1 : 0);
-
-    ProductShape LogitShape(int rows) => new(rows, _config.VocabSize, _config.ModelDim, TransposeA: false, TransposeB: true, _product, _product);
-
-    ProductShape HiddenShape(int rows) => new(rows, _config.ModelDim, _config.VocabSize, TransposeA: false, TransposeB: false, _product, _product);
-
-    ProductShape HeadWeightShape(int rows, bool accumulate) => new(_config.VocabSize, _config.ModelDim, rows, TransposeA: true, TransposeB: false, _product, _gradient, accumulate ? 1 : 0);
-
-    void Multiply(in ProductShape shape, nint a, nint b, nint d, nint c = 0) => _products.Multiply(shape, a, b, d, GpuKernels.Stream, c);
+    EightBits Copy(GpuLayer layer, EightBitOperand operand) => _eight is null ? default : _eight[layer.Number, operand];
 
     // On values such as occur: products of zeros are faster than others.
     void FindFastestProducts()
     {
-        foreach (DeviceBuffer buffer in _layers.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _roundedFlow ?? _flow]))
+        _eight?.FillWithAnything();
+        foreach (DeviceBuffer buffer in _activations.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _roundedFlow ?? _flow]))
         {
             buffer.Tensor.normal_();
         }
 
         foreach (GpuLayer layer in _layers)
         {
-            (int model, int qkv, int queries, int ffn) = (_config.ModelDim, QkvWidth(layer.Shape), QueryWidth(layer.Shape), layer.Shape.FfnDim);
+            (int model, int qkv, int queries, int ffn) = (_config.ModelDim, _shapes.QkvWidth(layer.Shape), _shapes.QueryWidth(layer.Shape), layer.Shape.FfnDim);
             (nint normed, nint scratch, nint flow, nint heads, nint gateUp, nint next) = (_normed.Address, _scratch.Address, FlowOperand, layer.Heads.Address, layer.GateUp.Address, layer.AttnInput.Address);
-            Find(ForwardShape(qkv, model), normed, layer.Qkv.Value, heads);
-            Find(AddingShape(queries), scratch, layer.Out.Value, next);
-            Find(ForwardShape(2 * ffn, model), normed, layer.Proj1.Value, gateUp);
-            Find(AddingShape(ffn), scratch, layer.Proj2.Value, next);
-            Find(BackwardShape(model, ffn), flow, layer.Proj2.Value, scratch);
-            Find(BackwardShape(2 * ffn, model), gateUp, layer.Proj1.Value, normed);
-            Find(BackwardShape(model, queries), flow, layer.Out.Value, scratch);
-            Find(BackwardShape(qkv, model), heads, layer.Qkv.Value, normed);
+            FindFor(layer, EightBitOperand.Qkv, EightBitOperand.AttnNormed, _shapes.Forward(qkv, model), normed, layer.Qkv.Value, heads);
+            Find(_shapes.Adding(queries), scratch, layer.Out.Value, next);
+            FindFor(layer, EightBitOperand.Proj1, EightBitOperand.FfnNormed, _shapes.Forward(2 * ffn, model), normed, layer.Proj1.Value, gateUp);
+            FindFor(layer, EightBitOperand.Proj2, EightBitOperand.SwiGlu, _shapes.Adding(ffn), scratch, layer.Proj2.Value, next);
+            FindFor(layer, EightBitOperand.Proj2, EightBitOperand.FlowBehindFfn, _shapes.Backward(model, ffn), flow, layer.Proj2.Value, scratch);
+            FindFor(layer, EightBitOperand.Proj1, EightBitOperand.GateUpGradient, _shapes.Backward(2 * ffn, model), gateUp, layer.Proj1.Value, normed);
+            FindFor(layer, EightBitOperand.Out, EightBitOperand.FlowBehindAttention, _shapes.Backward(model, queries), flow, layer.Out.Value, scratch);
+            FindFor(layer, EightBitOperand.Qkv, EightBitOperand.HeadsGradient, _shapes.Backward(qkv, model), heads, layer.Qkv.Value, normed);
             foreach (bool accumulate in Accumulations)
             {
-                Find(WeightShape(model, ffn, accumulate), flow, scratch, layer.Proj2.Gradient);
-                Find(WeightShape(2 * ffn, model, accumulate), gateUp, normed, layer.Proj1.Gradient);
-                Find(WeightShape(model, queries, accumulate), flow, scratch, layer.Out.Gradient);
-                Find(WeightShape(qkv, model, accumulate), heads, normed, layer.Qkv.Gradient);
+                Find(_shapes.Weight(model, ffn, accumulate), flow, scratch, layer.Proj2.Gradient);
+                Find(_shapes.Weight(2 * ffn, model, accumulate), gateUp, normed, layer.Proj1.Gradient);
+                Find(_shapes.Weight(model, queries, accumulate), flow, scratch, layer.Out.Gradient);
+                Find(_shapes.Weight(qkv, model, accumulate), heads, normed, layer.Qkv.Gradient);
             }
         }
 
-        Find(HiddenShape(_rows), _scratch.Address, _head.Value, _normed.Address);
+        Find(_shapes.Logits(_rows), _normed.Address, _head.Value, _logits);
+        Find(_shapes.Hidden(_rows), _logits, _head.Value, _normed.Address);
         foreach (bool accumulate in Accumulations)
         {
-            Find(HeadWeightShape(_rows, accumulate), _scratch.Address, _normed.Address, _head.Gradient);
+            Find(_shapes.HeadWeight(_rows, accumulate), _logits, _normed.Address, _head.Gradient);
         }
 
-        Find(LogitShape(_rows), _normed.Address, _head.Value, _scratch.Address);
         _products.SaveChoices();
 
-        void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, GpuKernels.Stream);
+        void FindFor(GpuLayer layer, EightBitOperand weight, EightBitOperand operand, in ProductShape shape, nint a, nint b, nint d)
+        {
+            if (_eight is null)
+            {
+                Find(shape, a, b, d);
+                return;
+            }
+
+            (EightBits copy, EightBits weightCopy) = (Copy(layer, operand), _eight.Weight(layer.Number, weight, transposed: !shape.TransposeB));
+            _products.FindFastest(GpuProductShapes.OfEightBits(shape), copy.Values, weightCopy.Values, d, _kernels.Stream, (copy.State, weightCopy.State));
+        }
+
+        void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, _kernels.Stream);
     }
 
-    IEnumerable<bool> Accumulations => _accumulates ? [false, true] : [false];
+    IEnumerable<bool> Accumulations => _options.Accumulates ? [false, true] : [false];
 
     DeviceBuffer Rounded(Tensor weight) => new(weight.detach().to_type(Types.Product));
 
-    DeviceBuffer Empty(ScalarType type, params long[] shape) => DeviceBuffer.Empty(TorchDevice, type, shape);
+    // A copy, because the model makes its table anew when it meets a longer sequence.
+    DeviceBuffer Rows(Tensor table)
+    {
+        using Tensor rows = table.narrow(0, 0, SequenceLength);
+        return new DeviceBuffer(rows.clone());
+    }
 
-    static MatrixType TypeOf(ScalarType type) => type == ScalarType.BFloat16 ? MatrixType.Bf16 : MatrixType.Fp32;
+    DeviceBuffer Empty(ScalarType type, params long[] shape) => DeviceBuffer.Empty(TorchDevice, type, shape);
 }

@@ -24,31 +24,35 @@ internal sealed class GpuUpdate : IDisposable
     /// <param name="loss">What is minimised.</param>
     /// <param name="sequences">Sequences of a micro-batch.</param>
     /// <param name="sequenceLength">Tokens of a sequence.</param>
-    /// <param name="accumulation">Micro-batches of an update.</param>
-    public GpuUpdate(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, int accumulation)
+    /// <param name="options">How its passes are made.</param>
+    public GpuUpdate(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, GpuPassOptions options)
     {
         (_loss, _vocab) = (loss, module.Config.VocabSize);
-        _pass = new GpuPass(module, sequences, sequenceLength, loss, accumulates: accumulation > 1);
+        _pass = new GpuPass(module, sequences, sequenceLength, loss, options);
         _adamW = new GpuAdamW(optimizer, _pass.Gradients, _pass.Copies, _pass.Kernels, _pass.TorchDevice);
     }
 
     /// <summary>Allocates everything an update needs.</summary>
     /// <exception cref="OpenElmException">The GPU has too little memory.</exception>
-    public static GpuUpdate Create(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, int accumulation)
+    public static GpuUpdate Create(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, GpuPassOptions options)
     {
+        (OpenElmConfig config, ModuleOptions how) = (module.Config, module.Options);
+        var needed = GpuMemory.Of(config, how.Precision, sequences, sequenceLength, options.Accumulates, how.ActivationCheckpointing, options.EightBits);
+        (long used, long total) = CudaDevice.Memory;
         try
         {
-            return new GpuUpdate(module, optimizer, loss, sequences, sequenceLength, accumulation);
+            return new GpuUpdate(module, optimizer, loss, sequences, sequenceLength, options);
         }
         catch (ExternalException e) when (e.Message.Contains("out of memory", StringComparison.OrdinalIgnoreCase))
         {
-            (OpenElmConfig config, Precision precision, long total) = (module.Config, module.Options.Precision, CudaDevice.Memory.Total);
-            var needed = GpuMemory.Of(config, precision, sequences, sequenceLength, accumulation > 1);
-            int fits = GpuMemory.LargestMicroBatch(config, precision, sequenceLength, (long)(0.97 * total));
-            throw new OpenElmException($"Training needs about {needed.TotalBytes / 1e9:0.0} GB of the GPU's {total / 1e9:0.0} GB, which are not free. "
-                + (fits > 0 ? $"Set trainer.micro_batch to {Math.Min(fits, sequences)} or less (it is {sequences}) and raise trainer.accumulation instead, or end other programs on this GPU."
-                    : "Not even one sequence fits: choose a smaller model, or shorten data.sequence_length."), e);
+            throw OutOfMemory(e);
         }
+        catch (InvalidOperationException e) when (needed.TotalBytes - needed.WeightBytes - needed.OptimizerBytes > total - used) // an operator that says only that it failed
+        {
+            throw OutOfMemory(e);
+        }
+
+        OpenElmException OutOfMemory(Exception e) => new(GpuMemory.TooLarge(config, how, sequences, sequenceLength, options, total), e);
     }
 
     /// <summary>The pass over the model.</summary>
@@ -67,7 +71,7 @@ internal sealed class GpuUpdate : IDisposable
 
         CudaLibraries.SearchBeside(TorchLibrary.Describe().Folder);
         return !CudaLibraries.AreAvailable(out string? missing) ? missing
-            : module.Options.ActivationCheckpointing ? "they keep no whole-layer checkpoints"
+            : module.Options.Deterministic && !Determinism.IsAvailable ? "this libtorch has no switch for deterministic operators"
             : !config.NormalizeQkProjections ? "the model does not normalise queries and keys"
             : !config.FfnWithGlu ? "the model's feed-forward network has no gate"
             : module.Adapters.Count > 0 || module.Trainable.Length != module.Weights.Length ? "only part of the model is trained"
@@ -75,7 +79,7 @@ internal sealed class GpuUpdate : IDisposable
     }
 
     /// <summary>Whether a batch can be given to <see cref="Make"/>.</summary>
-    public bool Takes(TokenBatch batch) => batch.Positions is null && batch.Sequences == _pass.Sequences && batch.SequenceLength == _pass.SequenceLength;
+    public bool Takes(TokenBatch batch) => batch.Sequences == _pass.Sequences && batch.SequenceLength == _pass.SequenceLength;
 
     /// <summary>Makes one update; nothing waits for the GPU.</summary>
     /// <param name="batches">The micro-batches.</param>
@@ -91,10 +95,11 @@ internal sealed class GpuUpdate : IDisposable
         for (int i = 0; i < batches.Count; i++)
         {
             TokenBatch batch = batches[i];
-            _pass.Run(batch.Inputs, batch.Targets, new MicroBatchShare(shares[i].Gradient, shares[i].Measured, Accumulate: i > 0));
+            _pass.Run(batch.Inputs, batch.Targets, batch.Positions, new MicroBatchShare(shares[i].Gradient, shares[i].Measured, Accumulate: i > 0));
             constant += shares[i].Measured * IgnoredZLoss(batch.Targets);
         }
 
+        _pass.EndUpdate();
         Tensor norm = _adamW.Step(learningRate, maxNorm, update);
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();

@@ -60,10 +60,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             Precision = Loop.Precision.ToString().ToLowerInvariant(),
         };
         _observer.OnStart(Info);
-        if (Trainer.Slowdown is { } slowdown)
-        {
-            _observer.OnMessage(slowdown);
-        }
+        SaySlowdown(before: null);
     }
 
     /// <summary>What the run is about to do.</summary>
@@ -147,8 +144,10 @@ internal sealed class TrainingRun<TBatch> : IDisposable
         {
             cancel.ThrowIfCancellationRequested();
             _training.Start();
+            string? slowdown = Trainer.Slowdown;
             StepResult update = Trainer.MakeUpdate(_parts.Data, cancel);
             _training.Stop();
+            SaySlowdown(before: slowdown);
             (string origin, double learningRate) = (update.Origin, update.LearningRate);
             if (_window.Add(update))
             {
@@ -179,6 +178,14 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             {
                 Save(step % Checkpoints.Every == 0, validates ? _validation!.Loss : null);
             }
+        }
+    }
+
+    void SaySlowdown(string? before)
+    {
+        if (Trainer.Slowdown is { } slowdown && slowdown != before)
+        {
+            _observer.OnMessage(slowdown);
         }
     }
 

@@ -32,6 +32,17 @@ internal static unsafe class Dispatcher
         return Take(stack[0]);
     }
 
+    /// <summary>Which kernels libtorch would compute causal attention with.</summary>
+    /// <param name="q">[batch, queryHeads, seq, headDim].</param>
+    /// <param name="k">[batch, kvHeads, seq, headDim].</param>
+    /// <param name="v">[batch, kvHeads, seq, headDim].</param>
+    public static AttentionBackend AttentionChoice(Tensor q, Tensor k, Tensor v)
+    {
+        ulong* stack = stackalloc ulong[] { T(q), T(k), T(v), 0, Bits(0), Bit(true), 0, Bit(q.size(1) != k.size(1)) };
+        Call("aten::_fused_sdp_choice"u8, ""u8, stack);
+        return (AttentionBackend)stack[0];
+    }
+
     /// <summary>libtorch's own RMSNorm: x · rsqrt(mean(x²) + ε) · weight over the last dimension.</summary>
     /// <param name="x">[…, width].</param>
     /// <param name="weight">[width].</param>

@@ -19,6 +19,10 @@ internal static unsafe partial class NativeInterface
     [LibraryImport(Library, EntryPoint = "aoti_torch_new_tensor_handle")]
     public static partial int NewTensorHandle(nint tensor, out nint handle);
 
+    /// <summary>A tensor that is none, for arguments that may be missing without being optional.</summary>
+    [LibraryImport(Library, EntryPoint = "aoti_torch_new_uninitialized_tensor")]
+    public static partial int NewUndefined(out nint handle);
+
     [LibraryImport(Library, EntryPoint = "torch_new_list_reserve_size")]
     public static partial int NewList(nuint capacity, out nint list);
 

@@ -7,12 +7,13 @@ internal static class NativeNames
 {
     public const string Shim = "LibTorchSharp";
     public const string TorchCpu = "torch_cpu";
+    public const string TorchCuda = "torch_cuda";
 
     /// <summary>Libraries in the order in which they must be loaded; those in the second list only when present.</summary>
     public static readonly string[] Required = ["c10", TorchCpu, "torch"];
 
     /// <summary>The whole order. A missing optional library belongs to a build without it (a CPU build has no c10_cuda).</summary>
-    public static readonly string[] LoadOrder = ["torch_global_deps", "c10", TorchCpu, "c10_cuda", "torch_cuda", "torch"];
+    public static readonly string[] LoadOrder = ["torch_global_deps", "c10", TorchCpu, "c10_cuda", TorchCuda, "torch"];
 
     /// <summary>Whether a library can stay away.</summary>
     public static bool IsOptional(string library) => !Required.Contains(library);

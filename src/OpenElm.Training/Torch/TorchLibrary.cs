@@ -23,7 +23,7 @@ public static partial class TorchLibrary
     static readonly Lock Gate = new();
     static Loaded? _loaded;
 
-    sealed record Loaded(string Folder, string? Requested, nint TorchCpu, nint Shim, string ShimPath, bool ShimPatched);
+    sealed record Loaded(string Folder, string? Requested, nint TorchCpu, nint TorchCuda, nint Shim, string ShimPath, bool ShimPatched);
 
     /// <summary>Loads the libraries if they are not loaded yet.</summary>
     /// <param name="options">Which libtorch; null means the default search.</param>
@@ -108,7 +108,7 @@ public static partial class TorchLibrary
         }
 
         (nint shimHandle, string shimPath) = LoadShim(shim);
-        return new Loaded(torchFolder, requested, handles[NativeNames.TorchCpu], shimHandle, shimPath, shimPath != shim);
+        return new Loaded(torchFolder, requested, handles[NativeNames.TorchCpu], handles.GetValueOrDefault(NativeNames.TorchCuda), shimHandle, shimPath, shimPath != shim);
     }
 
     internal static string FindTorch(string? requested)
@@ -188,8 +188,14 @@ public static partial class TorchLibrary
     internal static void AnswerImports()
     {
         NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => name == NativeNames.Shim ? LoadedLibraries.Shim : 0);
-        NativeLibrary.SetDllImportResolver(typeof(TorchLibrary).Assembly, (name, _, _) => name == NativeNames.TorchCpu ? LoadedLibraries.TorchCpu : 0);
+        NativeLibrary.SetDllImportResolver(typeof(TorchLibrary).Assembly, (name, _, _) => name == NativeNames.TorchCpu ? LoadedLibraries.TorchCpu : name == NativeNames.TorchCuda ? LoadedLibraries.TorchCuda : 0);
     }
+
+    /// <summary>The handle of libtorch's CUDA part; 0 in a build without it.</summary>
+    internal static nint CudaHandle => LoadedLibraries.TorchCuda;
+
+    /// <summary>The handle of the part that every build has.</summary>
+    internal static nint CpuHandle => LoadedLibraries.TorchCpu;
 
     static Loaded LoadedLibraries
     {

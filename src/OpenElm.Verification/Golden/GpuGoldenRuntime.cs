@@ -65,7 +65,7 @@ public sealed class GpuGoldenRuntime(string device) : IGoldenRuntime
         using var optimizer = new AdamW(module.Weights, new AdamWOptions { Beta1 = settings.Beta1, Beta2 = settings.Beta2, Eps = settings.Eps, WeightDecay = settings.WeightDecay });
         var schedule = new CosineSchedule(settings.MaxLr, settings.MinLr, settings.WarmupIterations, settings.MaxIterations, settings.WarmupInitLr);
         (int updates, int micros, int sequences, int length) = ((int)training.InputIds.Shape[0], (int)training.InputIds.Shape[1], (int)training.InputIds.Shape[2], (int)training.InputIds.Shape[3]);
-        using var update = new GpuUpdate(module, optimizer, new LossOptions { IgnoreIndex = -1, ZLossFactor = settings.ZLossFactor }, sequences, length, micros);
+        using var update = new GpuUpdate(module, optimizer, new LossOptions { IgnoreIndex = -1, ZLossFactor = settings.ZLossFactor }, sequences, length, new GpuPassOptions { Accumulates = micros > 1 });
         (double Gradient, double Measured)[] shares = [.. Enumerable.Repeat((1.0 / micros, 1.0 / micros), micros)];
         var steps = new List<GoldenStep>();
         for (int step = 0; step < updates; step++)
@@ -91,9 +91,9 @@ public sealed class GpuGoldenRuntime(string device) : IGoldenRuntime
 
     static (GoldenLosses Losses, Dictionary<string, float[]> Gradients) Pass(OpenElmModule module, int sequences, int[] ids, int[] targets, int ignored, double zLossFactor)
     {
-        using var pass = new GpuPass(module, sequences, ids.Length / sequences, new LossOptions { IgnoreIndex = ignored, ZLossFactor = zLossFactor, ChunkRows = 24 }, accumulates: false);
+        using var pass = new GpuPass(module, sequences, ids.Length / sequences, new LossOptions { IgnoreIndex = ignored, ZLossFactor = zLossFactor, ChunkRows = 24 }, new GpuPassOptions());
         pass.ClearLosses();
-        pass.Run(ids, targets, new MicroBatchShare(1, 1, Accumulate: false));
+        pass.Run(ids, targets, positions: null, new MicroBatchShare(1, 1, Accumulate: false));
         using Tensor losses = pass.CopyLosses();
         float[] values = TrainingGoldenRuntime.Floats(losses);
         return (new GoldenLosses(values[0], values[1]), module.Weights.Zip(pass.Gradients).ToDictionary(pair => pair.First.Name, pair => TrainingGoldenRuntime.Floats(pair.Second.Tensor)));

@@ -14,10 +14,11 @@ extern "C" __global__ __launch_bounds__(128) void embedding_forward(const int* i
     }
 }
 
-// One block an id that occurs: order lists the tokens by id, starts where each id's tokens begin there, ids the ids. Sums go
+// One block an id that occurs, of which there are *distinct and which may be fewer than blocks: order lists the tokens by id, starts where each id's tokens begin there, ids the ids. Sums go
 // in the order of tokens, whatever the scheduling. The padding id is left out by the caller.
-extern "C" __global__ __launch_bounds__(128) void embedding_backward(const R* dx, const int* order, const int* starts, const int* ids, G* gradient)
+extern "C" __global__ __launch_bounds__(128) void embedding_backward(const R* dx, const int* order, const int* starts, const int* ids, const int* distinct, G* gradient)
 {
+    if (blockIdx.x >= *distinct) return;
     G* to = gradient + (size_t)ids[blockIdx.x] * WIDTH;
     int begin = starts[blockIdx.x], end = starts[blockIdx.x + 1];
     for (int column = threadIdx.x * V; column < WIDTH; column += 128 * V)

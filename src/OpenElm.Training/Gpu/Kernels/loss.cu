@@ -2,7 +2,7 @@
 //
 // With p = softmax(x), L = logsumexp(x), s the smoothing and c the factor of the z-loss, a valid row's losses are
 // L − (1 − s) · x[target] − s · mean(x) and c · L², and d x = (p · (1 + 2 · c · L) − (1 − s) · onehot − s / VOCAB) · scale.
-// scale is 1 / (valid targets), times the micro-batch's share; measured is the same for the losses. An ignored row has losses and gradients of 0.
+// scales holds two factors, 1 / (valid targets) times the micro-batch's share each: of the gradient, and of the losses that are measured. An ignored row has losses and gradients of 0.
 
 constexpr int V = VOCAB % 8 == 0 ? 8 : 1;
 constexpr int THREADS = 512;
@@ -23,13 +23,14 @@ __device__ __forceinline__ float max_of_block(float x, float* shared)
 }
 
 extern "C" __global__ __launch_bounds__(THREADS, V == 8 && PRODUCT_BF16 ? 2 : 1) void cross_entropy(
-    P* logits, const int* targets, float* entropies, float* zs, int ignored, float scale, float measured, float z_factor, float smoothing)
+    P* logits, const int* targets, float* entropies, float* zs, int ignored, const float* scales, float z_factor, float smoothing)
 {
     __shared__ float shared[33];
     int number = gridDim.x - 1 - blockIdx.x;
     P* row = logits + (size_t)number * VOCAB;
     int target = targets[number];
     bool valid = target != ignored;
+    float scale = scales[0], measured = scales[1];
     Packed<P, V> kept[KEPT > 0 ? KEPT : 1];
     float top = -__int_as_float(0x7f800000), sum = 0, all = 0;
     float x[V];
