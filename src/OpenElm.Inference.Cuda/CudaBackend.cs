@@ -28,7 +28,7 @@ internal sealed class CudaBackend : InferenceBackend
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         _weights = new DeviceWeights(config, weights, adapters, precision, _stream.Handle);
         _pass = new RowPass(config, _weights, precision, device, _stream.Handle);
-        _step = StepLayout.Of(config, precision, out _) is { } layout ? new TokenStep(config, _weights, precision, layout, device, _stream.Handle) : null;
+        _step = TokenStep.TryCreate(config, _weights, precision, device, _stream.Handle);
     }
 
     /// <inheritdoc/>

@@ -29,10 +29,10 @@ internal static class DecodeKernels
         if (step is not null && name == "step")
         {
             constants["MODEL_DIM"] = Text(config.ModelDim);
-            constants["MOST_QUERIES"] = Text(config.Layers.Max(layer => layer.QueryHeads));
             constants["GROUP"] = Text(config.Layers[0].QueryHeadsPerKvHead);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
-            constants["CHUNK_BYTES"] = Text(step.ChunkBytes);
+            constants["CLUSTER"] = Text(step.Cluster);
+            constants["PIECE_BYTES"] = Text(step.PieceBytes);
             constants["RING"] = Text(step.Ring);
         }
 

@@ -13,6 +13,10 @@ extern "C" Grid* emu_grid; extern "C" void emu_yield();
 #define __device__
 #define __global__ EMU_KERNEL
 #define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
+#ifndef CLUSTER
+#define CLUSTER 1
+#endif
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __shared__ static
@@ -41,12 +45,28 @@ static inline u64 atomicMax(u64* p, u64 v) { u64 o = *p; if (v > o) *p = v; retu
 static inline u64 atomicAdd(u64* p, u64 v) { u64 o = *p; *p += v; return o; }
 static inline u64 atomicExch(u64* p, u64 v) { u64 o = *p; *p = v; return o; }
 // the engine's copies
-static inline void init_arrival(u64* b) { *b = 0; }
+// A barrier: its phase, arrivals that are missing, arrivals of a phase, bytes that are missing.
+struct EmuBarrier { u64 phase : 1, left : 15, count : 16; long long bytes : 32; };
+static inline EmuBarrier* emu_barrier(u64* b) { return (EmuBarrier*)b; }
+static inline void emu_settle(EmuBarrier* b) { if (b->left == 0 && b->bytes == 0) { b->phase ^= 1; b->left = b->count; } }
+static inline void init_arrival(u64* b, int arrivals) { EmuBarrier* e = emu_barrier(b); e->phase = 0; e->left = e->count = arrivals; e->bytes = 0; }
 static inline void publish_arrivals() {}
-static inline void copy_async(void* to, const void* from, int bytes, u64* b) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); ++*b; }
-static inline void await_arrival(u64* b, int parity) { while ((int)(*(volatile u64*)b & 1) == parity) emu_yield(); }
-static inline void arrive(u64* c) { ++*c; }
-static inline u64 look(const u64* c) { return *(volatile const u64*)c; }
+static inline void expect(u64* b, int bytes) { EmuBarrier* e = emu_barrier(b); e->bytes += bytes; e->left--; emu_settle(e); }
+static inline void copy_async(void* to, const void* from, int bytes, u64* b) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); EmuBarrier* e = emu_barrier(b); e->bytes -= bytes; if (e->left == 0) emu_settle(e); }
+static inline void await_arrival(u64* b, int parity) { while ((int)emu_barrier(b)->phase == parity) emu_yield(); }
+static inline void read_words(const u64* p, u64& a, u64& b) { if ((size_t)p & 15) abort(); a = ((volatile const u64*)p)[0]; b = ((volatile const u64*)p)[1]; }
+static inline u64 read_word(const u64* p) { return *(volatile const u64*)p; }
+static inline void write_word(u64* p, u64 a) { *(volatile u64*)p = a; }
+static inline void come_to_cluster() {}
+static inline void meet_cluster() { __syncthreads(); emu_yield(); }
+static inline void push(float* own, int rank, float x, u64* barrier)
+{
+    int self = emu_grid->current->linear, other = self / CLUSTER * CLUSTER + rank; char *from = emu_grid->shared[self], *to = emu_grid->shared[other];
+    *(float*)((char*)own - from + to) = x; EmuBarrier* e = emu_barrier((u64*)((char*)barrier - from + to)); e->bytes -= 4; if (e->left == 0) emu_settle(e);
+}
+static inline u32 __umulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+static inline float __fdividef(float a, float b) { return a / b; }
 static inline void rest() { emu_yield(); }
 static inline long long cycles() { static long long c; return ++c; }
 
@@ -65,7 +85,3 @@ static inline void load_transposed(const u16* row, u32& b0, u32& b1)
     int lane = threadIdx.x % 32; u32* to[2] = { &b0, &b1 };
     for (int i = 0; i < 2; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); *to[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
 }
-struct Float4;
-template <class F = Float4> static inline F emu_fresh4(const float* p) { if ((size_t)p & 15) abort(); return F{ p[0], p[1], p[2], p[3] }; }
-#define fresh4(p) emu_fresh4(p)
-static inline void fetch(const void*) {}

@@ -89,8 +89,10 @@ API cuModuleGetFunction(void** f, void* m, const char* name) { *f = dlsym(m, (st
 API cuFuncSetAttribute(void*, int, int) { return 0; }
 API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args, void**) {
     entry = (Entry)f; entry_args = args; for (unsigned b = 0; b < gx * gy; b++) run_blocks({ (int)gx, (int)gy, 1 }, bx, sh, b, 1); return 0; }
-API cuLaunchCooperativeKernel(void* f, unsigned gx, unsigned, unsigned, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args) {
-    entry = (Entry)f; entry_args = args; run_blocks({ (int)gx, 1, 1 }, bx, sh, 0, gx); return 0; }
+struct LaunchConfig { unsigned gx, gy, gz, bx, by, bz, shared; void* stream; void* attributes; unsigned count; };
+API cuLaunchKernelEx(LaunchConfig* c, void* f, void** args, void**) {
+    entry = (Entry)f; entry_args = args; run_blocks({ (int)c->gx, 1, 1 }, c->bx, c->shared, 0, c->gx); return 0; }
+API cuOccupancyMaxActiveClusters(int* n, void*, LaunchConfig* c) { *n = env("EMU_SM", 3) / ((int*)c->attributes)[2]; return 0; }
 API cuStreamSynchronize(void*) { return 0; }
 API cuStreamCreate(void** s, unsigned) { *s = (void*)1; return 0; }
 API cuStreamDestroy_v2(void*) { return 0; }

@@ -42,7 +42,7 @@ __device__ __forceinline__ float sum_of_warp(float x)
     return x;
 }
 
-__device__ __forceinline__ float silu(float x) { return x / (1 + __expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1 + __expf(-x)); }
 
 __device__ __forceinline__ void load8(const T* from, float* to)
 {

@@ -1,60 +1,74 @@
-// One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor, and blocks meet at barriers.
+// One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor and has rows of every matrix.
 //
-// Each warp owns rows of every matrix and streams them through a ring of its own in shared memory, by the copy engine, in the order in which
-// it will use them. The order is known beforehand, so the stream runs ahead across barriers: while blocks wait for each other, the next
-// matrix is already on its way. A barrier costs latency, not bandwidth.
+// What a block reads is fixed before the step begins, so each warp streams its share of weights, keys and values through a ring of its own in
+// shared memory, by the copy engine, in the order in which it will use them. The stream runs ahead: while blocks wait for each other, the next
+// matrices are already on their way.
 //
-// Phases of a layer: qkv · attention · out · gate and up · down. Everything that goes from block to block is float and read past L1.
+// Blocks exchange numbers through words of 64 bits: a float and the number of the step that wrote it. Who needs a number reads its word until
+// the step is right; there is no other meeting. Each phase of each layer has words of its own, so none is written twice in a step.
+//
+// Phases of a layer: qkv · attention · out · gate and up · down. Attention of a KV head belongs to a cluster of blocks, which share the past.
 
 constexpr int WARPS = 16, THREADS = 32 * WARPS;
-constexpr int PER_VECTOR = 16 / sizeof(T);                      // elements of 16 bytes
-constexpr int CHUNK_VECTORS = CHUNK_BYTES / 16;
+constexpr int PIECE_VECTORS = PIECE_BYTES / 16;
+constexpr int TILE_BYTES = 2 * PIECE_BYTES;                     // a piece of each of two rows, or keys and values of the same positions
 constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES;   // of attention: lanes of a position, positions of a warp
-constexpr int MOST_SPLITS = 8, SPLIT = 128;
-constexpr int GLUED = GATED ? 2 : 1;
+constexpr int TILE_POSITIONS = PIECE_BYTES / (HEAD_DIM * sizeof(T)), ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
+constexpr int SHARE = HEAD_DIM + 4;                             // values, largest score, sum of weights, factor
 
-// A matrix of the stream: [rows, width]. A unit is a row, or a gate row with its up row.
-struct Matrix
+// A block's rows of a matrix. A unit is two neighbouring rows, or a gate row with its up row; a tile is a piece of both of them.
+struct Work
 {
-    const T* weights;
-    int units, width, offset, reserved;                         // offset: the first unit's warp
+    const char* first;                                          // the first unit's
+    int stride, second, row_bytes;                              // bytes to the next unit, to the unit's second row, and of a row
+    int tiles, pieces, warp, rows, begin;                       // pieces of a row; the first tile's warp; how many rows, and the first's number
+    u32 inverse, reserved;                                      // of pieces, of 2³²; 0 for one piece
+
+    __device__ int unit(int tile) const { return inverse ? (int)__umulhi((u32)tile, inverse) : tile; }
 };
 
 struct Layer
 {
     const float *attention_norm, *ffn_norm, *q_norm, *k_norm;
     int queries, keys, ffn, first;                              // first: KV head among those of all layers
+    int words, own_head;                                        // where the layer's words begin: qkv, heads, x, h, x; own_head: of the block's cluster, the first
 };
 
 struct Model
 {
-    const Matrix* matrices;                                     // qkv, out, gate and up, down of each layer; then the head
+    const Work* work;                                           // [blocks][qkv, out, gate and up, down of each layer; then the head]
     const Layer* layers;
     const T* embedding;
     const float *final_norm, *cos, *sin;
-    float *x, *qkv, *partial, *extremes, *h, *logits;           // partial: [queries, splits, HEAD_DIM], extremes: [queries, splits, 2]
+    u64* words;                                                 // of all layers
+    float* logits;
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
-    long long* profile;                                         // null, or cycles of the first block: begin, then [meetings][come, gone], then end
-    u64* meeting;                                               // arrivals at barriers; best logit; arrivals at the end
-    int layer_count, width, vocab, candidates;
+    long long* profile;                                         // null, or cycles of the first block: begin, [phases but attention][numbers there, rows done], end
+    u64* ends;                                                  // best logit; arrivals at the end
+    int layer_count, own_rows, partials, candidates;            // most rows of a block in the residual; most sums of pieces
     float eps;
-    int reserved;
+    u32 step;
 };
 
 #ifndef EMULATED
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 
-__device__ __forceinline__ void init_arrival(u64* barrier)
+__device__ __forceinline__ void init_arrival(u64* barrier, int arrivals)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(shared_address(barrier)) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
 __device__ __forceinline__ void publish_arrivals() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
-__device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier)
+// The barrier's phase ends when one thread has expected and all expected bytes are there.
+__device__ __forceinline__ void expect(u64* barrier, int bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(barrier)), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier)
+{
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
         :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
 }
@@ -66,126 +80,275 @@ __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
         :: "r"(shared_address(barrier)), "r"(parity) : "memory");
 }
 
-__device__ __forceinline__ void arrive(u64* counter) { asm volatile("red.release.gpu.global.add.u64 [%0], 1;" :: "l"(counter) : "memory"); }
-
-__device__ __forceinline__ u64 look(const u64* counter)
+// Two words, each of them whole.
+__device__ __forceinline__ void read_words(const u64* p, u64& a, u64& b)
 {
-    u64 value;
-    asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(counter) : "memory");
-    return value;
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(p) : "memory");
 }
 
-// Four floats that another block wrote.
-__device__ __forceinline__ Float4 fresh4(const float* p)
+__device__ __forceinline__ u64 read_word(const u64* p)
 {
-    Float4 x;
-    asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "l"(p) : "memory");
-    return x;
+    u64 a;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(a) : "l"(p) : "memory");
+    return a;
 }
 
-// Into L2, for later.
-__device__ __forceinline__ void fetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" :: "l"(p)); }
+__device__ __forceinline__ void write_word(u64* p, u64 a) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" :: "l"(p), "l"(a) : "memory"); }
+
+__device__ __forceinline__ void come_to_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+
+__device__ __forceinline__ void meet_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// Puts x to the same place in another block of the cluster, whose barrier counts its bytes.
+__device__ __forceinline__ void push(float* own, int rank, float x, u64* barrier)
+{
+    u32 to, counted;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to) : "r"(shared_address(own)), "r"(rank));
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(counted) : "r"(shared_address(barrier)), "r"(rank));
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" :: "r"(to), "r"(__float_as_uint(x)), "r"(counted) : "memory");
+}
 
 __device__ __forceinline__ void rest() { }
 
 __device__ __forceinline__ long long cycles() { return clock64(); }
 #endif
 
-__device__ __forceinline__ float fresh(const float* p) { return __ldcg(p); }
+__device__ __forceinline__ u64 word(float x, u32 step) { return (u64)step << 32 | __float_as_uint(x); }
+__device__ __forceinline__ float content(u64 word) { return bits_to_float((u32)word); }
 
-// The stream of one warp: what comes next, chunk by chunk.
+__device__ __forceinline__ float await_word(const u64* p, u32 step)
+{
+    u64 w;
+    while ((u32)((w = read_word(p)) >> 32) != step) rest();
+    return content(w);
+}
+
+// How the past is dealt to the warps of a cluster.
+struct Past
+{
+    T* cache;
+    int capacity, count, each, tiles;                           // positions before this token; of a warp; tiles of a warp
+
+    __device__ void begin(T* cache_, int capacity_, int position)
+    {
+        cache = cache_, capacity = capacity_, count = position;
+        each = (count + CLUSTER * WARPS - 1) / (CLUSTER * WARPS);
+        tiles = (each + TILE_POSITIONS - 1) / TILE_POSITIONS;
+    }
+
+    __device__ static int clusters() { return gridDim.x / CLUSTER; }
+
+    // A cluster's first KV head. Layers take turns, so that all clusters have about as many heads.
+    __device__ static int own_head(int first)
+    {
+        int head = ((int)blockIdx.x / CLUSTER - first) % clusters();
+        return head < 0 ? head + clusters() : head;
+    }
+
+    __device__ T* keys(const Layer& layer, int kv) const { return cache + (size_t)2 * (layer.first + kv) * capacity * HEAD_DIM; }
+
+    __device__ int first(int warp, int tile) const { return ((int)blockIdx.x % CLUSTER * WARPS + warp) * each + tile * TILE_POSITIONS; }
+
+    // Positions of a warp's tile; none, or fewer than others, at the end.
+    __device__ int positions(int warp, int tile) const
+    {
+        int begin = first(warp, tile), end = first(warp, 0) + each;
+        if (end > count) end = count;
+        return end - begin < TILE_POSITIONS ? end - begin : TILE_POSITIONS;
+    }
+};
+
+// The tile that a warp asks for next: five phases a layer, the second is attention.
 struct Cursor
 {
-    int matrix, unit, part, vector;                             // part: 1 is the up row; vector: the chunk's first
+    int phase, tile, head, place;
+};
 
-    __device__ void begin(const Matrix* matrices, int count, int slot, int slots)
+// What a cluster's blocks send to the one that has a slice of a KV head's result: values, largest scores and sums of weights.
+constexpr int SLICE = GROUP * HEAD_DIM / CLUSTER, LETTER = SLICE + 2 * GROUP;
+
+__device__ __forceinline__ char* shared_memory()
+{
+    DYNAMIC_SHARED(char, shared);
+    return shared;
+}
+
+// Shared memory begins with it; then come the block's work, layers, its rows of the residual, sums of pieces, and what is multiplied.
+struct Stage
+{
+    char ring[WARPS][RING][TILE_BYTES];
+    u64 full[WARPS][RING], received[2];
+    Cursor ahead[WARPS];
+    float squares[WARPS], inbox[2][CLUSTER][LETTER];
+    Past past;
+    Model model;
+    int layer_count, layers_at, residual_at, partial_at, planes_at, reserved;
+
+    __device__ const Work* work() const { return (const Work*)(shared_memory() + sizeof(Stage)); }
+    __device__ const Layer* layers() const { return (const Layer*)(shared_memory() + layers_at); }
+    __device__ float* residual() const { return (float*)(shared_memory() + residual_at); }
+    __device__ float* partial() const { return (float*)(shared_memory() + partial_at); }
+    __device__ float* planes() const { return (float*)(shared_memory() + planes_at); }
+
+    // What a phase leaves: qkv, heads, the residual, the activated, the residual.
+    __device__ u64* words(int layer, int phase) const
     {
-        matrix = -1;
-        next_matrix(matrices, count, slot, slots);
+        const Layer& l = layers()[layer];
+        u64* at = model.words + l.words;
+        if (phase > 0) at += (l.queries + 2 * l.keys) * HEAD_DIM;
+        if (phase > 1) at += l.queries * HEAD_DIM;
+        if (phase > 2) at += MODEL_DIM;
+        if (phase > 3) at += l.ffn;
+        return at;
     }
 
-    __device__ void next_matrix(const Matrix* matrices, int count, int slot, int slots)
-    {
-        part = vector = 0;
-        while (++matrix < count)
-        {
-            unit = slot - matrices[matrix].offset;
-            if (unit < 0) unit += slots;
-            if (unit < matrices[matrix].units) return;
-        }
-    }
+    __device__ const Work& work_of(int phase) const { return work()[phase / 5 * 4 + (phase % 5 == 0 ? 0 : phase % 5 - 1)]; }
 
-    __device__ void next(const Matrix* matrices, int count, int slot, int slots)
+    __device__ bool is_attention(int phase) const { return phase % 5 == 1 && phase < 5 * layer_count; }
+
+    __device__ void enter(Cursor& c, int warp, int phase) const
     {
-        const Matrix& m = matrices[matrix];
-        if ((vector += CHUNK_VECTORS) < m.width / PER_VECTOR) return;
-        vector = 0;
-        if (GLUED == 2 && matrix % 4 == 2 && part == 0 && matrix < count - 1)
-        {
-            part = 1;
-            return;
-        }
-        part = 0;
-        if ((unit += slots) >= m.units) next_matrix(matrices, count, slot, slots);
+        c.phase = phase;
+        if (phase > 5 * layer_count) return;
+        if (is_attention(phase)) c.tile = 0, c.head = layers()[phase / 5].own_head;
+        else c.tile = (warp - work_of(phase).warp) & (WARPS - 1);
     }
 };
 
+__device__ __forceinline__ Stage& stage_of_block() { return *(Stage*)shared_memory(); }
+
+// Asks for the next tiles of a warp's stream, as far as there are any.
+__device__ __noinline__ void fill(int times)
+{
+    Stage& stage = stage_of_block();
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    Cursor c = stage.ahead[warp];
+    while (times > 0 && c.phase <= 5 * stage.layer_count)
+    {
+        const char* from;
+        size_t second;
+        int bytes;
+        if (stage.is_attention(c.phase))
+        {
+            const Past& past = stage.past;
+            const Layer& layer = stage.layers()[c.phase / 5];
+            int positions = c.head < layer.keys && c.tile < past.tiles ? past.positions(warp, c.tile) : 0;
+            if (positions <= 0)
+            {
+                c.tile = 0;
+                c.head += Past::clusters();
+                if (c.head >= layer.keys) stage.enter(c, warp, c.phase + 1);
+                continue;
+            }
+            from = (const char*)(past.keys(layer, c.head) + (size_t)past.first(warp, c.tile) * HEAD_DIM);
+            second = (size_t)past.capacity * HEAD_DIM * sizeof(T);
+            bytes = positions * HEAD_DIM * (int)sizeof(T);
+            c.tile++;
+        }
+        else
+        {
+            const Work& w = stage.work_of(c.phase);
+            if (c.tile >= w.tiles)
+            {
+                stage.enter(c, warp, c.phase + 1);
+                continue;
+            }
+            int unit = w.unit(c.tile), piece = c.tile - unit * w.pieces;
+            from = w.first + (size_t)unit * w.stride + piece * PIECE_BYTES;
+            second = 2 * unit + 1 < w.rows ? w.second : 0;      // an odd last row twice
+            bytes = w.row_bytes - piece * PIECE_BYTES;
+            if (bytes > PIECE_BYTES) bytes = PIECE_BYTES;
+            c.tile += WARPS;
+        }
+        u64* full = &stage.full[warp][c.place];
+        if (lane == 0) expect(full, 2 * bytes);
+        if (lane < 2) copy_async(stage.ring[warp][c.place] + lane * PIECE_BYTES, from + lane * second, bytes, full);
+        if (++c.place == RING) c.place = 0;
+        times--;
+    }
+    __syncwarp();
+    if (lane == 0) stage.ahead[warp] = c;
+    __syncwarp();
+}
+
+// What a warp has used of its stream.
 struct Stream
 {
-    char* ring;
-    u64* full;
-    const Matrix* matrices;
-    int count, slot, slots, lane;
-    Cursor ahead;
-    int filled, taken, filling, taking, parity;                 // filling, taking: places in the ring
+    int place, parity, free, attended;                          // free: places that can be asked for anew
 
-    __device__ void fill()
+    __device__ void settle()
     {
-        if (ahead.matrix >= count) return;
-        const Matrix& m = matrices[ahead.matrix];
-        int vectors = m.width / PER_VECTOR - ahead.vector;
-        if (vectors > CHUNK_VECTORS) vectors = CHUNK_VECTORS;
-        if (lane == 0)
-            copy_async(ring + filling * CHUNK_BYTES, m.weights + ((size_t)ahead.unit + (size_t)ahead.part * m.units) * m.width + (size_t)ahead.vector * PER_VECTOR, vectors * 16, full + filling);
-        ahead.next(matrices, count, slot, slots);
-        if (++filling == RING) filling = 0;
+        if (free > 0) fill(free);
+        free = 0;
     }
 
-    // row · x, for the warp's next row; x: two planes of vectors' halves.
-    __device__ float product(const Float4* x, int width)
+    // Waits for the next tile.
+    __device__ const char* take() const
     {
-        int vectors = width / PER_VECTOR;
-        float sum = 0, other = 0;                               // two chains of sums
-        for (int first = 0; first < vectors; first += CHUNK_VECTORS)
+        Stage& stage = stage_of_block();
+        int warp = threadIdx.x / 32;
+        await_arrival(&stage.full[warp][place], parity);
+        return stage.ring[warp][place];
+    }
+
+    // The tile has been read.
+    __device__ void leave()
+    {
+        __syncwarp();
+        free++;
+        if (++place == RING)
         {
-            int end = vectors - first < CHUNK_VECTORS ? vectors - first : CHUNK_VECTORS;
-            await_arrival(full + taking, parity);
-            const Word4* w = (const Word4*)(ring + taking * CHUNK_BYTES);
-#pragma unroll 4
-            for (int v = lane; v < end; v += 32)
-            {
-                Word4 word = w[v];
-                Float4 a = x[first + v];
-#if BF16
-                Float4 b = x[vectors + first + v];
-                sum += bits_to_float(word.x << 16) * a.x + bits_to_float(word.x & 0xffff0000) * a.y + bits_to_float(word.y << 16) * a.z + bits_to_float(word.y & 0xffff0000) * a.w;
-                other += bits_to_float(word.z << 16) * b.x + bits_to_float(word.z & 0xffff0000) * b.y + bits_to_float(word.w << 16) * b.z + bits_to_float(word.w & 0xffff0000) * b.w;
-#else
-                sum += bits_to_float(word.x) * a.x + bits_to_float(word.y) * a.y;
-                other += bits_to_float(word.z) * a.z + bits_to_float(word.w) * a.w;
-#endif
-            }
-            __syncwarp();
-            if (++taking == RING)
-            {
-                taking = 0;
-                parity ^= 1;
-            }
-            fill();
+            place = 0;
+            parity ^= 1;
         }
-        return sum_of_warp(sum + other);
     }
 };
+
+// partial[tile][row] = row's piece · the planes' piece, for the warp's tiles of the block's work.
+__device__ __noinline__ Stream multiply(Stream stream, int number)
+{
+    const Stage& stage = stage_of_block();
+    const Work w = stage.work()[number];
+    const Float4* x = (const Float4*)stage.planes();
+    float* partial = stage.partial();
+    int vectors = w.row_bytes / 16, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll 1
+    for (int t = (warp - w.warp) & (WARPS - 1); t < w.tiles; t += WARPS)
+    {
+        stream.settle();
+        int first = (t - w.unit(t) * w.pieces) * PIECE_VECTORS, count = vectors - first < PIECE_VECTORS ? vectors - first : PIECE_VECTORS;
+        const Word4 *rows = (const Word4*)stream.take(), *others = rows + PIECE_VECTORS;
+        float sum = 0, other = 0;
+#pragma unroll
+        for (int i = 0; i < (PIECE_VECTORS + 31) / 32; i++)
+        {
+            int v = lane + 32 * i;
+            if (v >= count) break;
+            Word4 p = rows[v], q = others[v];
+            Float4 a = x[first + v];
+#if BF16
+            Float4 b = x[vectors + first + v];
+            sum += bits_to_float(p.x << 16) * a.x + bits_to_float(p.x & 0xffff0000) * a.y + bits_to_float(p.y << 16) * a.z + bits_to_float(p.y & 0xffff0000) * a.w;
+            other += bits_to_float(q.x << 16) * a.x + bits_to_float(q.x & 0xffff0000) * a.y + bits_to_float(q.y << 16) * a.z + bits_to_float(q.y & 0xffff0000) * a.w;
+            sum += bits_to_float(p.z << 16) * b.x + bits_to_float(p.z & 0xffff0000) * b.y + bits_to_float(p.w << 16) * b.z + bits_to_float(p.w & 0xffff0000) * b.w;
+            other += bits_to_float(q.z << 16) * b.x + bits_to_float(q.z & 0xffff0000) * b.y + bits_to_float(q.w << 16) * b.z + bits_to_float(q.w & 0xffff0000) * b.w;
+#else
+            sum += bits_to_float(p.x) * a.x + bits_to_float(p.y) * a.y + bits_to_float(p.z) * a.z + bits_to_float(p.w) * a.w;
+            other += bits_to_float(q.x) * a.x + bits_to_float(q.y) * a.y + bits_to_float(q.z) * a.z + bits_to_float(q.w) * a.w;
+#endif
+        }
+        stream.leave();
+        // Half a warp sums each row.
+        bool upper = lane >= 16;
+        float own = upper ? other : sum, given = upper ? sum : other;
+        own += __shfl_xor_sync(0xffffffff, given, 16);
+#pragma unroll
+        for (int mask = 8; mask > 0; mask >>= 1) own += __shfl_xor_sync(0xffffffff, own, mask);
+        if (lane % 16 == 0) partial[2 * t + upper] = own;
+    }
+    __syncthreads();
+    return stream;
+}
 
 // Where element i of a vector of width elements lies in the planes of halves.
 __device__ __forceinline__ int plane(int i, int width)
@@ -197,93 +360,117 @@ __device__ __forceinline__ int plane(int i, int width)
 #endif
 }
 
-struct Meeting
+// Waits for a vector of words, four to a thread; put(i, first element, its four).
+template <int BATCH, class Put>
+__device__ __forceinline__ void receive(const u64* words, int width, u32 step, Put put)
 {
-    u64* counter;
-    long long* profile;
-    u64 target;
-
-    __device__ void note()
+#pragma unroll 1
+    for (int base = threadIdx.x; base < width / 4; base += BATCH * THREADS)
     {
-        if (profile && blockIdx.x == 0) *profile++ = cycles();
-    }
-
-    __device__ void begin()
-    {
-        // A block that has not come yet sees how often all have met before.
-        target = look(counter) / gridDim.x * gridDim.x;
-    }
-
-    // All that blocks have written before is there for all after.
-    __device__ void wait()
-    {
-        __syncthreads();
-        if (threadIdx.x == 0)
-        {
-            note();
-            target += gridDim.x;
-            arrive(counter);                                    // a release: it covers what the block's other threads wrote before they came
-            while (look(counter) < target) rest();
-            note();
-        }
-        __syncthreads();
-    }
-};
-
-// The sum over a block.
-__device__ float sum_of_block(float x, float* scratch)
-{
-    x = sum_of_warp(x);
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
-    __syncthreads();
-    float sum = 0;
+        u64 w[BATCH][4];
 #pragma unroll
-    for (int i = 0; i < WARPS; i++) sum += scratch[i];
-    return sum;
+        for (int i = 0; i < BATCH; i++)
+        {
+            const u64* from = words + 4 * (base + i * THREADS);
+            if (base + i * THREADS >= width / 4) continue;
+            read_words(from, w[i][0], w[i][1]);
+            read_words(from + 2, w[i][2], w[i][3]);
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+        {
+            const u64* from = words + 4 * (base + i * THREADS);
+            if (base + i * THREADS >= width / 4) continue;
+            while ((u32)(w[i][0] >> 32) != step || (u32)(w[i][1] >> 32) != step || (u32)(w[i][2] >> 32) != step || (u32)(w[i][3] >> 32) != step)
+            {
+                rest();
+                read_words(from, w[i][0], w[i][1]);
+                read_words(from + 2, w[i][2], w[i][3]);
+            }
+            put(i, 4 * (base + i * THREADS), Float4{ content(w[i][0]), content(w[i][1]), content(w[i][2]), content(w[i][3]) });
+        }
+    }
 }
 
-// A block's share of four floats each of a vector of the residual's width.
+// A thread's share, of four floats each, of a vector of the residual's width.
 constexpr int QUARTERS = (MODEL_DIM / 4 + THREADS - 1) / THREADS;
 
-// What does not depend on other blocks is asked for before a meeting.
-struct Factors
+// The planes = the residual · a norm's weights; the norm's scale comes behind the product, from the sums of squares of each warp.
+// words: null for the first layer, which takes a row of the embedding.
+__device__ __noinline__ void receive_normed(const u64* words, const T* embedded, const float* weights)
 {
-    Float4 own[QUARTERS];
-
-    __device__ void load(const float* w)
+    Stage& stage = stage_of_block();
+    float *planes = stage.planes(), squares = 0;
+    Float4 w[QUARTERS];
+#pragma unroll
+    for (int i = 0; i < QUARTERS; i++)
     {
+        int at = threadIdx.x + i * THREADS;
+        if (at < MODEL_DIM / 4) w[i] = ((const Float4*)weights)[at];
+    }
+    auto put = [&](int i, int at, const Float4& x)
+    {
+        squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+        *(Float4*)(planes + plane(at, MODEL_DIM)) = Float4{ x.x * w[i].x, x.y * w[i].y, x.z * w[i].z, x.w * w[i].w };
+    };
+    if (words) receive<QUARTERS>(words, MODEL_DIM, stage.model.step, put);
+    else
 #pragma unroll
         for (int i = 0; i < QUARTERS; i++)
         {
-            int at = threadIdx.x + i * THREADS;
-            if (at < MODEL_DIM / 4) own[i] = ((const Float4*)w)[at];
+            int at = 4 * (threadIdx.x + i * THREADS);
+            if (at < MODEL_DIM) put(i, at, Float4{ widen(embedded[at]), widen(embedded[at + 1]), widen(embedded[at + 2]), widen(embedded[at + 3]) });
         }
-    }
-};
+    squares = sum_of_warp(squares);
+    if (threadIdx.x % 32 == 0) stage.squares[threadIdx.x / 32] = squares;
+    __syncthreads();
+}
 
-// planes = norm(x) · w
-template <class Source>
-__device__ void normalise(Source x, const Factors& w, float* planes, float eps, float* scratch)
+__device__ __noinline__ void receive_plain(const u64* words, int width)
 {
-    Float4 own[QUARTERS];
+    Stage& stage = stage_of_block();
+    float* planes = stage.planes();
+    receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
+    __syncthreads();
+}
+
+// A row of the block's, from the sums of its pieces.
+__device__ __forceinline__ float sum_of_row(const Stage& stage, const Work& work, int unit, int second)
+{
+    const float* partial = stage.partial() + 2 * unit * work.pieces + second;
+    float sum = 0;
+#pragma unroll 1
+    for (int i = 0; i < work.pieces; i++) sum += partial[2 * i];
+    return sum;
+}
+
+// A norm's.
+__device__ __forceinline__ float scale(const Stage& stage)
+{
     float squares = 0;
 #pragma unroll
-    for (int i = 0; i < QUARTERS; i++)
+    for (int i = 0; i < WARPS; i++) squares += stage.squares[i];
+    return rsqrtf(squares / MODEL_DIM + stage.model.eps);
+}
+
+// What becomes of the rows of a product.
+enum Kind { NORMED, ADDED, ACTIVATED };
+
+// The block's rows, to everyone.
+__device__ __noinline__ void send(Kind kind, int number, u64* words)
+{
+    Stage& stage = stage_of_block();
+    const Work& work = stage.work()[number];
+    bool glued = GATED && kind == ACTIVATED;
+    int rows = glued ? work.rows / 2 : work.rows;
+    for (int i = threadIdx.x; i < rows; i += THREADS)
     {
-        int at = threadIdx.x + i * THREADS;
-        own[i] = at < MODEL_DIM / 4 ? x(4 * at) : Float4{ 0, 0, 0, 0 };
-        squares += own[i].x * own[i].x + own[i].y * own[i].y + own[i].z * own[i].z + own[i].w * own[i].w;
+        float y = sum_of_row(stage, work, glued ? i : i / 2, glued ? 0 : i % 2);
+        if (kind == ADDED) y = stage.residual()[i] += y;
+        else y *= scale(stage);
+        if (kind == ACTIVATED) y = silu(y) * (glued ? scale(stage) * sum_of_row(stage, work, i, 1) : 1);
+        write_word(words + work.begin + i, word(y, stage.model.step));
     }
-    float scale = 1 / sqrtf(sum_of_block(squares, scratch) / MODEL_DIM + eps);
-#pragma unroll
-    for (int i = 0; i < QUARTERS; i++)
-    {
-        int at = threadIdx.x + i * THREADS;
-        if (at < MODEL_DIM / 4)
-            *(Float4*)(planes + plane(4 * at, MODEL_DIM)) =
-                Float4{ own[i].x * scale * w.own[i].x, own[i].y * scale * w.own[i].y, own[i].z * scale * w.own[i].z, own[i].w * scale * w.own[i].w };
-    }
-    __syncthreads();
 }
 
 // One head of queries or keys: norm, rotation; by one warp.
@@ -306,114 +493,137 @@ struct Rotation
         }
     }
 
-    // to: [HEAD_DIM].
-    __device__ void apply(const float* from, bool normed, float eps, float factor, float* to, int lane) const
+    // put(element, value)
+    template <class Put>
+    __device__ void apply(const u64* from, u32 step, bool normed, float eps, int lane, Put put) const
     {
         float a[OWN], b[OWN], squares = 0;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
             int at = lane + 32 * i;
-            a[i] = at < HALF ? fresh(from + at) : 0;
-            b[i] = at < HALF ? fresh(from + at + HALF) : 0;
+            a[i] = at < HALF ? await_word(from + at, step) : 0;
+            b[i] = at < HALF ? await_word(from + at + HALF, step) : 0;
             squares += a[i] * a[i] + b[i] * b[i];
         }
-        float scale = normed ? 1 / sqrtf(sum_of_warp(squares) / HEAD_DIM + eps) : 1;
+        float scale = normed ? rsqrtf(sum_of_warp(squares) / HEAD_DIM + eps) : 1;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
             int at = lane + 32 * i;
             if (at >= HALF) continue;
             float x = a[i] * scale * wa[i], y = b[i] * scale * wb[i];
-            to[at] = (x * c[i] - y * s[i]) * factor;
-            to[at + HALF] = (y * c[i] + x * s[i]) * factor;
+            put(at, x * c[i] - y * s[i]);
+            put(at + HALF, y * c[i] + x * s[i]);
         }
     }
 };
 
-struct __align__(16) Eight { T x[8]; };
-
-__device__ __forceinline__ int splits_of(int length)
+// Sums positions side by side: lanes give half of their heads away and take the other half's, as long as there are halves; then they are put to share.
+template <int MASK, int HEADS>
+__device__ __forceinline__ void gather_sides(float (&y)[HEADS][8], float* share, int lane)
 {
-    int splits = (length + SPLIT - 1) / SPLIT;
-    return splits < MOST_SPLITS ? splits : MOST_SPLITS;
+    if constexpr (MASK < LANES)
+    {
+#pragma unroll
+        for (int g = 0; g < HEADS; g++)
+        {
+            *(Float4*)(share + g * SHARE + lane % LANES * 8) = Float4{ y[g][0], y[g][1], y[g][2], y[g][3] };
+            *(Float4*)(share + g * SHARE + lane % LANES * 8 + 4) = Float4{ y[g][4], y[g][5], y[g][6], y[g][7] };
+        }
+    }
+    else if constexpr (HEADS % 2 == 0)
+    {
+        constexpr int HALF = HEADS / 2;
+        bool upper = lane & MASK;
+        float kept[HALF][8];
+#pragma unroll
+        for (int g = 0; g < HALF; g++)
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+            {
+                float given = upper ? y[g][j] : y[g + HALF][j];
+                kept[g][j] = (upper ? y[g + HALF][j] : y[g][j]) + __shfl_xor_sync(0xffffffff, given, MASK);
+            }
+        gather_sides<MASK / 2, HALF>(kept, share + (upper ? HALF * SHARE : 0), lane);
+    }
+    else
+    {
+#pragma unroll
+        for (int g = 0; g < HEADS; g++)
+#pragma unroll
+            for (int j = 0; j < 8; j++) y[g][j] += __shfl_xor_sync(0xffffffff, y[g][j], MASK);
+        gather_sides<MASK / 2, HEADS>(y, share, lane);
+    }
 }
 
-// Attention of one split of one KV head: its positions' share of softmax and values, unscaled.
-// scratch: [GROUP + 2][HEAD_DIM], then [WARPS][GROUP][HEAD_DIM + 4]: values, largest score, sum of weights, factor.
-struct Attention
+// Attention of one KV head, by a cluster: each warp has some positions. The planes hold queries [GROUP][HEAD_DIM], the new key and value as they
+// are stored, then [WARPS][GROUP][SHARE].
+__device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
 {
-    static constexpr int EARLY = 2, SHARE = HEAD_DIM + 4;       // EARLY: positions of a lane that are asked for before the meeting
-    int lane, warp, part, begin, end, position, kv, split;
-    bool active;
-    T *keys, *values;
-    Eight k[EARLY], v[EARLY];
-    Rotation rotation;
-
-    __device__ bool old(int p) const { return p < end && p < position; }
-
-    __device__ int first() const { return begin + warp * SIDE_BY_SIDE + lane / LANES; }
-
-    // Past keys and values, and what a head is normalised and rotated with, do not depend on this step.
-    __device__ void load(const Model& model, const Layer& layer, T* cache, int capacity, int position_, int item)
+    Stage& stage = stage_of_block();
+    const Past& past = stage.past;
+    const Model& model = stage.model;
+    const Layer& layer = stage.layers()[layer_number];
+    int position = past.count;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = blockIdx.x % CLUSTER, box = stream.attended & 1;
+    float *q = stage.planes(), *shares = q + GROUP * HEAD_DIM + 2 * HEAD_DIM;
+    T *new_key = (T*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
+    if (threadIdx.x == 0) expect(stage.received + box, CLUSTER * LETTER * (int)sizeof(float));
+    const u64* qkv = model.words + layer.words;
+    if (warp < GROUP + 2)
     {
-        position = position_;
-        int length = position + 1, splits = splits_of(length), each = (length + splits - 1) / splits;
-        active = item < layer.keys * splits;
-        if (!active) return;
-        lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % LANES * 8;
-        kv = item / splits, split = item % splits;
-        begin = split * each, end = begin + each < length ? begin + each : length;
-        keys = cache + (size_t)2 * (layer.first + kv) * capacity * HEAD_DIM;
-        values = keys + (size_t)capacity * HEAD_DIM;
-#pragma unroll
-        for (int i = 0; i < EARLY; i++)
-        {
-            int p = first() + i * WARPS * SIDE_BY_SIDE;
-            if (!old(p)) continue;
-            k[i] = *(const Eight*)(keys + (size_t)p * HEAD_DIM + part);
-            v[i] = *(const Eight*)(values + (size_t)p * HEAD_DIM + part);
-        }
-        for (int p = first() + EARLY * WARPS * SIDE_BY_SIDE; old(p); p += WARPS * SIDE_BY_SIDE)
-        {
-            fetch(keys + (size_t)p * HEAD_DIM + part);
-            fetch(values + (size_t)p * HEAD_DIM + part);
-        }
-        if (warp <= GROUP) rotation.load(warp < GROUP ? layer.q_norm : layer.k_norm, model, position, lane);
-    }
-
-    __device__ void run(const Model& model, const Layer& layer, float* scratch)
-    {
-        if (!active) return;
-        float *q = scratch, *key = scratch + GROUP * HEAD_DIM, *value = key + HEAD_DIM, *shares = value + HEAD_DIM;
-        const float* k_new = model.qkv + (size_t)(layer.queries + kv) * HEAD_DIM;
+        int head = warp < GROUP ? kv * GROUP + warp : warp == GROUP ? layer.queries + kv : layer.queries + layer.keys + kv;
+        const u64* from = qkv + (size_t)head * HEAD_DIM;
         bool normed = layer.q_norm != nullptr;
-        if (warp < GROUP) rotation.apply(model.qkv + (size_t)(kv * GROUP + warp) * HEAD_DIM, normed, model.eps, 1 / sqrtf((float)HEAD_DIM), q + warp * HEAD_DIM, lane);
-        else if (warp == GROUP) rotation.apply(k_new, normed, model.eps, 1, key, lane);
-        else if (warp == GROUP + 1)
-            for (int i = lane; i < HEAD_DIM; i += 32) value[i] = fresh(k_new + (size_t)layer.keys * HEAD_DIM + i);
-        __syncthreads();
-        if (end == position + 1)
-            for (int i = threadIdx.x; i < 2 * HEAD_DIM; i += THREADS)
-                narrow(i < HEAD_DIM ? key[i] : value[i - HEAD_DIM], (i < HEAD_DIM ? keys : values)[(size_t)position * HEAD_DIM + i % HEAD_DIM]);
-
-        float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
-#pragma unroll
-        for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
-        auto add = [&](int p, const Eight& known_k, const Eight& known_v)
+        T* stored = past.keys(layer, kv) + (size_t)position * HEAD_DIM + (warp == GROUP ? 0 : (size_t)past.capacity * HEAD_DIM);
+        auto keep = [&](T* own, int at, float x)
         {
-            bool there = p < end;
-            float k[8] = {}, v[8] = {};
-            if (there)
+            T rounded;
+            narrow(x, rounded);
+            own[at] = rounded;
+            if (rank == 0) stored[at] = rounded;
+        };
+        if (warp <= GROUP)
+        {
+            Rotation rotation;
+            rotation.load(warp < GROUP ? layer.q_norm : layer.k_norm, model, position, lane);
+            float factor = 1.44269504f * rsqrtf((float)HEAD_DIM);   // powers of two instead of e
+            rotation.apply(from, model.step, normed, model.eps, lane, [&](int at, float x)
+            {
+                if (warp < GROUP) q[warp * HEAD_DIM + at] = x * factor;
+                else keep(new_key, at, x);
+            });
+        }
+        else
+            for (int i = lane; i < HEAD_DIM; i += 32) keep(new_value, i, await_word(from + i, model.step));
+    }
+    __syncthreads();
+
+    int part = lane % LANES * 8, side = lane / LANES;
+    float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
 #pragma unroll
-                for (int i = 0; i < 8; i++)
-                {
-                    T new_k, new_v;
-                    narrow(key[part + i], new_k);               // as it is read back later
-                    narrow(value[part + i], new_v);
-                    k[i] = widen(p < position ? known_k.x[i] : new_k);
-                    v[i] = widen(p < position ? known_v.x[i] : new_v);
-                }
+    for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
+    int tiles = past.tiles, extra = rank == CLUSTER - 1 && warp == WARPS - 1 ? 1 : 0;
+#pragma unroll 1
+    for (int t = 0; t < tiles + extra; t++)
+    {
+        int count = t < tiles ? past.positions(warp, t) : 1;
+        if (count <= 0) continue;
+        const T *keys = new_key, *values = new_value;
+        if (t < tiles)
+        {
+            if (stream.free == RING) stream.settle();
+            keys = (const T*)stream.take();
+            values = (const T*)((const char*)keys + PIECE_BYTES);
+        }
+        float scores[ROUNDS][GROUP];
+#pragma unroll
+        for (int i = 0; i < ROUNDS; i++)
+        {
+            int p = i * SIDE_BY_SIDE + side;
+            float k[8] = {};
+            if (p < count) load8(keys + p * HEAD_DIM + part, k);
 #pragma unroll
             for (int g = 0; g < GROUP; g++)
             {
@@ -421,146 +631,112 @@ struct Attention
                 float score = a.x * k[0] + a.y * k[1] + a.z * k[2] + a.w * k[3] + b.x * k[4] + b.y * k[5] + b.z * k[6] + b.w * k[7];
 #pragma unroll
                 for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
-                if (!there) continue;
-                float larger = fmaxf(most[g], score), before = expf(most[g] - larger), weight = expf(score - larger);
-                most[g] = larger;
-                sum[g] = sum[g] * before + weight;
-#pragma unroll
-                for (int i = 0; i < 8; i++) y[g][i] = y[g][i] * before + weight * v[i];
+                scores[i][g] = p < count ? score : -INFINITE;
             }
-        };
-        constexpr int STRIDE = WARPS * SIDE_BY_SIDE;
-#pragma unroll
-        for (int i = 0; i < EARLY; i++)
-            if (begin + warp * SIDE_BY_SIDE + i * STRIDE < end) add(first() + i * STRIDE, k[i], v[i]);
-        for (int at = begin + warp * SIDE_BY_SIDE + EARLY * STRIDE; at < end; at += STRIDE)
-        {
-            int p = at + lane / LANES;
-            Eight late_k = {}, late_v = {};
-            if (old(p))
-            {
-                late_k = *(const Eight*)(keys + (size_t)p * HEAD_DIM + part);
-                late_v = *(const Eight*)(values + (size_t)p * HEAD_DIM + part);
-            }
-            add(p, late_k, late_v);
         }
-        // Positions side by side, then warps.
 #pragma unroll
         for (int g = 0; g < GROUP; g++)
         {
             float larger = most[g];
 #pragma unroll
+            for (int i = 0; i < ROUNDS; i++) larger = fmaxf(larger, scores[i][g]);
+#pragma unroll
             for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-            float before = expf(most[g] - larger);
+            float before = exp2f(most[g] - larger);
+            most[g] = larger;
             sum[g] *= before;
 #pragma unroll
             for (int i = 0; i < 8; i++) y[g][i] *= before;
 #pragma unroll
-            for (int mask = LANES; mask < 32; mask <<= 1)
-            {
-                sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
-#pragma unroll
-                for (int i = 0; i < 8; i++) y[g][i] += __shfl_xor_sync(0xffffffff, y[g][i], mask);
-            }
-            float* share = shares + (warp * GROUP + g) * SHARE;
-            if (lane < LANES)
-#pragma unroll
-                for (int i = 0; i < 8; i++) share[part + i] = y[g][i];
-            if (lane == 0)
-            {
-                share[HEAD_DIM] = larger;
-                share[HEAD_DIM + 1] = sum[g];
-            }
+            for (int i = 0; i < ROUNDS; i++) sum[g] += scores[i][g] = exp2f(scores[i][g] - larger);
         }
-        __syncthreads();
-        if (threadIdx.x < (WARPS * GROUP + 31) / 32 * 32)
+#pragma unroll
+        for (int i = 0; i < ROUNDS; i++)
         {
-            // A head's shares of the warps lie side by side in half a warp.
-            bool mine = threadIdx.x < WARPS * GROUP;
-            int g = mine ? threadIdx.x / WARPS : 0;
-            float* share = shares + (threadIdx.x % WARPS * GROUP + g) * SHARE;
-            float own = share[HEAD_DIM], larger = own;
+            int p = i * SIDE_BY_SIDE + side;
+            float v[8] = {};
+            if (p < count) load8(values + p * HEAD_DIM + part, v);
 #pragma unroll
-            for (int mask = WARPS / 2; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-            float factor = expf(own - larger), total = share[HEAD_DIM + 1] * factor;
+            for (int g = 0; g < GROUP; g++)
 #pragma unroll
-            for (int mask = WARPS / 2; mask > 0; mask >>= 1) total += __shfl_xor_sync(0xffffffff, total, mask);
-            if (mine) share[HEAD_DIM + 2] = factor;
-            if (mine && threadIdx.x % WARPS == 0)
-            {
-                size_t at = (size_t)(kv * GROUP + g) * MOST_SPLITS + split;
-                model.extremes[2 * at] = larger;
-                model.extremes[2 * at + 1] = total;
-            }
+                for (int j = 0; j < 8; j++) y[g][j] += scores[i][g] * v[j];
         }
-        __syncthreads();
-        for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += THREADS)
-        {
-            int g = i / HEAD_DIM, column = i % HEAD_DIM;
-            float total = 0;
-#pragma unroll
-            for (int w = 0; w < WARPS; w++)
-            {
-                const float* share = shares + (w * GROUP + g) * SHARE;
-                total += share[column] * share[HEAD_DIM + 2];
-            }
-            model.partial[((size_t)(kv * GROUP + g) * MOST_SPLITS + split) * HEAD_DIM + column] = total;
-        }
-        __syncthreads();
+        if (t < tiles) stream.leave();
     }
-};
 
-// planes = attention's result, from its splits. factors: [queries, MOST_SPLITS], behind the planes.
-__device__ void gather(const Model& model, const Layer& layer, int position, float* planes, float* factors)
-{
-    constexpr int OWN = 1;                                      // four floats of all splits at once
-    int splits = splits_of(position + 1), width = layer.queries * HEAD_DIM;
-    for (int base = 0; base < width / 4; base += OWN * THREADS)
-    {
-        Float4 part[OWN][MOST_SPLITS];
 #pragma unroll
-        for (int i = 0; i < OWN; i++)
+    for (int mask = 16; mask >= LANES; mask >>= 1)
 #pragma unroll
-            for (int split = 0; split < MOST_SPLITS; split++)
-            {
-                int at = 4 * (base + i * THREADS + (int)threadIdx.x);
-                if (at < width && split < splits) part[i][split] = fresh4(model.partial + ((size_t)(at / HEAD_DIM) * MOST_SPLITS + split) * HEAD_DIM + at % HEAD_DIM);
-                else part[i][split] = Float4{ 0, 0, 0, 0 };
-            }
-        if (base == 0)
+        for (int g = 0; g < GROUP; g++) sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
+    gather_sides<16, GROUP>(y, shares + warp * GROUP * SHARE, lane);
+#pragma unroll
+    for (int g = 0; g < GROUP; g++)
+        if (lane == g)
         {
-            for (int i = threadIdx.x; i < (layer.queries * MOST_SPLITS + 31) / 32 * 32; i += THREADS)
-            {
-                bool there = i % MOST_SPLITS < splits && i < layer.queries * MOST_SPLITS;
-                float own = there ? fresh(model.extremes + 2 * i) : -INFINITE, weights = there ? fresh(model.extremes + 2 * i + 1) : 0, larger = own;
-#pragma unroll
-                for (int mask = 1; mask < MOST_SPLITS; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-                float factor = expf(own - larger), sum = weights * factor;
-#pragma unroll
-                for (int mask = 1; mask < MOST_SPLITS; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
-                if (i < layer.queries * MOST_SPLITS) factors[i] = factor / sum;
-            }
-            __syncthreads();
+            shares[(warp * GROUP + g) * SHARE + HEAD_DIM] = most[g];
+            shares[(warp * GROUP + g) * SHARE + HEAD_DIM + 1] = sum[g];
         }
+    __syncthreads();
+
+    // Warps.
+    if (threadIdx.x < (WARPS * GROUP + 31) / 32 * 32)
+    {
+        // A head's shares of the warps lie side by side in half a warp.
+        bool mine = threadIdx.x < WARPS * GROUP;
+        int g = mine ? threadIdx.x / WARPS : 0;
+        float* share = shares + (threadIdx.x % WARPS * GROUP + g) * SHARE;
+        float own = share[HEAD_DIM], larger = own;
 #pragma unroll
-        for (int i = 0; i < OWN; i++)
+        for (int mask = WARPS / 2; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+        float factor = exp2f(own - larger), total = share[HEAD_DIM + 1] * factor;
+#pragma unroll
+        for (int mask = WARPS / 2; mask > 0; mask >>= 1) total += __shfl_xor_sync(0xffffffff, total, mask);
+        if (mine) share[HEAD_DIM + 2] = factor;
+        int other = threadIdx.x % WARPS;
+        if (mine && other < CLUSTER)
         {
-            int at = 4 * (base + i * THREADS + (int)threadIdx.x);
-            if (at >= width) continue;
-            Float4 sum = { 0, 0, 0, 0 };
-#pragma unroll
-            for (int split = 0; split < MOST_SPLITS; split++)
-            {
-                float factor = factors[at / HEAD_DIM * MOST_SPLITS + split];
-                sum.x += part[i][split].x * factor;
-                sum.y += part[i][split].y * factor;
-                sum.z += part[i][split].z * factor;
-                sum.w += part[i][split].w * factor;
-            }
-            *(Float4*)(planes + plane(at, width)) = sum;
+            push(&stage.inbox[box][rank][SLICE + g], other, larger, stage.received + box);
+            push(&stage.inbox[box][rank][SLICE + GROUP + g], other, total, stage.received + box);
         }
     }
     __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += THREADS)
+    {
+        int g = i / HEAD_DIM, column = i % HEAD_DIM;
+        float total = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++)
+        {
+            const float* share = shares + (w * GROUP + g) * SHARE;
+            total += share[column] * share[HEAD_DIM + 2];
+        }
+        push(&stage.inbox[box][rank][i % SLICE], i / SLICE, total, stage.received + box);
+    }
+    __syncthreads();                                            // the planes are free
+
+    // Blocks: each has a slice of the result.
+    u64* heads = model.words + layer.words + (size_t)(layer.queries + 2 * layer.keys + kv * GROUP) * HEAD_DIM;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < SLICE; i += THREADS)
+    {
+        await_arrival(stage.received + box, stream.attended / 2 & 1);
+        int g = (rank * SLICE + i) / HEAD_DIM;
+        float larger = -INFINITE, total = 0, all = 0;
+#pragma unroll
+        for (int r = 0; r < CLUSTER; r++) larger = fmaxf(larger, stage.inbox[box][r][SLICE + g]);
+#pragma unroll
+        for (int r = 0; r < CLUSTER; r++)
+        {
+            const float* letter = stage.inbox[box][r];
+            float factor = exp2f(letter[SLICE + g] - larger);
+            total += letter[i] * factor;
+            all += letter[SLICE + GROUP + g] * factor;
+        }
+        write_word(heads + rank * SLICE + i, word(__fdividef(total, all), model.step));
+    }
+    stream.attended++;
+    return stream;
 }
 
 // The larger the logit, the larger the key; of equal logits the first id wins.
@@ -573,124 +749,111 @@ __device__ __forceinline__ u64 rank(float logit, int id)
 // token: −1 takes the token and the position that the step before chose. place: where the choice goes on the host.
 extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
 {
-    DYNAMIC_SHARED(char, shared);
+    Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, count = 4 * model.layer_count + 1;
-    char* ring = shared;
-    u64* full = (u64*)(shared + (size_t)WARPS * RING * CHUNK_BYTES);
-    Matrix* matrices = (Matrix*)(full + WARPS * RING);
-    Layer* layers = (Layer*)(matrices + count + 1);             // rounded up to 16 bytes, as matrices have 24
-    float* scratch = (float*)(layers + model.layer_count);
-    float* gathered = scratch + WARPS;
-    float* planes = (float*)(((size_t)(gathered + MOST_QUERIES * MOST_SPLITS) + 127) / 128 * 128);
     if (token < 0)
     {
         token = model.state[0];
         position = model.state[1];
     }
-    for (int i = threadIdx.x; i < count; i += THREADS) matrices[i] = model.matrices[i];
-    for (int i = threadIdx.x; i < model.layer_count; i += THREADS) layers[i] = model.layers[i];
-    for (int i = threadIdx.x; i < WARPS * RING; i += THREADS) init_arrival(full + i);
-    publish_arrivals();
-    Meeting meeting = { model.meeting, model.profile };
+    int layers_at = (int)sizeof(Stage) + count * (int)sizeof(Work);
+    u64 *to_work = (u64*)(shared_memory() + sizeof(Stage)), *to_layers = (u64*)(shared_memory() + layers_at);
+    for (int i = threadIdx.x; i < count * (int)(sizeof(Work) / 8); i += THREADS) to_work[i] = ((const u64*)(model.work + (size_t)blockIdx.x * count))[i];
+    for (int i = threadIdx.x; i < model.layer_count * (int)(sizeof(Layer) / 8); i += THREADS) to_layers[i] = ((const u64*)model.layers)[i];
+    __syncthreads();
+    for (int i = threadIdx.x; i < model.layer_count; i += THREADS) ((Layer*)to_layers)[i].own_head = Past::own_head(model.layers[i].first);
+    for (int i = threadIdx.x; i < WARPS * RING; i += THREADS) init_arrival(&stage.full[0][0] + i, 1);
     if (threadIdx.x == 0)
     {
-        meeting.begin();
-        meeting.note();
+        for (int i = 0; i < 2; i++) init_arrival(stage.received + i, 1);
+        stage.model = model;
+        stage.layer_count = model.layer_count;
+        stage.layers_at = layers_at;
+        stage.residual_at = layers_at + model.layer_count * (int)sizeof(Layer);
+        stage.partial_at = stage.residual_at + model.own_rows * (int)sizeof(float);
+        stage.planes_at = (stage.partial_at + model.partials * (int)sizeof(float) + 127) / 128 * 128;
+        stage.past.begin(cache, capacity, position);
     }
+    publish_arrivals();
+    long long* profile = model.profile && blockIdx.x == 0 && threadIdx.x == 0 ? model.profile : nullptr;
+    auto note = [&]() { if (profile) *profile++ = cycles(); };
+    note();
     __syncthreads();
-
-    Stream stream = { ring + (size_t)warp * RING * CHUNK_BYTES, full + warp * RING, matrices, count, warp * (int)gridDim.x + (int)blockIdx.x, WARPS * (int)gridDim.x, lane };
-    stream.ahead.begin(matrices, count, stream.slot, stream.slots);
-    for (int i = 0; i < RING; i++) stream.fill();
+    come_to_cluster();
+    if (lane == 0)
+    {
+        Cursor first = {};
+        stage.enter(first, warp, 0);
+        stage.ahead[warp] = first;
+    }
+    __syncwarp();
+    Stream stream = { 0, 0, RING, 0 };
+    stream.settle();
 
     const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
-    Factors factors;
-    factors.load(layers[0].attention_norm);
-    for (int l = 0; l < model.layer_count; l++)
+    float* residual = stage.residual();
+    const Work* work = stage.work();
+    for (int i = threadIdx.x; i < work[1].rows; i += THREADS) residual[i] = widen(embedded[work[1].begin + i]);
+    meet_cluster();
+    auto phase = [&](Kind kind, int number, u64* to)
     {
-        const Layer& layer = layers[l];
-        const Matrix* m = matrices + 4 * l;
-        auto first = [&](const Matrix& matrix) { int unit = stream.slot - matrix.offset; return unit < 0 ? unit + stream.slots : unit; };
-        auto residual = [&](int i) { return fresh4(model.x + i); };
-
-        if (l == 0) normalise([&](int i) { return Float4{ widen(embedded[i]), widen(embedded[i + 1]), widen(embedded[i + 2]), widen(embedded[i + 3]) }; }, factors, planes, model.eps, scratch);
-        else normalise(residual, factors, planes, model.eps, scratch);
-        for (int row = first(m[0]); row < m[0].units; row += stream.slots)
-        {
-            float y = stream.product((const Float4*)planes, MODEL_DIM);
-            if (lane == 0) model.qkv[row] = y;
-        }
-        {
-            Attention attention;
-            attention.load(model, layer, cache, capacity, position, blockIdx.x);
-            meeting.wait();
-            attention.run(model, layer, planes);
-            for (int item = blockIdx.x + gridDim.x; item < layer.keys * splits_of(position + 1); item += gridDim.x)
-            {
-                attention.load(model, layer, cache, capacity, position, item);
-                attention.run(model, layer, planes);
-            }
-        }
-        meeting.wait();
-
-        gather(model, layer, position, planes, gathered);
-        for (int row = first(m[1]); row < m[1].units; row += stream.slots)
-        {
-            float before = l == 0 ? widen(embedded[row]) : fresh(model.x + row), y = stream.product((const Float4*)planes, m[1].width);
-            if (lane == 0) model.x[row] = before + y;
-        }
-        factors.load(layer.ffn_norm);
-        meeting.wait();
-
-        normalise(residual, factors, planes, model.eps, scratch);
-        for (int unit = first(m[2]); unit < m[2].units; unit += stream.slots)
-        {
-            float y = silu(stream.product((const Float4*)planes, MODEL_DIM));
-            if (GLUED == 2) y *= stream.product((const Float4*)planes, MODEL_DIM);
-            if (lane == 0) model.h[unit] = y;
-        }
-        meeting.wait();
-
-#pragma unroll 4
-        for (int i = 4 * threadIdx.x; i < layer.ffn; i += 4 * THREADS) *(Float4*)(planes + plane(i, layer.ffn)) = fresh4(model.h + i);
-        __syncthreads();
-        for (int row = first(m[3]); row < m[3].units; row += stream.slots)
-        {
-            float before = fresh(model.x + row), y = stream.product((const Float4*)planes, m[3].width);
-            if (lane == 0) model.x[row] = before + y;
-        }
-        factors.load(l + 1 < model.layer_count ? layers[l + 1].attention_norm : model.final_norm);
-        meeting.wait();
+        note();
+        stream = multiply(stream, number);
+        send(kind, number, to);
+        note();
+        stream.settle();
+    };
+    u64* x = nullptr;                                           // the residual's words
+    for (int l = 0; l < stage.layer_count; l++)
+    {
+        receive_normed(x, embedded, stage.layers()[l].attention_norm);
+        phase(NORMED, 4 * l, stage.words(l, 0));
+        for (int kv = stage.layers()[l].own_head; kv < stage.layers()[l].keys; kv += Past::clusters()) stream = attend(stream, l, kv);
+        stream.settle();
+        receive_plain(stage.words(l, 1), stage.layers()[l].queries * HEAD_DIM);
+        phase(ADDED, 4 * l + 1, stage.words(l, 2));
+        receive_normed(stage.words(l, 2), nullptr, stage.layers()[l].ffn_norm);
+        phase(ACTIVATED, 4 * l + 2, stage.words(l, 3));
+        receive_plain(stage.words(l, 3), stage.layers()[l].ffn);
+        phase(ADDED, 4 * l + 3, x = stage.words(l, 4));
     }
 
-    normalise([&](int i) { return fresh4(model.x + i); }, factors, planes, model.eps, scratch);
-    const Matrix& head = matrices[count - 1];
+    receive_normed(x, nullptr, model.final_norm);
+    note();
+    stream = multiply(stream, count - 1);
+    const Work& head = stage.work()[count - 1];
     u64 best = 0;
-    int begin = stream.slot - head.offset;
-    for (int row = begin < 0 ? begin + stream.slots : begin; row < head.units; row += stream.slots)
+    for (int i = threadIdx.x; i < head.rows; i += THREADS)
     {
-        float y = stream.product((const Float4*)planes, MODEL_DIM);
-        if (lane == 0)
-        {
-            model.logits[row] = y;
-            u64 key = rank(y, row);
-            if (row < model.candidates && key > best) best = key;
-        }
+        float y = scale(stage) * sum_of_row(stage, head, i / 2, i % 2);
+        int row = head.begin + i;
+        model.logits[row] = y;
+        u64 key = rank(y, row);
+        if (row < model.candidates && key > best) best = key;
     }
-    if (threadIdx.x == 0) meeting.note();
-    if (lane == 0 && best) atomicMax(model.meeting + 1, best);
-    __threadfence();
+    note();
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1)
+    {
+        u64 other = __shfl_xor_sync(0xffffffff, best, mask);
+        if (other > best) best = other;
+    }
+    u64* of_warps = (u64*)stage.planes();
+    if (lane == 0) of_warps[warp] = best;
     __syncthreads();
-    if (threadIdx.x == 0 && atomicAdd(model.meeting + 2, 1ull) % gridDim.x == gridDim.x - 1)
-    {
-        __threadfence();
-        best = atomicExch(model.meeting + 1, 0ull);
-        u32 upper = (u32)(best >> 32);
-        model.state[0] = (int)~(u32)best;
-        model.state[1] = position + 1;
-        model.chosen[2 * place] = (int)~(u32)best;
-        model.chosen[2 * place + 1] = (int)(upper & 0x80000000 ? upper & 0x7fffffff : ~upper);
-    }
+    if (threadIdx.x != 0) return;
+    for (int i = 1; i < WARPS; i++)
+        if (of_warps[i] > best) best = of_warps[i];
+    if (best) atomicMax(model.ends, best);
+    __threadfence();
+    if (atomicAdd(model.ends + 1, 1ull) % gridDim.x != gridDim.x - 1) return;
+    __threadfence();
+    best = atomicExch(model.ends, 0ull);
+    u32 upper = (u32)(best >> 32);
+    model.state[0] = (int)~(u32)best;
+    model.state[1] = position + 1;
+    model.chosen[2 * place] = (int)~(u32)best;
+    model.chosen[2 * place + 1] = (int)(upper & 0x80000000 ? upper & 0x7fffffff : ~upper);
 }
 
 // Reads 16 bytes a thread, as fast as memory gives them: the ceiling.

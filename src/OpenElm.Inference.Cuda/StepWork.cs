@@ -1,0 +1,61 @@
+using OpenElm.Configuration;
+
+namespace OpenElm.Inference.Cuda;
+
+/// <summary><c>Work</c> of step.cu: a block's rows of a matrix. A unit is two rows, a tile is a piece of both.</summary>
+/// <param name="First">The first unit's weights.</param>
+/// <param name="Stride">Bytes to the next unit.</param>
+/// <param name="Second">Bytes to the unit's second row.</param>
+/// <param name="RowBytes">Of a row.</param>
+/// <param name="Tiles">Of the block.</param>
+/// <param name="Pieces">Of a row.</param>
+/// <param name="Warp">That has the first tile.</param>
+/// <param name="Rows">Of the block.</param>
+/// <param name="Begin">The number of the block's first result.</param>
+/// <param name="Inverse">2³² ÷ pieces, rounded up; 0 for one.</param>
+/// <param name="Reserved">Nothing.</param>
+internal readonly record struct StepWork(nint First, int Stride, int Second, int RowBytes, int Tiles, int Pieces, int Warp, int Rows, int Begin, uint Inverse, int Reserved)
+{
+    /// <summary>Its size.</summary>
+    public const int Bytes = 48;
+
+    /// <summary>Deals a model's matrices to blocks: even parts of each, whose tiles go to a block's warps in turn, on from where the matrix before ended.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="weights">Their addresses.</param>
+    /// <param name="elementBytes">Of a number.</param>
+    /// <param name="layout">Of the kernel.</param>
+    /// <returns>For each block: four matrices of each layer, then the head.</returns>
+    public static StepWork[] Deal(OpenElmConfig config, DeviceWeights weights, int elementBytes, StepLayout layout)
+    {
+        var work = new List<StepWork>();
+        for (int block = 0; block < layout.Blocks; block++)
+        {
+            int before = 0; // tiles
+            int at = 0;     // matrices
+            foreach (DeviceLayer layer in weights.Layers)
+            {
+                LayerShape shape = layer.Shape;
+                Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, isGlued: false, isResidual: false);
+                Add(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim, isGlued: false, isResidual: true);
+                Add(layer.Proj1, (config.FfnWithGlu ? 2 : 1) * shape.FfnDim, config.ModelDim, isGlued: config.FfnWithGlu, isResidual: false);
+                Add(layer.Proj2, config.ModelDim, shape.FfnDim, isGlued: false, isResidual: true);
+            }
+
+            Add(weights.Head, config.VocabSize, config.ModelDim, isGlued: false, isResidual: false);
+
+            void Add(nint address, int rows, int width, bool isGlued, bool isResidual)
+            {
+                // A block has the same rows of the residual always; of the others the larger parts go around.
+                int units = StepLayout.Parts(rows, 2), turn = isResidual ? 0 : 37 * at++ % layout.Blocks;
+                int begin = (int)((((long)units * block) + turn) / layout.Blocks), end = (int)((((long)units * (block + 1)) + turn) / layout.Blocks);
+                int rowBytes = width * elementBytes, pieces = StepLayout.Parts(rowBytes, layout.PieceBytes), tiles = (end - begin) * pieces;
+                work.Add(new StepWork(
+                    address + (nint)((long)begin * (isGlued ? 1 : 2) * rowBytes), (isGlued ? 1 : 2) * rowBytes, isGlued ? rows / 2 * rowBytes : rowBytes, rowBytes, tiles, pieces,
+                    before % StepLayout.Warps, Math.Min(2 * end, rows) - (2 * begin), (isGlued ? 1 : 2) * begin, pieces == 1 ? 0 : (uint)(((1L << 32) + pieces - 1) / pieces), 0));
+                before += tiles;
+            }
+        }
+
+        return [.. work];
+    }
+}
