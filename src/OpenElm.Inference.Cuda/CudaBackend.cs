@@ -27,7 +27,7 @@ internal sealed class CudaBackend : InferenceBackend
         (_device, _config, _precision) = (device, config, precision);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         _weights = new DeviceWeights(config, weights, adapters, precision, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, device, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, device, _stream);
         _step = TokenStep.TryCreate(config, _weights, precision, device, _stream.Handle);
     }
 
@@ -74,6 +74,37 @@ internal sealed class CudaBackend : InferenceBackend
     /// <inheritdoc/>
     public override GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) =>
         _step is null ? null : new DeviceGreedyChain(this, (DeviceCache)cache, token, position, candidates);
+
+    /// <inheritdoc/>
+    public override BatchChain? BeginGreedy(IReadOnlyList<SequenceCache> caches, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, int candidates)
+    {
+        if (!_pass.TakesLoneRows || caches.Count > RowPass.MostRows)
+        {
+            return null;
+        }
+
+        var rows = new DeviceRow[caches.Count];
+        for (int i = 0; i < rows.Length; i++)
+        {
+            var cache = (DeviceCache)caches[i];
+            rows[i] = new DeviceRow(tokens[i], positions[i], cache.Capacity, 0, cache.Address);
+        }
+
+        return new DeviceBatchChain(this, rows, candidates);
+    }
+
+    /// <summary>Copies rows of a chain to the device.</summary>
+    public void Send(DeviceRow[] rows, nint target) => InStream((_, stream, _, _) => CudaDevice.Copy<DeviceRow>(rows, target, stream.Handle));
+
+    /// <summary>Puts something into the stream that takes the pass over many rows and the angles.</summary>
+    public void InStream(Action<RowPass, CudaStream, nint, nint> action)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            action(_pass, _stream, Cos, Sin);
+        }
+    }
 
     /// <summary>Puts one step of a chain into the stream.</summary>
     public void Launch(DeviceCache cache, int token, int position, StepChoice choice, CudaEvent done)

@@ -25,11 +25,11 @@ internal static class DecodeKernels
         {
             ["BF16"] = precision == CudaPrecision.Bf16 ? "1" : "0",
             ["HEAD_DIM"] = Text(config.HeadDim),
+            ["GROUP"] = Text(GroupOf(config)),
         };
         if (step is not null && name == "step")
         {
             constants["MODEL_DIM"] = Text(config.ModelDim);
-            constants["GROUP"] = Text(config.Layers[0].QueryHeadsPerKvHead);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["CLUSTER"] = Text(step.Cluster);
             constants["PIECE_BYTES"] = Text(step.PieceBytes);
@@ -37,6 +37,15 @@ internal static class DecodeKernels
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);
+    }
+
+    /// <summary>Query heads of a KV head, where kernels that hold a group in registers can be compiled; else 0.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <returns>The group.</returns>
+    public static int GroupOf(OpenElmConfig config)
+    {
+        int group = config.Layers[0].QueryHeadsPerKvHead;
+        return group <= 8 && config.HeadDim is 8 or 16 or 32 or 64 or 128 or 256 && config.Layers.All(layer => layer.QueryHeadsPerKvHead == group) ? group : 0;
     }
 
     static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);

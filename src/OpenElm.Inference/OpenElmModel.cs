@@ -227,6 +227,17 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
         return _backend.BeginGreedy(state.Cache, token, state.Length, candidates);
     }
 
+    /// <summary>Begins to choose the most likely tokens of several sequences side by side; their states belong to the chain until that is disposed.</summary>
+    /// <param name="tokens">The token of each to feed first.</param>
+    /// <param name="states">The sequences.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <returns>The chain; null where the model's backend has none.</returns>
+    internal BatchChain? BeginGreedy(ReadOnlySpan<int> tokens, IReadOnlyList<SequenceState> states, int candidates)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _backend.BeginGreedy([.. states.Select(state => state.Cache)], tokens, [.. states.Select(state => state.Length)], candidates);
+    }
+
     /// <summary>Measures how fast the weights are read where nothing else is done: the ceiling of generation.</summary>
     /// <returns>Bytes a second, the best of five passes.</returns>
     public double MeasureReadBandwidth()

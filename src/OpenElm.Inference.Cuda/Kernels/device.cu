@@ -80,9 +80,23 @@ __device__ __forceinline__ void store8(T* to, const float* x)
 #endif
 }
 
+__device__ __forceinline__ void store4(T* to, const Float4& x)
+{
+#if BF16
+    u16 a, b, c, d;
+    narrow(x.x, a);
+    narrow(x.y, b);
+    narrow(x.z, c);
+    narrow(x.w, d);
+    *(u64*)to = (u64)(c | (u32)d << 16) << 32 | (a | (u32)b << 16);
+#else
+    *(Float4*)to = x;
+#endif
+}
+
 // One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].
 struct Row
 {
-    int token, position, capacity, reserved;
+    int token, position, capacity, steps;                        // steps: that a chain has chosen for it
     T* cache;
 };

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Numerics.Tensors;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 
@@ -16,13 +17,16 @@ public sealed record ThroughputOptions
     /// <summary>Measured runs, after one that warms up.</summary>
     public int Repetitions { get; init; } = 3;
 
+    /// <summary>Sequences side by side.</summary>
+    public int Batch { get; init; } = 1;
+
     /// <summary>Checks every option.</summary>
     /// <returns>These options.</returns>
     /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>
     public ThroughputOptions Validated()
     {
         var problems = new List<string>();
-        foreach ((string name, int value, int least) in new[] { ("tokens of the prompt", PromptTokens, 1), ("generated tokens", GeneratedTokens, 2), ("repetitions", Repetitions, 1) })
+        foreach ((string name, int value, int least) in new[] { ("tokens of the prompt", PromptTokens, 1), ("generated tokens", GeneratedTokens, 2), ("repetitions", Repetitions, 1), ("sequences", Batch, 1) })
         {
             if (value < least)
             {
@@ -72,10 +76,17 @@ public static class ThroughputBenchmark
         options.Validated();
         using var model = TextModel.Of(OpenElmModel.CreateRandom(config, inference), null);
         var random = new Random(1);
-        int[] prompt = [.. Enumerable.Range(0, options.PromptTokens).Select(_ => random.Next(config.VocabSize))];
+        int[] prompt = [.. Enumerable.Range(0, options.PromptTokens * options.Batch).Select(_ => random.Next(config.VocabSize))];
         var rates = new GenerationRates[options.Repetitions];
         for (int i = -1; i < rates.Length; i++)
         {
+            if (options.Batch > 1)
+            {
+                GenerationRates measured = RunBatch(model.Model, prompt, options, i < 0, time ?? TimeProvider.System, cancellation);
+                rates[Math.Max(0, i)] = measured;
+                continue;
+            }
+
             using GenerationSession session = model.CreateSession(time: time);
             GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = i < 0 ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens, IgnoreEos = true });
             foreach (int token in run.Tokens(cancellation))
@@ -93,6 +104,49 @@ public static class ThroughputBenchmark
             name, TensorShapes.Of(config).Sum(shape => shape.Elements), Median(rate => rate.PromptTokensPerSecond), Median(rate => rate.GenerationTokensPerSecond),
             Median(rate => rate.TotalTokensPerSecond), model.Model.WeightBytes, model.Model.MeasureReadBandwidth(), model.Model.KernelName,
             [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)));
+    }
+
+    // Sequences side by side: their prompts together, then a token of each in every step.
+    static GenerationRates RunBatch(OpenElmModel model, int[] prompts, ThroughputOptions options, bool isWarmUp, TimeProvider time, CancellationToken cancellation)
+    {
+        (int vocab, int generated) = (model.Config.VocabSize, isWarmUp ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens);
+        SequenceState[] states = [.. Enumerable.Range(0, options.Batch).Select(_ => model.CreateState(options.PromptTokens + options.GeneratedTokens))];
+        try
+        {
+            float[] logits = new float[options.Batch * vocab];
+            int[] tokens = new int[options.Batch];
+            long start = time.GetTimestamp();
+            model.Forward([.. states.Select(state => new SequenceRun(state, options.PromptTokens, 1))], prompts, logits);
+            Choose();
+            TimeSpan toFirst = time.GetElapsedTime(start);
+            using BatchChain? chain = model.BeginGreedy(tokens, states, vocab);
+            for (int i = 1; i < generated; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                if (chain is not null)
+                {
+                    chain.Next(tokens);
+                    continue;
+                }
+
+                model.Forward([.. states.Select(state => new SequenceRun(state, 1, 1))], tokens, logits);
+                Choose();
+            }
+
+            return new GenerationRates(options.PromptTokens * options.Batch, generated * options.Batch, toFirst, time.GetElapsedTime(start));
+
+            void Choose()
+            {
+                for (int i = 0; i < tokens.Length; i++)
+                {
+                    tokens[i] = TensorPrimitives.IndexOfMax<float>(logits.AsSpan(i * vocab, vocab));
+                }
+            }
+        }
+        finally
+        {
+            Array.ForEach(states, state => state.Dispose());
+        }
     }
 
     // The second of two: the first warms up.
