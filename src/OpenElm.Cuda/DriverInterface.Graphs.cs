@@ -41,24 +41,7 @@ internal static unsafe partial class DriverInterface
     [LibraryImport(Library, EntryPoint = "cuGraphExecDestroy")]
     public static partial int GraphExecutableDestroy(nint executable);
 
-    /// <summary><c>CUlaunchAttribute</c>, of which the first three numbers of the value are used here.</summary>
-    [StructLayout(LayoutKind.Sequential, Size = 72)]
-    public readonly record struct LaunchAttribute(int Id, int Padding, uint X, uint Y, uint Z)
-    {
-        /// <summary>All blocks are on the device at once.</summary>
-        public static LaunchAttribute Together => new(2, 0, 1, 0, 0);
-
-        /// <summary>Blocks next to each other that are on one part of the device.</summary>
-        public static LaunchAttribute Clusters(int blocks) => new(4, 0, (uint)blocks, 1, 1);
-    }
-
-    /// <summary><c>CUlaunchConfig</c>.</summary>
-    public readonly record struct LaunchConfig(
-        uint GridX, uint GridY, uint GridZ, uint BlockX, uint BlockY, uint BlockZ, uint SharedBytes, nint Stream, nint Attributes, uint AttributeCount);
-
-    [LibraryImport(Library, EntryPoint = "cuLaunchKernelEx")]
-    public static partial int LaunchKernel(in LaunchConfig config, nint function, void** arguments, void** extra);
-
-    [LibraryImport(Library, EntryPoint = "cuOccupancyMaxActiveClusters")]
-    public static partial int MostClusters(out int clusters, nint function, in LaunchConfig config);
+    [LibraryImport(Library, EntryPoint = "cuLaunchCooperativeKernel")]
+    public static partial int LaunchCooperativeKernel(
+        nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments);
 }

@@ -98,34 +98,18 @@ public readonly record struct Kernel(nint Function)
         }
     }
 
-    /// <summary>How many clusters of blocks the device holds at once.</summary>
-    /// <param name="cluster">Blocks of a cluster.</param>
-    /// <param name="threads">Threads of a block.</param>
-    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
-    /// <returns>The number; 0 where there can be none.</returns>
-    public unsafe int CountClusters(int cluster, int threads, int sharedBytes)
-    {
-        DriverInterface.LaunchAttribute attribute = DriverInterface.LaunchAttribute.Clusters(cluster);
-        var config = new DriverInterface.LaunchConfig((uint)cluster, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, 0, (nint)(&attribute), 1);
-        return DriverInterface.MostClusters(out int clusters, Function, config) == 0 ? clusters : 0;
-    }
-
     /// <summary>Puts a launch into a stream whose blocks are all on the device at once, so that they may wait for each other.</summary>
     /// <param name="stream">The stream.</param>
-    /// <param name="blocks">Blocks; no more than fit the device at once, and whole clusters.</param>
-    /// <param name="cluster">Blocks of a cluster, which share their memory.</param>
+    /// <param name="blocks">Blocks; no more than fit the device at once.</param>
     /// <param name="threads">Threads of a block.</param>
     /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
     /// <typeparam name="T">Of the first argument: a structure laid out as the kernel's.</typeparam>
     /// <param name="structure">The first argument, by value.</param>
     /// <param name="arguments">The others, as the kernel declares them.</param>
-    public unsafe void LaunchTogether<T>(nint stream, int blocks, int cluster, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
+    public unsafe void LaunchTogether<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
         where T : unmanaged
     {
         void** pointers = stackalloc void*[arguments.Length + 1];
-        DriverInterface.LaunchAttribute* attributes = stackalloc DriverInterface.LaunchAttribute[2];
-        (attributes[0], attributes[1]) = (DriverInterface.LaunchAttribute.Together, DriverInterface.LaunchAttribute.Clusters(cluster));
-        var config = new DriverInterface.LaunchConfig((uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, (nint)attributes, 2);
         fixed (T* value = &structure)
         fixed (KernelArgument* first = arguments)
         {
@@ -135,7 +119,7 @@ public readonly record struct Kernel(nint Function)
                 pointers[i + 1] = first + i;
             }
 
-            Check(DriverInterface.LaunchKernel(config, Function, pointers, null));
+            Check(DriverInterface.LaunchCooperativeKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers));
         }
     }
 }

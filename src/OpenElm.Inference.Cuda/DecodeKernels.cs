@@ -31,7 +31,6 @@ internal static class DecodeKernels
         {
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
-            constants["CLUSTER"] = Text(step.Cluster);
             constants["PIECE_BYTES"] = Text(step.PieceBytes);
             constants["RING"] = Text(step.Ring);
         }

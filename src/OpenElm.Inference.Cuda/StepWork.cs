@@ -7,14 +7,14 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Stride">Bytes to the next unit.</param>
 /// <param name="Second">Bytes to the unit's second row.</param>
 /// <param name="RowBytes">Of a row.</param>
-/// <param name="Tiles">Of the block.</param>
+/// <param name="PieceBytes">Of a piece.</param>
+/// <param name="Units">Of the block.</param>
 /// <param name="Pieces">Of a row.</param>
 /// <param name="Warp">That has the first tile.</param>
 /// <param name="Rows">Of the block.</param>
 /// <param name="Begin">The number of the block's first result.</param>
-/// <param name="Inverse">2³² ÷ pieces, rounded up; 0 for one.</param>
-/// <param name="Reserved">Nothing.</param>
-internal readonly record struct StepWork(nint First, int Stride, int Second, int RowBytes, int Tiles, int Pieces, int Warp, int Rows, int Begin, uint Inverse, int Reserved)
+/// <param name="Limit">Bytes that there are.</param>
+internal readonly record struct StepWork(nint First, int Stride, int Second, int RowBytes, int PieceBytes, int Units, int Pieces, int Warp, int Rows, int Begin, int Limit)
 {
     /// <summary>Its size.</summary>
     public const int Bytes = 48;
@@ -24,10 +24,11 @@ internal readonly record struct StepWork(nint First, int Stride, int Second, int
     /// <param name="weights">Their addresses.</param>
     /// <param name="elementBytes">Of a number.</param>
     /// <param name="layout">Of the kernel.</param>
-    /// <returns>For each block: four matrices of each layer, then the head.</returns>
+    /// <returns>For each block: of each layer qkv, room for attention's past, out, gate and up, down; then the head.</returns>
     public static StepWork[] Deal(OpenElmConfig config, DeviceWeights weights, int elementBytes, StepLayout layout)
     {
         var work = new List<StepWork>();
+        int slots = StepLayout.Slots(config, layout.Blocks);
         for (int block = 0; block < layout.Blocks; block++)
         {
             int before = 0; // tiles
@@ -36,6 +37,7 @@ internal readonly record struct StepWork(nint First, int Stride, int Second, int
             {
                 LayerShape shape = layer.Shape;
                 Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, isGlued: false, isResidual: false);
+                work.AddRange(new StepWork[slots]);
                 Add(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim, isGlued: false, isResidual: true);
                 Add(layer.Proj1, (config.FfnWithGlu ? 2 : 1) * shape.FfnDim, config.ModelDim, isGlued: config.FfnWithGlu, isResidual: false);
                 Add(layer.Proj2, config.ModelDim, shape.FfnDim, isGlued: false, isResidual: true);
@@ -48,11 +50,11 @@ internal readonly record struct StepWork(nint First, int Stride, int Second, int
                 // A block has the same rows of the residual always; of the others the larger parts go around.
                 int units = StepLayout.Parts(rows, 2), turn = isResidual ? 0 : 37 * at++ % layout.Blocks;
                 int begin = (int)((((long)units * block) + turn) / layout.Blocks), end = (int)((((long)units * (block + 1)) + turn) / layout.Blocks);
-                int rowBytes = width * elementBytes, pieces = StepLayout.Parts(rowBytes, layout.PieceBytes), tiles = (end - begin) * pieces;
+                int rowBytes = width * elementBytes, pieces = end > begin ? StepLayout.Parts(rowBytes, layout.PieceBytes) : 0;
                 work.Add(new StepWork(
-                    address + (nint)((long)begin * (isGlued ? 1 : 2) * rowBytes), (isGlued ? 1 : 2) * rowBytes, isGlued ? rows / 2 * rowBytes : rowBytes, rowBytes, tiles, pieces,
-                    before % StepLayout.Warps, Math.Min(2 * end, rows) - (2 * begin), (isGlued ? 1 : 2) * begin, pieces == 1 ? 0 : (uint)(((1L << 32) + pieces - 1) / pieces), 0));
-                before += tiles;
+                    address + (nint)((long)begin * (isGlued ? 1 : 2) * rowBytes), (isGlued ? 1 : 2) * rowBytes, isGlued ? rows / 2 * rowBytes : rowBytes, rowBytes, layout.PieceBytes,
+                    end - begin, pieces, before % StepLayout.Warps, Math.Min(2 * end, rows) - (2 * begin), (isGlued ? 1 : 2) * begin, int.MaxValue));
+                before += (end - begin) * pieces;
             }
         }
 

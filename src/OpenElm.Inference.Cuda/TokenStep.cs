@@ -27,15 +27,16 @@ internal sealed class TokenStep : IDisposable
         {
             DeviceLayer layer = weights.Layers[i];
             LayerShape shape = layer.Shape;
-            layers[i] = new StepLayer(layer.AttnNorm, layer.FfnNorm, layer.QNorm, layer.KNorm, shape.QueryHeads, shape.KvHeads, shape.FfnDim, layer.FirstKvHead, words, 0);
-            words += (2 * (shape.QueryHeads + shape.KvHeads) * config.HeadDim) + (2 * config.ModelDim) + shape.FfnDim;
+            int splits = StepLayout.Splits(shape, layout.Blocks), letters = shape.KvHeads * splits * shape.QueryHeadsPerKvHead * (config.HeadDim + 2);
+            layers[i] = new StepLayer(layer.AttnNorm, layer.FfnNorm, layer.QNorm, layer.KNorm, shape.QueryHeads, shape.KvHeads, shape.FfnDim, layer.FirstKvHead, words, splits);
+            words += (2 * (shape.QueryHeads + shape.KvHeads) * config.HeadDim) + ((letters + 3) / 4 * 4) + (2 * config.ModelDim) + shape.FfnDim;
         }
 
         int workBytes = work.Length * StepWork.Bytes;
         _tables = new DeviceMemory(workBytes + (layers.Length * StepLayer.Bytes));
         CudaDevice.Copy<StepWork>(work, _tables.Address, stream);
         CudaDevice.Copy<StepLayer>(layers, _tables.Address + workBytes, stream);
-        _buffers = new DeviceMemory(((long)words * sizeof(ulong)) + ((long)config.VocabSize * sizeof(float)) + 512);
+        _buffers = new DeviceMemory(((long)words * sizeof(float)) + ((long)config.VocabSize * sizeof(float)) + 512);
         CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
         (int ownRows, int partials) = StepLayout.Shares(config, elementBytes, layout.Blocks, layout.PieceBytes);
         _model = new StepModel
@@ -45,12 +46,13 @@ internal sealed class TokenStep : IDisposable
             Embedding = weights.Embedding,
             FinalNorm = weights.FinalNorm,
             Words = _buffers.Address + 256,
-            Logits = _buffers.Address + 256 + (words * sizeof(ulong)),
+            Logits = _buffers.Address + 256 + (words * sizeof(float)),
             Ends = _buffers.Address,
             LayerCount = layers.Length,
             OwnRows = ownRows,
             Partials = partials,
             Eps = (float)config.RmsNormEps,
+            Slots = StepLayout.Slots(config, layout.Blocks),
         };
     }
 
@@ -66,33 +68,14 @@ internal sealed class TokenStep : IDisposable
     /// <returns>The step; null where the architecture has none.</returns>
     public static TokenStep? TryCreate(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, nint stream)
     {
-        // The more blocks share a KV head the better, unless the chip's parts leave too many multiprocessors without a whole cluster.
-        const int EvenBlocks = 128; // divide all widths of OpenELM
-        foreach (int cluster in (int[])[8, 4, 2, 1])
+        if (StepLayout.Of(config, precision, device.Multiprocessors, out _) is not { } layout)
         {
-            int most = device.Multiprocessors / cluster * cluster;
-            for (int blocks = most >= EvenBlocks && EvenBlocks >= 0.95 * most ? EvenBlocks : most; blocks > 0 && blocks >= 0.9 * device.Multiprocessors;)
-            {
-                if (config.Layers[0].QueryHeadsPerKvHead * config.HeadDim % cluster != 0 || StepLayout.Of(config, precision, blocks, cluster, out _) is not { } layout)
-                {
-                    break;
-                }
-
-                var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout));
-                Kernel kernel = module["decode_step"];
-                kernel.ReserveShared(layout.SharedBytes);
-                int fitting = cluster * kernel.CountClusters(cluster, 32 * StepLayout.Warps, layout.SharedBytes);
-                if (fitting >= blocks)
-                {
-                    return new TokenStep(config, weights, precision, layout, module, device, stream);
-                }
-
-                module.Dispose();
-                blocks = fitting;
-            }
+            return null;
         }
 
-        return null;
+        var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout));
+        module["decode_step"].ReserveShared(layout.SharedBytes);
+        return new TokenStep(config, weights, precision, layout, module, device, stream);
     }
 
     /// <summary>Puts a step into the stream.</summary>
@@ -164,7 +147,7 @@ internal sealed class TokenStep : IDisposable
     void Launch(DeviceCache cache, int token, int position, StepChoice choice, nint profile)
     {
         StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = ++_step };
-        _kernel.LaunchTogether(_stream, _layout.Blocks, _layout.Cluster, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
+        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
     }
 }
 
@@ -178,7 +161,7 @@ internal sealed class TokenStep : IDisposable
 internal readonly record struct StepChoice(nint State, nint Host, int Place, int Candidates, nint Cos, nint Sin);
 
 /// <summary><c>Layer</c> of step.cu.</summary>
-internal readonly record struct StepLayer(nint AttnNorm, nint FfnNorm, nint QNorm, nint KNorm, int QueryHeads, int KvHeads, int FfnDim, int FirstKvHead, int Words, int OwnHead)
+internal readonly record struct StepLayer(nint AttnNorm, nint FfnNorm, nint QNorm, nint KNorm, int QueryHeads, int KvHeads, int FfnDim, int FirstKvHead, int Words, int Splits)
 {
     /// <summary>Its size.</summary>
     public const int Bytes = 56;
@@ -206,4 +189,6 @@ internal record struct StepModel
     public int Candidates { get; set; }
     public float Eps { get; set; }
     public uint Step { get; set; }
+    public int Slots { get; set; }
+    public int Reserved { get; set; }
 }

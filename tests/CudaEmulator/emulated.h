@@ -14,9 +14,6 @@ extern "C" Grid* emu_grid; extern "C" void emu_yield();
 #define __global__ EMU_KERNEL
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
-#ifndef CLUSTER
-#define CLUSTER 1
-#endif
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __shared__ static
@@ -52,19 +49,18 @@ static inline void emu_settle(EmuBarrier* b) { if (b->left == 0 && b->bytes == 0
 static inline void init_arrival(u64* b, int arrivals) { EmuBarrier* e = emu_barrier(b); e->phase = 0; e->left = e->count = arrivals; e->bytes = 0; }
 static inline void publish_arrivals() {}
 static inline void expect(u64* b, int bytes) { EmuBarrier* e = emu_barrier(b); e->bytes += bytes; e->left--; emu_settle(e); }
-static inline void copy_async(void* to, const void* from, int bytes, u64* b) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); EmuBarrier* e = emu_barrier(b); e->bytes -= bytes; if (e->left == 0) emu_settle(e); }
+static inline void copy_async(void* to, const void* from, int bytes, u64* b, bool) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); EmuBarrier* e = emu_barrier(b); e->bytes -= bytes; if (e->left == 0) emu_settle(e); }
 static inline void await_arrival(u64* b, int parity) { while ((int)emu_barrier(b)->phase == parity) emu_yield(); }
-static inline void read_words(const u64* p, u64& a, u64& b) { if ((size_t)p & 15) abort(); a = ((volatile const u64*)p)[0]; b = ((volatile const u64*)p)[1]; }
-static inline u64 read_word(const u64* p) { return *(volatile const u64*)p; }
-static inline void write_word(u64* p, u64 a) { *(volatile u64*)p = a; }
-static inline void come_to_cluster() {}
-static inline void meet_cluster() { __syncthreads(); emu_yield(); }
-static inline void push(float* own, int rank, float x, u64* barrier)
+static inline u32 read_word(const float* p) { return *(volatile const u32*)p; }
+static inline void read_words(const float* p, u32 (&w)[4]) { if ((size_t)p & 15) abort(); for (int i = 0; i < 4; i++) w[i] = ((volatile const u32*)p)[i]; }
+static inline void write_word(float* p, u32 bits) { *(volatile u32*)p = bits; }
+static inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(x); }
+static inline u32 __ballot_sync(unsigned, bool x)
 {
-    int self = emu_grid->current->linear, other = self / CLUSTER * CLUSTER + rank; char *from = emu_grid->shared[self], *to = emu_grid->shared[other];
-    *(float*)((char*)own - from + to) = x; EmuBarrier* e = emu_barrier((u64*)((char*)barrier - from + to)); e->bytes -= 4; if (e->left == 0) emu_settle(e);
+    int w = emu_grid->current->warp, lane = threadIdx.x % 32; emu_grid->exchange[w * 32 + lane] = x; __syncwarp();
+    u32 all = 0; for (int i = 0; i < emu_grid->warp_size_[w]; i++) all |= (u32)(emu_grid->exchange[w * 32 + i] != 0) << i;
+    __syncwarp(); return all;
 }
-static inline u32 __umulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 static inline float __fdividef(float a, float b) { return a / b; }
 static inline void rest() { emu_yield(); }

@@ -107,10 +107,8 @@ API cuGraphInstantiateWithFlags(void** e, void* g, u64) { *e = new std::vector<s
 API cuGraphDestroy(void* g) { delete (std::vector<std::function<void()>>*)g; return 0; }
 API cuGraphExecDestroy(void* g) { delete (std::vector<std::function<void()>>*)g; return 0; }
 API cuGraphLaunch(void* g, void*) { for (auto& f : *(std::vector<std::function<void()>>*)g) f(); return 0; }
-struct LaunchConfig { unsigned gx, gy, gz, bx, by, bz, shared; void* stream; void* attributes; unsigned count; };
-API cuLaunchKernelEx(LaunchConfig* c, void* f, void** args, void**) {
-    entry = (Entry)f; entry_args = args; run_blocks({ (int)c->gx, 1, 1 }, c->bx, c->shared, 0, c->gx); return 0; }
-API cuOccupancyMaxActiveClusters(int* n, void*, LaunchConfig* c) { *n = env("EMU_SM", 3) / ((int*)c->attributes)[2]; return 0; }
+API cuLaunchCooperativeKernel(void* f, unsigned gx, unsigned, unsigned, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args) {
+    entry = (Entry)f; entry_args = args; run_blocks({ (int)gx, 1, 1 }, bx, sh, 0, gx); return 0; }
 API cuStreamSynchronize(void*) { return 0; }
 API cuStreamCreate(void** s, unsigned) { *s = (void*)1; return 0; }
 API cuStreamDestroy_v2(void*) { return 0; }

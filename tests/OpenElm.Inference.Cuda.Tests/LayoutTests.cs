@@ -49,7 +49,7 @@ public sealed class LayoutTests
     [Theory, MemberData(nameof(Sizes))]
     public void A_step_fits_a_multiprocessor_and_keeps_enough_on_its_way(int size, CudaPrecision precision)
     {
-        var layout = StepLayout.Of(Shipped[size], precision, 128, 8, out string? reason);
+        var layout = StepLayout.Of(Shipped[size], precision, 132, out string? reason);
         Assert.Null(reason);
         Assert.NotNull(layout);
         Assert.InRange(layout.SharedBytes, 0, 227 * 1024);
@@ -60,9 +60,9 @@ public sealed class LayoutTests
     [Fact]
     public void What_a_step_cannot_do_is_said()
     {
-        Assert.Null(StepLayout.Of(TestModels.Layerwise, CudaPrecision.Bf16, 128, 8, out string? reason));
+        Assert.Null(StepLayout.Of(TestModels.Layerwise, CudaPrecision.Bf16, 132, out string? reason));
         Assert.Equal("a head of 18 is no power of two from 8 to 256", reason);
-        Assert.Null(StepLayout.Of(TestModels.Blocked with { ModelDim = 100 }, CudaPrecision.Bf16, 128, 8, out reason));
+        Assert.Null(StepLayout.Of(TestModels.Blocked with { ModelDim = 100 }, CudaPrecision.Bf16, 132, out reason));
         Assert.Equal("the widths are no multiples of 8", reason);
     }
 
@@ -78,7 +78,7 @@ public sealed class LayoutTests
             Assert.Skip($"no CUDA compiler here: {e.Message}");
         }
 
-        Assert.All(Shipped.Append(TestModels.Blocked), config => Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, StepLayout.Of(config, precision, 128, 8, out _))));
+        Assert.All(Shipped.Append(TestModels.Blocked), config => Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, StepLayout.Of(config, precision, 132, out _))));
     }
 
     [Fact]

@@ -4,44 +4,42 @@
 // shared memory, by the copy engine, in the order in which it will use them. The stream runs ahead: while blocks wait for each other, the next
 // matrices are already on their way.
 //
-// Blocks exchange numbers through words of 64 bits: a float and the number of the step that wrote it. Who needs a number reads its word until
-// the step is right; there is no other meeting. Each phase of each layer has words of its own, so none is written twice in a step.
+// Blocks exchange numbers through words: floats whose last bit says in which step they were written, an even or an odd one. Each phase of each
+// layer has words of its own, so a word changes once a step, and who needs it reads it until it has changed; there is no other meeting.
 //
-// Phases of a layer: qkv · attention · out · gate and up · down. Attention of a KV head belongs to a cluster of blocks, which share the past.
+// Phases of a layer: qkv · attention · out · gate and up · down. In attention every block has a KV head and a split of its past; a head's splits
+// exchange their results, and each of them joins some elements.
 
 constexpr int WARPS = 16, THREADS = 32 * WARPS;
-constexpr int PIECE_VECTORS = PIECE_BYTES / 16;
 constexpr int TILE_BYTES = 2 * PIECE_BYTES;                     // a piece of each of two rows, or keys and values of the same positions
 constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES;   // of attention: lanes of a position, positions of a warp
-constexpr int TILE_POSITIONS = PIECE_BYTES / (HEAD_DIM * sizeof(T)), ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
-constexpr int SHARE = HEAD_DIM + 4;                             // values, largest score, sum of weights, factor
+constexpr int POSITION_BYTES = HEAD_DIM * sizeof(T), TILE_POSITIONS = PIECE_BYTES / POSITION_BYTES, ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
+constexpr int SHARE = HEAD_DIM + 4;                             // of a warp in a head: values, largest score, sum of weights, factor
+constexpr int RESULT = GROUP * HEAD_DIM, LETTER = RESULT + 2 * GROUP; // what a split says: values, largest scores, sums of weights
 
-// A block's rows of a matrix. A unit is two neighbouring rows, or a gate row with its up row; a tile is a piece of both of them.
+// What a block reads of a matrix. A unit is two neighbouring rows, or a gate row with its up row; a tile is a piece of both of them.
+// Tiles go to warps in turn, all units' first pieces first. In attention a unit is a warp's part of the past, its rows are keys and values.
 struct Work
 {
     const char* first;                                          // the first unit's
-    int stride, second, row_bytes;                              // bytes to the next unit, to the unit's second row, and of a row
-    int tiles, pieces, warp, rows, begin;                       // pieces of a row; the first tile's warp; how many rows, and the first's number
-    u32 inverse, reserved;                                      // of pieces, of 2³²; 0 for one piece
-
-    __device__ int unit(int tile) const { return inverse ? (int)__umulhi((u32)tile, inverse) : tile; }
+    int stride, second, row_bytes, piece_bytes;                 // bytes to the next unit, to the unit's second row, of a row, of a piece
+    int units, pieces, warp, rows, begin, limit;                // the first tile's warp; how many rows, the first's number; bytes that there are
 };
 
 struct Layer
 {
     const float *attention_norm, *ffn_norm, *q_norm, *k_norm;
     int queries, keys, ffn, first;                              // first: KV head among those of all layers
-    int words, own_head;                                        // where the layer's words begin: qkv, heads, x, h, x; own_head: of the block's cluster, the first
+    int words, splits;                                          // where the layer's words begin: qkv, letters of splits, heads, x, h, x
 };
 
 struct Model
 {
-    const Work* work;                                           // [blocks][qkv, out, gate and up, down of each layer; then the head]
+    const Work* work;                                           // [blocks][qkv, slots of attention, out, gate and up, down of each layer; then the head]
     const Layer* layers;
     const T* embedding;
     const float *final_norm, *cos, *sin;
-    u64* words;                                                 // of all layers
-    float* logits;
+    float *words, *logits;
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
     long long* profile;                                         // null, or cycles of the first block: begin, [phases but attention][numbers there, rows done], end
@@ -49,6 +47,7 @@ struct Model
     int layer_count, own_rows, partials, candidates;            // most rows of a block in the residual; most sums of pieces
     float eps;
     u32 step;
+    int slots, reserved;                                        // splits of KV heads that a block has in a layer
 };
 
 #ifndef EMULATED
@@ -67,10 +66,19 @@ __device__ __forceinline__ void expect(u64* barrier, int bytes)
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(barrier)), "r"(bytes) : "memory");
 }
 
-__device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier)
+// once: the second-level cache need not keep it.
+__device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier, bool once)
 {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-        :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
+    if (once)
+    {
+        u64 policy;
+        asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
+            :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(policy) : "memory");
+    }
+    else
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+            :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
 }
 
 __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
@@ -80,92 +88,41 @@ __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
         :: "r"(shared_address(barrier)), "r"(parity) : "memory");
 }
 
-// Two words, each of them whole.
-__device__ __forceinline__ void read_words(const u64* p, u64& a, u64& b)
+__device__ __forceinline__ u32 read_word(const float* p)
 {
-    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(p) : "memory");
+    u32 bits;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(bits) : "l"(p) : "memory");
+    return bits;
 }
 
-__device__ __forceinline__ u64 read_word(const u64* p)
+__device__ __forceinline__ void read_words(const float* p, u32 (&w)[4])
 {
-    u64 a;
-    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(a) : "l"(p) : "memory");
-    return a;
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "l"(p) : "memory");
 }
 
-__device__ __forceinline__ void write_word(u64* p, u64 a) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" :: "l"(p), "l"(a) : "memory"); }
-
-__device__ __forceinline__ void come_to_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-
-__device__ __forceinline__ void meet_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-
-// Puts x to the same place in another block of the cluster, whose barrier counts its bytes.
-__device__ __forceinline__ void push(float* own, int rank, float x, u64* barrier)
-{
-    u32 to, counted;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to) : "r"(shared_address(own)), "r"(rank));
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(counted) : "r"(shared_address(barrier)), "r"(rank));
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" :: "r"(to), "r"(__float_as_uint(x)), "r"(counted) : "memory");
-}
+__device__ __forceinline__ void write_word(float* p, u32 bits) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" :: "l"(p), "r"(bits) : "memory"); }
 
 __device__ __forceinline__ void rest() { }
 
 __device__ __forceinline__ long long cycles() { return clock64(); }
 #endif
 
-__device__ __forceinline__ u64 word(float x, u32 step) { return (u64)step << 32 | __float_as_uint(x); }
-__device__ __forceinline__ float content(u64 word) { return bits_to_float((u32)word); }
+__device__ __forceinline__ u32 word(float x, u32 step) { return __float_as_uint(x) & ~1u | step & 1; }
 
-__device__ __forceinline__ float await_word(const u64* p, u32 step)
+__device__ __forceinline__ bool is_new(u32 word, u32 step) { return ((word ^ step) & 1) == 0; }
+
+__device__ __forceinline__ float await_word(const float* p, u32 step)
 {
-    u64 w;
-    while ((u32)((w = read_word(p)) >> 32) != step) rest();
-    return content(w);
+    u32 w;
+    while (!is_new(w = read_word(p), step)) rest();
+    return bits_to_float(w);
 }
 
-// How the past is dealt to the warps of a cluster.
-struct Past
-{
-    T* cache;
-    int capacity, count, each, tiles;                           // positions before this token; of a warp; tiles of a warp
-
-    __device__ void begin(T* cache_, int capacity_, int position)
-    {
-        cache = cache_, capacity = capacity_, count = position;
-        each = (count + CLUSTER * WARPS - 1) / (CLUSTER * WARPS);
-        tiles = (each + TILE_POSITIONS - 1) / TILE_POSITIONS;
-    }
-
-    __device__ static int clusters() { return gridDim.x / CLUSTER; }
-
-    // A cluster's first KV head. Layers take turns, so that all clusters have about as many heads.
-    __device__ static int own_head(int first)
-    {
-        int head = ((int)blockIdx.x / CLUSTER - first) % clusters();
-        return head < 0 ? head + clusters() : head;
-    }
-
-    __device__ T* keys(const Layer& layer, int kv) const { return cache + (size_t)2 * (layer.first + kv) * capacity * HEAD_DIM; }
-
-    __device__ int first(int warp, int tile) const { return ((int)blockIdx.x % CLUSTER * WARPS + warp) * each + tile * TILE_POSITIONS; }
-
-    // Positions of a warp's tile; none, or fewer than others, at the end.
-    __device__ int positions(int warp, int tile) const
-    {
-        int begin = first(warp, tile), end = first(warp, 0) + each;
-        if (end > count) end = count;
-        return end - begin < TILE_POSITIONS ? end - begin : TILE_POSITIONS;
-    }
-};
-
-// The tile that a warp asks for next: five phases a layer, the second is attention.
+// The tile that a warp asks for next, and the place in the ring that it goes to.
 struct Cursor
 {
-    int phase, tile, head, place;
+    int work, unit, piece, place;
 };
-
-// What a cluster's blocks send to the one that has a slice of a KV head's result: values, largest scores and sums of weights.
-constexpr int SLICE = GROUP * HEAD_DIM / CLUSTER, LETTER = SLICE + 2 * GROUP;
 
 __device__ __forceinline__ char* shared_memory()
 {
@@ -177,45 +134,68 @@ __device__ __forceinline__ char* shared_memory()
 struct Stage
 {
     char ring[WARPS][RING][TILE_BYTES];
-    u64 full[WARPS][RING], received[2];
+    u64 full[WARPS][RING];
     Cursor ahead[WARPS];
-    float squares[WARPS], inbox[2][CLUSTER][LETTER];
-    Past past;
+    float squares[WARPS];
     Model model;
-    int layer_count, layers_at, residual_at, partial_at, planes_at, reserved;
+    T* cache;
+    int capacity, position, count;                              // count: of work
+    int layers_at, residual_at, partial_at, planes_at, reserved;
 
-    __device__ const Work* work() const { return (const Work*)(shared_memory() + sizeof(Stage)); }
-    __device__ const Layer* layers() const { return (const Layer*)(shared_memory() + layers_at); }
+    __device__ Work* work() const { return (Work*)(shared_memory() + sizeof(Stage)); }
+    __device__ Layer* layers() const { return (Layer*)(shared_memory() + layers_at); }
     __device__ float* residual() const { return (float*)(shared_memory() + residual_at); }
     __device__ float* partial() const { return (float*)(shared_memory() + partial_at); }
     __device__ float* planes() const { return (float*)(shared_memory() + planes_at); }
 
-    // What a phase leaves: qkv, heads, the residual, the activated, the residual.
-    __device__ u64* words(int layer, int phase) const
+    // What a phase leaves: qkv, letters of splits, heads, the residual, the activated, the residual.
+    __device__ float* words(const Layer& l, int phase) const
     {
-        const Layer& l = layers()[layer];
-        u64* at = model.words + l.words;
+        float* at = model.words + l.words;
         if (phase > 0) at += (l.queries + 2 * l.keys) * HEAD_DIM;
-        if (phase > 1) at += l.queries * HEAD_DIM;
-        if (phase > 2) at += MODEL_DIM;
-        if (phase > 3) at += l.ffn;
+        if (phase > 1) at += (l.keys * l.splits * LETTER + 3) / 4 * 4;
+        if (phase > 2) at += l.queries * HEAD_DIM;
+        if (phase > 3) at += MODEL_DIM;
+        if (phase > 4) at += l.ffn;
         return at;
     }
 
-    __device__ const Work& work_of(int phase) const { return work()[phase / 5 * 4 + (phase % 5 == 0 ? 0 : phase % 5 - 1)]; }
-
-    __device__ bool is_attention(int phase) const { return phase % 5 == 1 && phase < 5 * layer_count; }
-
-    __device__ void enter(Cursor& c, int warp, int phase) const
-    {
-        c.phase = phase;
-        if (phase > 5 * layer_count) return;
-        if (is_attention(phase)) c.tile = 0, c.head = layers()[phase / 5].own_head;
-        else c.tile = (warp - work_of(phase).warp) & (WARPS - 1);
-    }
+    __device__ T* keys(const Layer& l, int kv) const { return cache + (size_t)2 * (l.first + kv) * capacity * HEAD_DIM; }
 };
 
 __device__ __forceinline__ Stage& stage_of_block() { return *(Stage*)shared_memory(); }
+
+// A block's part of a KV head's past: none where there are more blocks than splits.
+__device__ void share_past(const Stage& stage, const Layer& layer, int item, Work& w)
+{
+    w = Work{};
+    w.begin = -1;                                               // later steps read it again
+    int each = (stage.position + layer.splits * WARPS - 1) / (layer.splits * WARPS), begin = item % layer.splits * WARPS * each;
+    if (item >= layer.keys * layer.splits || each == 0 || begin >= stage.position) return;
+    w.first = (const char*)(stage.keys(layer, item / layer.splits) + (size_t)begin * HEAD_DIM);
+    w.stride = w.row_bytes = each * POSITION_BYTES;
+    w.second = stage.capacity * POSITION_BYTES;
+    w.piece_bytes = TILE_POSITIONS * POSITION_BYTES;
+    w.units = WARPS;
+    w.pieces = (each + TILE_POSITIONS - 1) / TILE_POSITIONS;
+    w.rows = 2 * WARPS;
+    w.limit = (stage.position - begin) * POSITION_BYTES;
+}
+
+// Of a tile; none behind the end of the past.
+__device__ __forceinline__ int bytes_of(const Work& w, int unit, int piece)
+{
+    int from = piece * w.piece_bytes, bytes = w.row_bytes - from, rest = w.limit - unit * w.stride - from;
+    if (rest < bytes) bytes = rest;
+    return bytes < w.piece_bytes ? bytes : w.piece_bytes;
+}
+
+// On to a tile that there is, from one that need not be.
+__device__ __forceinline__ bool find(const Work& w, int& unit, int& piece)
+{
+    while (unit >= w.units && piece < w.pieces) unit -= w.units, piece++;
+    return piece < w.pieces;
+}
 
 // Asks for the next tiles of a warp's stream, as far as there are any.
 __device__ __noinline__ void fill(int times)
@@ -223,48 +203,32 @@ __device__ __noinline__ void fill(int times)
     Stage& stage = stage_of_block();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     Cursor c = stage.ahead[warp];
-    while (times > 0 && c.phase <= 5 * stage.layer_count)
+#pragma unroll 1
+    while (times > 0 && c.work < stage.count)
     {
-        const char* from;
-        size_t second;
-        int bytes;
-        if (stage.is_attention(c.phase))
+        const Work& w = stage.work()[c.work];
+        if (!find(w, c.unit, c.piece))
         {
-            const Past& past = stage.past;
-            const Layer& layer = stage.layers()[c.phase / 5];
-            int positions = c.head < layer.keys && c.tile < past.tiles ? past.positions(warp, c.tile) : 0;
-            if (positions <= 0)
-            {
-                c.tile = 0;
-                c.head += Past::clusters();
-                if (c.head >= layer.keys) stage.enter(c, warp, c.phase + 1);
-                continue;
-            }
-            from = (const char*)(past.keys(layer, c.head) + (size_t)past.first(warp, c.tile) * HEAD_DIM);
-            second = (size_t)past.capacity * HEAD_DIM * sizeof(T);
-            bytes = positions * HEAD_DIM * (int)sizeof(T);
-            c.tile++;
+            c.work++;
+            c.piece = 0;
+            if (c.work < stage.count) c.unit = (warp - stage.work()[c.work].warp) & (WARPS - 1);
+            continue;
         }
-        else
+        int bytes = bytes_of(w, c.unit, c.piece);
+        if (bytes > 0)
         {
-            const Work& w = stage.work_of(c.phase);
-            if (c.tile >= w.tiles)
+            u64* full = &stage.full[warp][c.place];
+            if (lane == 0) expect(full, 2 * bytes);
+            if (lane < 2)
             {
-                stage.enter(c, warp, c.phase + 1);
-                continue;
+                int second = 2 * c.unit + 1 < w.rows ? w.second : 0; // an odd last row twice
+                copy_async(
+                    stage.ring[warp][c.place] + lane * PIECE_BYTES, w.first + (c.unit * w.stride + c.piece * w.piece_bytes) + (lane ? second : 0), bytes, full, w.begin >= 0);
             }
-            int unit = w.unit(c.tile), piece = c.tile - unit * w.pieces;
-            from = w.first + (size_t)unit * w.stride + piece * PIECE_BYTES;
-            second = 2 * unit + 1 < w.rows ? w.second : 0;      // an odd last row twice
-            bytes = w.row_bytes - piece * PIECE_BYTES;
-            if (bytes > PIECE_BYTES) bytes = PIECE_BYTES;
-            c.tile += WARPS;
+            if (++c.place == RING) c.place = 0;
+            times--;
         }
-        u64* full = &stage.full[warp][c.place];
-        if (lane == 0) expect(full, 2 * bytes);
-        if (lane < 2) copy_async(stage.ring[warp][c.place] + lane * PIECE_BYTES, from + lane * second, bytes, full);
-        if (++c.place == RING) c.place = 0;
-        times--;
+        c.unit += WARPS;
     }
     __syncwarp();
     if (lane == 0) stage.ahead[warp] = c;
@@ -274,7 +238,7 @@ __device__ __noinline__ void fill(int times)
 // What a warp has used of its stream.
 struct Stream
 {
-    int place, parity, free, attended;                          // free: places that can be asked for anew
+    int place, parity, free;                                    // free: places that can be asked for anew
 
     __device__ void settle()
     {
@@ -304,23 +268,23 @@ struct Stream
     }
 };
 
-// partial[tile][row] = row's piece · the planes' piece, for the warp's tiles of the block's work.
+// partial[piece][row] = row's piece · the planes' piece, for the warp's tiles of the block's work.
 __device__ __noinline__ Stream multiply(Stream stream, int number)
 {
     const Stage& stage = stage_of_block();
-    const Work w = stage.work()[number];
+    const Work& w = stage.work()[number];
     const Float4* x = (const Float4*)stage.planes();
     float* partial = stage.partial();
-    int vectors = w.row_bytes / 16, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int vectors = w.row_bytes / 16, per_piece = w.piece_bytes / 16, lane = threadIdx.x % 32, unit = (threadIdx.x / 32 - w.warp) & (WARPS - 1), piece = 0;
 #pragma unroll 1
-    for (int t = (warp - w.warp) & (WARPS - 1); t < w.tiles; t += WARPS)
+    for (; find(w, unit, piece); unit += WARPS)
     {
         stream.settle();
-        int first = (t - w.unit(t) * w.pieces) * PIECE_VECTORS, count = vectors - first < PIECE_VECTORS ? vectors - first : PIECE_VECTORS;
-        const Word4 *rows = (const Word4*)stream.take(), *others = rows + PIECE_VECTORS;
+        int first = piece * per_piece, count = vectors - first < per_piece ? vectors - first : per_piece;
+        const Word4 *rows = (const Word4*)stream.take(), *others = rows + PIECE_BYTES / 16;
         float sum = 0, other = 0;
 #pragma unroll
-        for (int i = 0; i < (PIECE_VECTORS + 31) / 32; i++)
+        for (int i = 0; i < (PIECE_BYTES / 16 + 31) / 32; i++)
         {
             int v = lane + 32 * i;
             if (v >= count) break;
@@ -344,7 +308,7 @@ __device__ __noinline__ Stream multiply(Stream stream, int number)
         own += __shfl_xor_sync(0xffffffff, given, 16);
 #pragma unroll
         for (int mask = 8; mask > 0; mask >>= 1) own += __shfl_xor_sync(0xffffffff, own, mask);
-        if (lane % 16 == 0) partial[2 * t + upper] = own;
+        if (lane % 16 == 0) partial[2 * (piece * w.units + unit) + upper] = own;
     }
     __syncthreads();
     return stream;
@@ -360,34 +324,33 @@ __device__ __forceinline__ int plane(int i, int width)
 #endif
 }
 
-// Waits for a vector of words, four to a thread; put(i, first element, its four).
+// Waits for a vector of words, four to a thread; put(i, first element, its four). While some are missing, one lane of a warp looks.
 template <int BATCH, class Put>
-__device__ __forceinline__ void receive(const u64* words, int width, u32 step, Put put)
+__device__ __forceinline__ void receive(const float* words, int width, u32 step, Put put)
 {
+    int lane = threadIdx.x % 32;
 #pragma unroll 1
-    for (int base = threadIdx.x; base < width / 4; base += BATCH * THREADS)
+    for (int base = threadIdx.x; base - lane < width / 4; base += BATCH * THREADS)
     {
-        u64 w[BATCH][4];
+        u32 w[BATCH][4];
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+            if (base + i * THREADS < width / 4) read_words(words + 4 * (base + i * THREADS), w[i]);
 #pragma unroll
         for (int i = 0; i < BATCH; i++)
         {
-            const u64* from = words + 4 * (base + i * THREADS);
-            if (base + i * THREADS >= width / 4) continue;
-            read_words(from, w[i][0], w[i][1]);
-            read_words(from + 2, w[i][2], w[i][3]);
-        }
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-        {
-            const u64* from = words + 4 * (base + i * THREADS);
-            if (base + i * THREADS >= width / 4) continue;
-            while ((u32)(w[i][0] >> 32) != step || (u32)(w[i][1] >> 32) != step || (u32)(w[i][2] >> 32) != step || (u32)(w[i][3] >> 32) != step)
+            if (base - lane + i * THREADS >= width / 4) break;
+            int at = 4 * (base + i * THREADS);
+            while (true)
             {
-                rest();
-                read_words(from, w[i][0], w[i][1]);
-                read_words(from + 2, w[i][2], w[i][3]);
+                bool missing = at < width && !(is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step));
+                u32 all = __ballot_sync(0xffffffff, missing);
+                if (all == 0) break;
+                if (lane == 31 - __clz((int)all)) await_word(words + at + 3, step);
+                __syncwarp();
+                if (missing) read_words(words + at, w[i]);
             }
-            put(i, 4 * (base + i * THREADS), Float4{ content(w[i][0]), content(w[i][1]), content(w[i][2]), content(w[i][3]) });
+            if (at < width) put(i, at, Float4{ bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) });
         }
     }
 }
@@ -397,7 +360,7 @@ constexpr int QUARTERS = (MODEL_DIM / 4 + THREADS - 1) / THREADS;
 
 // The planes = the residual · a norm's weights; the norm's scale comes behind the product, from the sums of squares of each warp.
 // words: null for the first layer, which takes a row of the embedding.
-__device__ __noinline__ void receive_normed(const u64* words, const T* embedded, const float* weights)
+__device__ __noinline__ void receive_normed(const float* words, const T* embedded, const float* weights)
 {
     Stage& stage = stage_of_block();
     float *planes = stage.planes(), squares = 0;
@@ -426,7 +389,7 @@ __device__ __noinline__ void receive_normed(const u64* words, const T* embedded,
     __syncthreads();
 }
 
-__device__ __noinline__ void receive_plain(const u64* words, int width)
+__device__ __noinline__ void receive_plain(const float* words, int width)
 {
     Stage& stage = stage_of_block();
     float* planes = stage.planes();
@@ -437,10 +400,10 @@ __device__ __noinline__ void receive_plain(const u64* words, int width)
 // A row of the block's, from the sums of its pieces.
 __device__ __forceinline__ float sum_of_row(const Stage& stage, const Work& work, int unit, int second)
 {
-    const float* partial = stage.partial() + 2 * unit * work.pieces + second;
+    const float* partial = stage.partial() + 2 * unit + second;
     float sum = 0;
-#pragma unroll 1
-    for (int i = 0; i < work.pieces; i++) sum += partial[2 * i];
+#pragma unroll 4
+    for (int i = 0; i < work.pieces; i++) sum += partial[2 * i * work.units];
     return sum;
 }
 
@@ -457,7 +420,7 @@ __device__ __forceinline__ float scale(const Stage& stage)
 enum Kind { NORMED, ADDED, ACTIVATED };
 
 // The block's rows, to everyone.
-__device__ __noinline__ void send(Kind kind, int number, u64* words)
+__device__ __noinline__ void send(Kind kind, int number, float* words)
 {
     Stage& stage = stage_of_block();
     const Work& work = stage.work()[number];
@@ -495,7 +458,7 @@ struct Rotation
 
     // put(element, value)
     template <class Put>
-    __device__ void apply(const u64* from, u32 step, bool normed, float eps, int lane, Put put) const
+    __device__ void apply(const float* from, u32 step, bool normed, float eps, int lane, Put put) const
     {
         float a[OWN], b[OWN], squares = 0;
 #pragma unroll
@@ -557,37 +520,34 @@ __device__ __forceinline__ void gather_sides(float (&y)[HEADS][8], float* share,
     }
 }
 
-// Attention of one KV head, by a cluster: each warp has some positions. The planes hold queries [GROUP][HEAD_DIM], the new key and value as they
+// Attention of a block's split of a KV head: each warp has some positions. The planes hold queries [GROUP][HEAD_DIM], the new key and value as they
 // are stored, then [WARPS][GROUP][SHARE].
-__device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
+__device__ __noinline__ Stream attend(Stream stream, int layer_number, int number, int item)
 {
     Stage& stage = stage_of_block();
-    const Past& past = stage.past;
     const Model& model = stage.model;
     const Layer& layer = stage.layers()[layer_number];
-    int position = past.count;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = blockIdx.x % CLUSTER, box = stream.attended & 1;
+    const Work& w = stage.work()[number];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = item / splits, split = item - kv * splits;
     float *q = stage.planes(), *shares = q + GROUP * HEAD_DIM + 2 * HEAD_DIM;
     T *new_key = (T*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
-    if (threadIdx.x == 0) expect(stage.received + box, CLUSTER * LETTER * (int)sizeof(float));
-    const u64* qkv = model.words + layer.words;
     if (warp < GROUP + 2)
     {
         int head = warp < GROUP ? kv * GROUP + warp : warp == GROUP ? layer.queries + kv : layer.queries + layer.keys + kv;
-        const u64* from = qkv + (size_t)head * HEAD_DIM;
+        const float* from = stage.words(layer, 0) + head * HEAD_DIM;
         bool normed = layer.q_norm != nullptr;
-        T* stored = past.keys(layer, kv) + (size_t)position * HEAD_DIM + (warp == GROUP ? 0 : (size_t)past.capacity * HEAD_DIM);
+        T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (warp == GROUP ? 0 : stage.capacity)) * HEAD_DIM;
         auto keep = [&](T* own, int at, float x)
         {
             T rounded;
             narrow(x, rounded);
             own[at] = rounded;
-            if (rank == 0) stored[at] = rounded;
+            if (split == 0) stored[at] = rounded;
         };
         if (warp <= GROUP)
         {
             Rotation rotation;
-            rotation.load(warp < GROUP ? layer.q_norm : layer.k_norm, model, position, lane);
+            rotation.load(warp < GROUP ? layer.q_norm : layer.k_norm, model, stage.position, lane);
             float factor = 1.44269504f * rsqrtf((float)HEAD_DIM);   // powers of two instead of e
             rotation.apply(from, model.step, normed, model.eps, lane, [&](int at, float x)
             {
@@ -604,14 +564,14 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
     float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
 #pragma unroll
     for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
-    int tiles = past.tiles, extra = rank == CLUSTER - 1 && warp == WARPS - 1 ? 1 : 0;
+    int extra = split == splits - 1 && warp == WARPS - 1 ? 1 : 0;   // the new position
 #pragma unroll 1
-    for (int t = 0; t < tiles + extra; t++)
+    for (int t = 0; t < w.pieces + extra; t++)
     {
-        int count = t < tiles ? past.positions(warp, t) : 1;
+        int count = t < w.pieces ? bytes_of(w, warp, t) / POSITION_BYTES : 1;
         if (count <= 0) continue;
         const T *keys = new_key, *values = new_value;
-        if (t < tiles)
+        if (t < w.pieces)
         {
             if (stream.free == RING) stream.settle();
             keys = (const T*)stream.take();
@@ -622,6 +582,9 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
         for (int i = 0; i < ROUNDS; i++)
         {
             int p = i * SIDE_BY_SIDE + side;
+#pragma unroll
+            for (int g = 0; g < GROUP; g++) scores[i][g] = -INFINITE;
+            if (i * SIDE_BY_SIDE >= count) continue;
             float k[8] = {};
             if (p < count) load8(keys + p * HEAD_DIM + part, k);
 #pragma unroll
@@ -654,6 +617,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
         for (int i = 0; i < ROUNDS; i++)
         {
             int p = i * SIDE_BY_SIDE + side;
+            if (i * SIDE_BY_SIDE >= count) continue;
             float v[8] = {};
             if (p < count) load8(values + p * HEAD_DIM + part, v);
 #pragma unroll
@@ -661,7 +625,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
 #pragma unroll
                 for (int j = 0; j < 8; j++) y[g][j] += scores[i][g] * v[j];
         }
-        if (t < tiles) stream.leave();
+        if (t < w.pieces) stream.leave();
     }
 
 #pragma unroll
@@ -692,50 +656,43 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int kv)
 #pragma unroll
         for (int mask = WARPS / 2; mask > 0; mask >>= 1) total += __shfl_xor_sync(0xffffffff, total, mask);
         if (mine) share[HEAD_DIM + 2] = factor;
-        int other = threadIdx.x % WARPS;
-        if (mine && other < CLUSTER)
+        if (mine && threadIdx.x % WARPS == 0)
         {
-            push(&stage.inbox[box][rank][SLICE + g], other, larger, stage.received + box);
-            push(&stage.inbox[box][rank][SLICE + GROUP + g], other, total, stage.received + box);
+            float* letter = stage.words(layer, 1) + item * LETTER + RESULT + g;
+            write_word(letter, word(larger, model.step));
+            write_word(letter + GROUP, word(total, model.step));
         }
     }
     __syncthreads();
 #pragma unroll 1
-    for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += THREADS)
+    for (int i = threadIdx.x; i < RESULT; i += THREADS)
     {
         int g = i / HEAD_DIM, column = i % HEAD_DIM;
         float total = 0;
 #pragma unroll
-        for (int w = 0; w < WARPS; w++)
+        for (int other = 0; other < WARPS; other++)
         {
-            const float* share = shares + (w * GROUP + g) * SHARE;
+            const float* share = shares + (other * GROUP + g) * SHARE;
             total += share[column] * share[HEAD_DIM + 2];
         }
-        push(&stage.inbox[box][rank][i % SLICE], i / SLICE, total, stage.received + box);
+        write_word(stage.words(layer, 1) + item * LETTER + i, word(total, model.step));
     }
     __syncthreads();                                            // the planes are free
 
-    // Blocks: each has a slice of the result.
-    u64* heads = model.words + layer.words + (size_t)(layer.queries + 2 * layer.keys + kv * GROUP) * HEAD_DIM;
+    // Splits: each joins some elements, a warp one at a time, a lane for each letter.
+    const float* letter = stage.words(layer, 1) + (kv * splits + lane) * LETTER;
 #pragma unroll 1
-    for (int i = threadIdx.x; i < SLICE; i += THREADS)
+    for (int i = split + warp * splits; i < RESULT; i += WARPS * splits)
     {
-        await_arrival(stage.received + box, stream.attended / 2 & 1);
-        int g = (rank * SLICE + i) / HEAD_DIM;
-        float larger = -INFINITE, total = 0, all = 0;
+        bool has = lane < splits;
+        int g = i / HEAD_DIM;
+        float own = has ? await_word(letter + RESULT + g, model.step) : -INFINITE, weights = has ? await_word(letter + RESULT + GROUP + g, model.step) : 0;
+        float value = has ? await_word(letter + i, model.step) : 0, larger = own;
 #pragma unroll
-        for (int r = 0; r < CLUSTER; r++) larger = fmaxf(larger, stage.inbox[box][r][SLICE + g]);
-#pragma unroll
-        for (int r = 0; r < CLUSTER; r++)
-        {
-            const float* letter = stage.inbox[box][r];
-            float factor = exp2f(letter[SLICE + g] - larger);
-            total += letter[i] * factor;
-            all += letter[SLICE + GROUP + g] * factor;
-        }
-        write_word(heads + rank * SLICE + i, word(__fdividef(total, all), model.step));
+        for (int mask = 16; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+        float factor = exp2f(own - larger), total = sum_of_warp(value * factor), all = sum_of_warp(weights * factor);
+        if (lane == 0) write_word(stage.words(layer, 2) + kv * RESULT + i, word(__fdividef(total, all), model.step));
     }
-    stream.attended++;
     return stream;
 }
 
@@ -750,7 +707,7 @@ __device__ __forceinline__ u64 rank(float logit, int id)
 extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
 {
     Stage& stage = stage_of_block();
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, count = 4 * model.layer_count + 1;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, per_layer = 4 + model.slots, count = per_layer * model.layer_count + 1;
     if (token < 0)
     {
         token = model.state[0];
@@ -760,42 +717,40 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     u64 *to_work = (u64*)(shared_memory() + sizeof(Stage)), *to_layers = (u64*)(shared_memory() + layers_at);
     for (int i = threadIdx.x; i < count * (int)(sizeof(Work) / 8); i += THREADS) to_work[i] = ((const u64*)(model.work + (size_t)blockIdx.x * count))[i];
     for (int i = threadIdx.x; i < model.layer_count * (int)(sizeof(Layer) / 8); i += THREADS) to_layers[i] = ((const u64*)model.layers)[i];
-    __syncthreads();
-    for (int i = threadIdx.x; i < model.layer_count; i += THREADS) ((Layer*)to_layers)[i].own_head = Past::own_head(model.layers[i].first);
     for (int i = threadIdx.x; i < WARPS * RING; i += THREADS) init_arrival(&stage.full[0][0] + i, 1);
     if (threadIdx.x == 0)
     {
-        for (int i = 0; i < 2; i++) init_arrival(stage.received + i, 1);
         stage.model = model;
-        stage.layer_count = model.layer_count;
+        stage.cache = cache;
+        stage.capacity = capacity;
+        stage.position = position;
+        stage.count = count;
         stage.layers_at = layers_at;
         stage.residual_at = layers_at + model.layer_count * (int)sizeof(Layer);
         stage.partial_at = stage.residual_at + model.own_rows * (int)sizeof(float);
         stage.planes_at = (stage.partial_at + model.partials * (int)sizeof(float) + 127) / 128 * 128;
-        stage.past.begin(cache, capacity, position);
     }
     publish_arrivals();
     long long* profile = model.profile && blockIdx.x == 0 && threadIdx.x == 0 ? model.profile : nullptr;
     auto note = [&]() { if (profile) *profile++ = cycles(); };
     note();
     __syncthreads();
-    come_to_cluster();
-    if (lane == 0)
+    for (int i = threadIdx.x; i < model.layer_count * model.slots; i += THREADS)
     {
-        Cursor first = {};
-        stage.enter(first, warp, 0);
-        stage.ahead[warp] = first;
+        int l = i / model.slots, slot = i % model.slots;
+        share_past(stage, stage.layers()[l], blockIdx.x + slot * gridDim.x, stage.work()[l * per_layer + 1 + slot]);
     }
+    __syncthreads();
+    if (lane == 0) stage.ahead[warp] = Cursor{ 0, (warp - stage.work()[0].warp) & (WARPS - 1), 0, 0 };
     __syncwarp();
-    Stream stream = { 0, 0, RING, 0 };
+    Stream stream = { 0, 0, RING };
     stream.settle();
 
     const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
     float* residual = stage.residual();
-    const Work* work = stage.work();
-    for (int i = threadIdx.x; i < work[1].rows; i += THREADS) residual[i] = widen(embedded[work[1].begin + i]);
-    meet_cluster();
-    auto phase = [&](Kind kind, int number, u64* to)
+    const Work& out = stage.work()[per_layer - 3];
+    for (int i = threadIdx.x; i < out.rows; i += THREADS) residual[i] = widen(embedded[out.begin + i]);
+    auto phase = [&](Kind kind, int number, float* to)
     {
         note();
         stream = multiply(stream, number);
@@ -803,19 +758,20 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         note();
         stream.settle();
     };
-    u64* x = nullptr;                                           // the residual's words
-    for (int l = 0; l < stage.layer_count; l++)
+    float* x = nullptr;                                         // the residual's words
+    for (int l = 0, first = 0; l < model.layer_count; l++, first += per_layer)
     {
-        receive_normed(x, embedded, stage.layers()[l].attention_norm);
-        phase(NORMED, 4 * l, stage.words(l, 0));
-        for (int kv = stage.layers()[l].own_head; kv < stage.layers()[l].keys; kv += Past::clusters()) stream = attend(stream, l, kv);
+        const Layer& layer = stage.layers()[l];
+        receive_normed(x, embedded, layer.attention_norm);
+        phase(NORMED, first, stage.words(layer, 0));
+        for (int slot = 0, item = blockIdx.x; slot < model.slots && item < layer.keys * layer.splits; slot++, item += gridDim.x) stream = attend(stream, l, first + 1 + slot, item);
         stream.settle();
-        receive_plain(stage.words(l, 1), stage.layers()[l].queries * HEAD_DIM);
-        phase(ADDED, 4 * l + 1, stage.words(l, 2));
-        receive_normed(stage.words(l, 2), nullptr, stage.layers()[l].ffn_norm);
-        phase(ACTIVATED, 4 * l + 2, stage.words(l, 3));
-        receive_plain(stage.words(l, 3), stage.layers()[l].ffn);
-        phase(ADDED, 4 * l + 3, x = stage.words(l, 4));
+        receive_plain(stage.words(layer, 2), layer.queries * HEAD_DIM);
+        phase(ADDED, first + per_layer - 3, stage.words(layer, 3));
+        receive_normed(stage.words(layer, 3), nullptr, layer.ffn_norm);
+        phase(ACTIVATED, first + per_layer - 2, stage.words(layer, 4));
+        receive_plain(stage.words(layer, 4), layer.ffn);
+        phase(ADDED, first + per_layer - 1, x = stage.words(layer, 5));
     }
 
     receive_normed(x, nullptr, model.final_norm);
