@@ -18,13 +18,13 @@ internal static class BenchThroughputCommand
         var batch = new Option<int>("--batch", "-b") { Description = "Sequences side by side", DefaultValueFactory = _ => defaults.Batch };
         var repetitions = new Option<int>("--repetitions", "-r") { Description = "Measured runs of each model, after one that warms up", DefaultValueFactory = _ => defaults.Repetitions };
         var threads = new Option<int?>("--threads") { Description = "Threads on the processor instead of one a processor" };
-        var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token goes on a GPU" };
+        var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token and of a prompt goes on a GPU" };
         var device = new DeviceArguments();
         var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, repetitions, threads, profile };
         device.AddTo(command);
         command.SetAction(parsed =>
         {
-            var options = new ThroughputOptions { PromptTokens = parsed.GetValue(prompt), GeneratedTokens = parsed.GetValue(generate), Batch = parsed.GetValue(batch), Repetitions = parsed.GetValue(repetitions) };
+            var options = new ThroughputOptions { PromptTokens = parsed.GetValue(prompt), GeneratedTokens = parsed.GetValue(generate), Batch = parsed.GetValue(batch), Profiles = parsed.GetValue(profile), Repetitions = parsed.GetValue(repetitions) };
             var inference = new InferenceOptions { Device = device.Open(parsed, context), Threads = parsed.GetValue(threads), KvCache = KvCacheType.BF16 };
             string[] names = parsed.GetValue(sizes) is { Length: > 0 } given ? given : [.. NamedConfigs.Names.Where(name => name.StartsWith("openelm-", StringComparison.Ordinal))];
             var rows = new List<ThroughputResult>();
@@ -66,6 +66,11 @@ internal static class BenchThroughputCommand
             foreach (StepPhase phase in row.Step)
             {
                 table.Add(row.Model, phase.Name, phase.Count, $"{phase.Microseconds:0.0}", $"{phase.Waiting:0.0}");
+            }
+
+            foreach (StepPhase phase in row.Prompt)
+            {
+                table.Add(row.Model, $"prompt: {(phase.Name.Length > 60 ? phase.Name[..60] : phase.Name)}", phase.Count, $"{phase.Microseconds:0.0}", "");
             }
         }
 

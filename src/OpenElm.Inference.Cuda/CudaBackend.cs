@@ -21,6 +21,8 @@ internal sealed class CudaBackend : InferenceBackend
     readonly RotaryTable _rotary;
     DeviceMemory? _angles; // cos, then sin: [2][_positions, headDim / 2]
     int _positions;
+    readonly List<DeviceMemory> _free = [];
+    bool _isDisposed;
 
     public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision)
     {
@@ -59,6 +61,40 @@ internal sealed class CudaBackend : InferenceBackend
         }
 
         return new DeviceCache(this, _config, capacity, ElementBytes);
+    }
+
+    /// <summary>Memory for a cache: of one that is no more, if there is one of the size.</summary>
+    public DeviceMemory TakeMemory(long bytes)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            int at = _free.FindIndex(memory => memory.Bytes == bytes);
+            if (at < 0)
+            {
+                return new DeviceMemory(bytes);
+            }
+
+            DeviceMemory found = _free[at];
+            _free.RemoveAt(at);
+            return found;
+        }
+    }
+
+    /// <summary>Keeps a cache's memory for the next one; allocating takes longer than a token.</summary>
+    public void GiveBack(DeviceMemory memory)
+    {
+        const int Kept = 2;
+        lock (_stream)
+        {
+            if (_isDisposed || _free.Count == Kept)
+            {
+                memory.Dispose(); // the driver waits for kernels that use it
+                return;
+            }
+
+            _free.Add(memory); // what comes next follows in the same stream
+        }
     }
 
     /// <inheritdoc/>
@@ -127,6 +163,35 @@ internal sealed class CudaBackend : InferenceBackend
         }
     }
 
+    /// <inheritdoc/>
+    public override IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens)
+    {
+        float[] logits = new float[_config.VocabSize];
+        SequenceRun[] batch = [new SequenceRun(state, tokens.Length, 1)];
+        try
+        {
+            KernelTrace.Start();
+        }
+        catch (CudaException)
+        {
+            return []; // CUPTI comes with PyTorch, not with the driver
+        }
+
+        for (int i = 0; i < 4; i++)
+        {
+            KernelTrace.Clear();
+            Run(batch, tokens, logits);
+        }
+
+        IReadOnlyList<TracedKernel> kernels = KernelTrace.Stop();
+        double busy = kernels.Sum(kernel => kernel.End - kernel.Start), all = kernels.Count == 0 ? 0 : kernels[^1].End - kernels[0].Start;
+        return
+        [
+            .. kernels.GroupBy(kernel => kernel.Name).Select(same => new StepPhase(same.Key, same.Count(), same.Sum(kernel => kernel.End - kernel.Start) / 1000.0, 0)).OrderByDescending(phase => phase.Microseconds),
+            new StepPhase("between kernels", kernels.Count, (all - busy) / 1000, 0),
+        ];
+    }
+
     /// <summary>Waits for everything in the stream.</summary>
     public void Synchronize()
     {
@@ -157,6 +222,12 @@ internal sealed class CudaBackend : InferenceBackend
     public override void Dispose()
     {
         Synchronize();
+        lock (_stream)
+        {
+            _isDisposed = true;
+            _free.ForEach(memory => memory.Dispose());
+        }
+
         _step?.Dispose();
         _pass.Dispose();
         _weights.Dispose();

@@ -89,11 +89,12 @@ internal sealed class TokenStep : IDisposable
     /// <param name="cache">The sequence's cache.</param>
     /// <param name="position">The position of the token.</param>
     /// <param name="choice">Where its choice goes.</param>
-    /// <returns>The phases of all layers, and the head. Attention is all the time between its queries and its result, whichever blocks have it.</returns>
+    /// <returns>The phases of all layers, and the head.</returns>
     public StepPhase[] Profile(DeviceCache cache, int position, StepChoice choice)
     {
-        string[] names = ["qkv", "out", "gate and up", "down"];
-        int phases = (names.Length * _model.LayerCount) + 1, notes = (2 * phases) + 1;
+        // Of a layer: numbers there and rows done of qkv; queries there, own past done, splits joined; numbers there and rows done of the other matrices.
+        const int OfLayer = 11;
+        int notes = (OfLayer * _model.LayerCount) + 3;
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
@@ -103,16 +104,12 @@ internal sealed class TokenStep : IDisposable
         long[] cycles = new long[notes];
         DeviceMemory.CopyBack(memory.Address, cycles, _stream);
         double perCycle = 1000 * end.MillisecondsSince(start) / (cycles[^1] - cycles[0]); // launch and end are a few of them
-        double Sum(int phase, Func<int, long> of) => Enumerable.Range(0, _model.LayerCount).Sum(layer => of((2 * ((layer * names.Length) + phase)) + 1)) * perCycle;
-        double Own(int phase) => Sum(phase, at => cycles[at + 1] - cycles[at]);
-        double Behind(int phase) => Sum(phase, at => cycles[at + 2] - cycles[at + 1]);
+        double Until(int note) => Enumerable.Range(0, _model.LayerCount).Sum(layer => cycles[1 + (layer * OfLayer) + note] - cycles[(layer * OfLayer) + note]) * perCycle;
+        StepPhase Of(string name, int note, bool waits = true) => new(name, _model.LayerCount, Until(note), waits ? Until(note - 1) : 0);
         return
         [
-            new StepPhase("begin", 1, (cycles[1] - cycles[0]) * perCycle, 0),
-            new StepPhase(names[0], _model.LayerCount, Own(0), 0),
-            new StepPhase("attention", _model.LayerCount, Behind(0), 0),
-            .. Enumerable.Range(1, 3).Select(phase => new StepPhase(names[phase], _model.LayerCount, Own(phase), Behind(phase))),
-            new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, 0),
+            Of("qkv", 1), Of("queries, rotated", 2, false), Of("own past", 3, false), Of("splits, joined", 4, false), Of("out", 6), Of("gate and up", 8), Of("down", 10),
+            new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, (cycles[^2] - cycles[^3]) * perCycle),
         ];
     }
 

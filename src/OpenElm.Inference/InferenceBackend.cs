@@ -63,6 +63,12 @@ internal abstract class InferenceBackend : IDisposable
     /// <returns>The phases; none where the backend does not know.</returns>
     public virtual IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position) => [];
 
+    /// <summary>Where the time of a prompt goes.</summary>
+    /// <param name="state">A sequence, as long as the prompt.</param>
+    /// <param name="tokens">The prompt.</param>
+    /// <returns>Kernels by name; none where the backend does not know.</returns>
+    public virtual IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens) => [];
+
     /// <summary>Bytes a second of weights that are only read.</summary>
     public abstract double MeasureReadBandwidth();
 

@@ -19,7 +19,7 @@ constexpr int RESULT = GROUP * HEAD_DIM, LETTER = RESULT + 2 * GROUP; // what a 
 
 // What a block reads of a matrix. A unit is two neighbouring rows, or a gate row with its up row; a tile is a piece of both of them.
 // Tiles go to warps in turn, all units' first pieces first. In attention a unit is a warp's part of the past, its rows are keys and values.
-struct Work
+struct __align__(16) Work
 {
     const char* first;                                          // the first unit's
     int stride, second, row_bytes, piece_bytes;                 // bytes to the next unit, to the unit's second row, of a row, of a piece
@@ -42,7 +42,7 @@ struct Model
     float *words, *logits;
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
-    long long* profile;                                         // null, or cycles of the first block: begin, [phases but attention][numbers there, rows done], end
+    long long* profile;                                         // null, or cycles of the first block: begin, eleven of each layer, head's numbers there, end
     u64* ends;                                                  // best logit; arrivals at the end
     int layer_count, own_rows, partials, candidates;            // most rows of a block in the residual; most sums of pieces
     float eps;
@@ -69,16 +69,11 @@ __device__ __forceinline__ void expect(u64* barrier, int bytes)
 // once: the second-level cache need not keep it.
 __device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier, bool once)
 {
-    if (once)
-    {
-        u64 policy;
-        asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
-            :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(policy) : "memory");
-    }
-    else
-        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-            :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
+    u64 first, usual;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(first));
+    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(usual));
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
+        :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(once ? first : usual) : "memory");
 }
 
 __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
@@ -131,7 +126,7 @@ __device__ __forceinline__ char* shared_memory()
 }
 
 // Shared memory begins with it; then come the block's work, layers, its rows of the residual, sums of pieces, and what is multiplied.
-struct Stage
+struct __align__(16) Stage
 {
     char ring[WARPS][RING][TILE_BYTES];
     u64 full[WARPS][RING];
@@ -141,6 +136,12 @@ struct Stage
     T* cache;
     int capacity, position, count;                              // count: of work
     int layers_at, residual_at, partial_at, planes_at, reserved;
+    long long* profile;                                         // of the first block's first thread; null elsewhere and mostly
+
+    __device__ void note()
+    {
+        if (threadIdx.x == 0 && profile) *profile++ = cycles();
+    }
 
     __device__ Work* work() const { return (Work*)(shared_memory() + sizeof(Stage)); }
     __device__ Layer* layers() const { return (Layer*)(shared_memory() + layers_at); }
@@ -206,7 +207,7 @@ __device__ __noinline__ void fill(int times)
 #pragma unroll 1
     while (times > 0 && c.work < stage.count)
     {
-        const Work& w = stage.work()[c.work];
+        const Work w = stage.work()[c.work];
         if (!find(w, c.unit, c.piece))
         {
             c.work++;
@@ -272,7 +273,7 @@ struct Stream
 __device__ __noinline__ Stream multiply(Stream stream, int number)
 {
     const Stage& stage = stage_of_block();
-    const Work& w = stage.work()[number];
+    const Work w = stage.work()[number];
     const Float4* x = (const Float4*)stage.planes();
     float* partial = stage.partial();
     int vectors = w.row_bytes / 16, per_piece = w.piece_bytes / 16, lane = threadIdx.x % 32, unit = (threadIdx.x / 32 - w.warp) & (WARPS - 1), piece = 0;
@@ -559,6 +560,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
             for (int i = lane; i < HEAD_DIM; i += 32) keep(new_value, i, await_word(from + i, model.step));
     }
     __syncthreads();
+    if (item == 0) stage.note();
 
     int part = lane % LANES * 8, side = lane / LANES;
     float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
@@ -678,6 +680,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         write_word(stage.words(layer, 1) + item * LETTER + i, word(total, model.step));
     }
     __syncthreads();                                            // the planes are free
+    if (item == 0) stage.note();
 
     // Splits: each joins some elements, a warp one at a time, a lane for each letter.
     const float* letter = stage.words(layer, 1) + (kv * splits + lane) * LETTER;
@@ -693,6 +696,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         float factor = exp2f(own - larger), total = sum_of_warp(value * factor), all = sum_of_warp(weights * factor);
         if (lane == 0) write_word(stage.words(layer, 2) + kv * RESULT + i, word(__fdividef(total, all), model.step));
     }
+    if (item == 0) stage.note();
     return stream;
 }
 
@@ -731,9 +735,11 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         stage.planes_at = (stage.partial_at + model.partials * (int)sizeof(float) + 127) / 128 * 128;
     }
     publish_arrivals();
-    long long* profile = model.profile && blockIdx.x == 0 && threadIdx.x == 0 ? model.profile : nullptr;
-    auto note = [&]() { if (profile) *profile++ = cycles(); };
-    note();
+    if (threadIdx.x == 0)
+    {
+        stage.profile = blockIdx.x == 0 ? model.profile : nullptr;
+        stage.note();
+    }
     __syncthreads();
     for (int i = threadIdx.x; i < model.layer_count * model.slots; i += THREADS)
     {
@@ -752,10 +758,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     for (int i = threadIdx.x; i < out.rows; i += THREADS) residual[i] = widen(embedded[out.begin + i]);
     auto phase = [&](Kind kind, int number, float* to)
     {
-        note();
+        stage.note();
         stream = multiply(stream, number);
         send(kind, number, to);
-        note();
+        stage.note();
         stream.settle();
     };
     float* x = nullptr;                                         // the residual's words
@@ -775,7 +781,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     }
 
     receive_normed(x, nullptr, model.final_norm);
-    note();
+    stage.note();
     stream = multiply(stream, count - 1);
     const Work& head = stage.work()[count - 1];
     u64 best = 0;
@@ -787,7 +793,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         u64 key = rank(y, row);
         if (row < model.candidates && key > best) best = key;
     }
-    note();
+    stage.note();
 #pragma unroll
     for (int mask = 16; mask > 0; mask >>= 1)
     {

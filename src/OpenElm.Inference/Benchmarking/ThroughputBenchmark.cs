@@ -17,6 +17,9 @@ public sealed record ThroughputOptions
     /// <summary>Measured runs, after one that warms up.</summary>
     public int Repetitions { get; init; } = 3;
 
+    /// <summary>Whether a prompt's kernels are traced, too, after all measurements.</summary>
+    public bool Profiles { get; init; }
+
     /// <summary>Sequences side by side.</summary>
     public int Batch { get; init; } = 1;
 
@@ -49,9 +52,10 @@ public sealed record ThroughputOptions
 /// <param name="Kernels">What computed it.</param>
 /// <param name="Generations">Generation in every repetition, tokens a second.</param>
 /// <param name="Step">Where the time of a token in the middle of the output goes; empty on the processor.</param>
+/// <param name="Prompt">Where the time of a prompt goes; empty on the processor, and where it is not asked for.</param>
 public sealed record ThroughputResult(
     string Model, long Parameters, double PromptTokensPerSecond, double GenerationTokensPerSecond, double TotalTokensPerSecond,
-    long WeightBytes, double ReadBytesPerSecond, string Kernels, ImmutableArray<double> Generations, ImmutableArray<StepPhase> Step)
+    long WeightBytes, double ReadBytesPerSecond, string Kernels, ImmutableArray<double> Generations, ImmutableArray<StepPhase> Step, ImmutableArray<StepPhase> Prompt)
 {
     /// <summary>Generation as a share of reading the weights once a token and doing nothing else.</summary>
     public double ShareOfReadBandwidth => GenerationTokensPerSecond * WeightBytes / ReadBytesPerSecond;
@@ -103,7 +107,7 @@ public static class ThroughputBenchmark
         return new ThroughputResult(
             name, TensorShapes.Of(config).Sum(shape => shape.Elements), Median(rate => rate.PromptTokensPerSecond), Median(rate => rate.GenerationTokensPerSecond),
             Median(rate => rate.TotalTokensPerSecond), model.Model.WeightBytes, model.Model.MeasureReadBandwidth(), model.Model.KernelName,
-            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)));
+            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)), options.Profiles ? ProfilePrompt(model.Model, prompt.AsSpan(0, options.PromptTokens)) : []);
     }
 
     // Sequences side by side: their prompts together, then a token of each in every step.
@@ -147,6 +151,12 @@ public static class ThroughputBenchmark
         {
             Array.ForEach(states, state => state.Dispose());
         }
+    }
+
+    static ImmutableArray<StepPhase> ProfilePrompt(OpenElmModel model, ReadOnlySpan<int> prompt)
+    {
+        using SequenceState state = model.CreateState(prompt.Length);
+        return [.. model.Backend.ProfilePrompt(state, prompt)];
     }
 
     // The second of two: the first warms up.
