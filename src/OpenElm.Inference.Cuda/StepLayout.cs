@@ -9,7 +9,7 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="SharedBytes">All of a block's.</param>
 internal sealed record StepLayout(int Blocks, int PieceBytes, int Ring, int SharedBytes)
 {
-    /// <summary>Warps of a block, as the kernel has them.</summary>
+    /// <summary>Warps of a block that compute, as the kernel has them; one more asks for what they read.</summary>
     public const int Warps = 16;
 
     const int EvenBlocks = 128; // divide all widths of OpenELM
@@ -43,14 +43,14 @@ internal sealed record StepLayout(int Blocks, int PieceBytes, int Ring, int Shar
         (int ownRows, int partials) = Shares(config, elementBytes, blocks, piece);
         int tables = (StepWork.Bytes * (((4 + Slots(config, blocks)) * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
         int rest = tables + (sizeof(float) * (ownRows + partials + Math.Max(widest, attention))) + 1024;
-        int ring = Math.Min(MostRing, (MostShared - rest) / (Warps * ((2 * piece) + sizeof(long))));
+        int ring = Math.Min(MostRing, (MostShared - rest) / (Warps * (2 * (piece + sizeof(long)))));
         if (ring < 2)
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
         }
 
-        return new StepLayout(blocks, piece, ring, (Warps * ring * ((2 * piece) + sizeof(long))) + rest);
+        return new StepLayout(blocks, piece, ring, (Warps * ring * 2 * (piece + sizeof(long))) + rest);
     }
 
     /// <summary>What the blocks share: most rows of a block in the residual, and most sums of pieces in a matrix.</summary>

@@ -144,7 +144,7 @@ internal sealed class TokenStep : IDisposable
     void Launch(DeviceCache cache, int token, int position, StepChoice choice, nint profile)
     {
         StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = ++_step };
-        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
+        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (StepLayout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
     }
 }
 

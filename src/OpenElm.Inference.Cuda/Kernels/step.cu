@@ -1,8 +1,8 @@
 // One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor and has rows of every matrix.
 //
-// What a block reads is fixed before the step begins, so each warp streams its share of weights, keys and values through a ring of its own in
-// shared memory, by the copy engine, in the order in which it will use them. The stream runs ahead: while blocks wait for each other, the next
-// matrices are already on their way.
+// What a block reads is fixed before the step begins, so weights, keys and values stream through rings in shared memory, one for each warp, by the
+// copy engine, in the order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are
+// already on their way, and no warp that computes waits until the engine takes an order.
 //
 // Blocks exchange numbers through words: floats whose last bit says in which step they were written, an even or an odd one. Each phase of each
 // layer has words of its own, so a word changes once a step, and who needs it reads it until it has changed; there is no other meeting.
@@ -10,7 +10,7 @@
 // Phases of a layer: qkv · attention · out · gate and up · down. In attention every block has a KV head and a split of its past; a head's splits
 // exchange their results, and each of them joins some elements.
 
-constexpr int WARPS = 16, THREADS = 32 * WARPS;
+constexpr int WARPS = 16, THREADS = 32 * WARPS;                 // that compute; one more asks for what they read
 constexpr int TILE_BYTES = 2 * PIECE_BYTES;                     // a piece of each of two rows, or keys and values of the same positions
 constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES;   // of attention: lanes of a position, positions of a warp
 constexpr int POSITION_BYTES = HEAD_DIM * sizeof(T), TILE_POSITIONS = PIECE_BYTES / POSITION_BYTES, ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
@@ -76,6 +76,21 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, int bytes
         :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(once ? first : usual) : "memory");
 }
 
+__device__ __forceinline__ void arrive(u64* barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared_address(barrier)) : "memory");
+}
+
+__device__ __forceinline__ bool has_arrived(u64* barrier, int parity)
+{
+    u32 there;
+    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(there) : "r"(shared_address(barrier)), "r"(parity) : "memory");
+    return there != 0;
+}
+
+// All warps that compute.
+__device__ __forceinline__ void meet() { asm volatile("bar.sync 1, 512;" ::: "memory"); }
+
 __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
 {
     asm volatile(
@@ -113,12 +128,6 @@ __device__ __forceinline__ float await_word(const float* p, u32 step)
     return bits_to_float(w);
 }
 
-// The tile that a warp asks for next, and the place in the ring that it goes to.
-struct Cursor
-{
-    int work, unit, piece, place;
-};
-
 __device__ __forceinline__ char* shared_memory()
 {
     DYNAMIC_SHARED(char, shared);
@@ -129,8 +138,7 @@ __device__ __forceinline__ char* shared_memory()
 struct __align__(16) Stage
 {
     char ring[WARPS][RING][TILE_BYTES];
-    u64 full[WARPS][RING];
-    Cursor ahead[WARPS];
+    u64 full[WARPS][RING], free[WARPS][RING];
     float squares[WARPS];
     Model model;
     T* cache;
@@ -198,54 +206,52 @@ __device__ __forceinline__ bool find(const Work& w, int& unit, int& piece)
     return piece < w.pieces;
 }
 
-// Asks for the next tiles of a warp's stream, as far as there are any.
-__device__ __noinline__ void fill(int times)
+// Asks for all tiles of a step: two lanes for each warp's ring, which have a row of the tile each.
+__device__ __noinline__ void ask()
 {
     Stage& stage = stage_of_block();
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    Cursor c = stage.ahead[warp];
+    int lane = threadIdx.x % 32, warp = lane / 2, half = lane % 2;
+    int number = 0, unit = (warp - stage.work()[0].warp) & (WARPS - 1), piece = 0, place = 0, parity = 1, bytes = 0; // parity: of the barriers' past
+    const char* from = nullptr;
+    bool once = true;
 #pragma unroll 1
-    while (times > 0 && c.work < stage.count)
+    while (true)
     {
-        const Work w = stage.work()[c.work];
-        if (!find(w, c.unit, c.piece))
+#pragma unroll 1
+        while (bytes <= 0 && number < stage.count)
         {
-            c.work++;
-            c.piece = 0;
-            if (c.work < stage.count) c.unit = (warp - stage.work()[c.work].warp) & (WARPS - 1);
-            continue;
-        }
-        int bytes = bytes_of(w, c.unit, c.piece);
-        if (bytes > 0)
-        {
-            u64* full = &stage.full[warp][c.place];
-            if (lane == 0) expect(full, 2 * bytes);
-            if (lane < 2)
+            const Work w = stage.work()[number];
+            if (!find(w, unit, piece))
             {
-                int second = 2 * c.unit + 1 < w.rows ? w.second : 0; // an odd last row twice
-                copy_async(
-                    stage.ring[warp][c.place] + lane * PIECE_BYTES, w.first + (c.unit * w.stride + c.piece * w.piece_bytes) + (lane ? second : 0), bytes, full, w.begin >= 0);
+                number++;
+                piece = 0;
+                if (number < stage.count) unit = (warp - stage.work()[number].warp) & (WARPS - 1);
+                continue;
             }
-            if (++c.place == RING) c.place = 0;
-            times--;
+            bytes = bytes_of(w, unit, piece);
+            int second = half && 2 * unit + 1 < w.rows ? w.second : 0; // an odd last row twice
+            from = w.first + unit * w.stride + piece * w.piece_bytes + second;
+            once = w.begin >= 0;
+            unit += WARPS;
         }
-        c.unit += WARPS;
+        if (bytes <= 0) return;
+        // No lane waits for another: their warps may wait for each other.
+        if (has_arrived(&stage.free[warp][place], parity))
+        {
+            u64* full = &stage.full[warp][place];
+            if (half == 0) expect(full, 2 * bytes);
+            copy_async(stage.ring[warp][place] + half * PIECE_BYTES, from, bytes, full, once);
+            bytes = 0;
+            if (++place == RING) place = 0, parity ^= 1;
+        }
+        else rest();
     }
-    __syncwarp();
-    if (lane == 0) stage.ahead[warp] = c;
-    __syncwarp();
 }
 
-// What a warp has used of its stream.
+// What a warp has used of its ring.
 struct Stream
 {
-    int place, parity, free;                                    // free: places that can be asked for anew
-
-    __device__ void settle()
-    {
-        if (free > 0) fill(free);
-        free = 0;
-    }
+    int place, parity;
 
     // Waits for the next tile.
     __device__ const char* take() const
@@ -260,7 +266,7 @@ struct Stream
     __device__ void leave()
     {
         __syncwarp();
-        free++;
+        if (threadIdx.x % 32 == 0) arrive(&stage_of_block().free[threadIdx.x / 32][place]);
         if (++place == RING)
         {
             place = 0;
@@ -280,7 +286,6 @@ __device__ __noinline__ Stream multiply(Stream stream, int number)
 #pragma unroll 1
     for (; find(w, unit, piece); unit += WARPS)
     {
-        stream.settle();
         int first = piece * per_piece, count = vectors - first < per_piece ? vectors - first : per_piece;
         const Word4 *rows = (const Word4*)stream.take(), *others = rows + PIECE_BYTES / 16;
         float sum = 0, other = 0;
@@ -311,7 +316,7 @@ __device__ __noinline__ Stream multiply(Stream stream, int number)
         for (int mask = 8; mask > 0; mask >>= 1) own += __shfl_xor_sync(0xffffffff, own, mask);
         if (lane % 16 == 0) partial[2 * (piece * w.units + unit) + upper] = own;
     }
-    __syncthreads();
+    meet();
     return stream;
 }
 
@@ -387,7 +392,7 @@ __device__ __noinline__ void receive_normed(const float* words, const T* embedde
         }
     squares = sum_of_warp(squares);
     if (threadIdx.x % 32 == 0) stage.squares[threadIdx.x / 32] = squares;
-    __syncthreads();
+    meet();
 }
 
 __device__ __noinline__ void receive_plain(const float* words, int width)
@@ -395,7 +400,7 @@ __device__ __noinline__ void receive_plain(const float* words, int width)
     Stage& stage = stage_of_block();
     float* planes = stage.planes();
     receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
-    __syncthreads();
+    meet();
 }
 
 // A row of the block's, from the sums of its pieces.
@@ -559,7 +564,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         else
             for (int i = lane; i < HEAD_DIM; i += 32) keep(new_value, i, await_word(from + i, model.step));
     }
-    __syncthreads();
+    meet();
     if (item == 0) stage.note();
 
     int part = lane % LANES * 8, side = lane / LANES;
@@ -575,7 +580,6 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         const T *keys = new_key, *values = new_value;
         if (t < w.pieces)
         {
-            if (stream.free == RING) stream.settle();
             keys = (const T*)stream.take();
             values = (const T*)((const char*)keys + PIECE_BYTES);
         }
@@ -642,7 +646,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
             shares[(warp * GROUP + g) * SHARE + HEAD_DIM] = most[g];
             shares[(warp * GROUP + g) * SHARE + HEAD_DIM + 1] = sum[g];
         }
-    __syncthreads();
+    meet();
 
     // Warps.
     if (threadIdx.x < (WARPS * GROUP + 31) / 32 * 32)
@@ -665,7 +669,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
             write_word(letter + GROUP, word(total, model.step));
         }
     }
-    __syncthreads();
+    meet();
 #pragma unroll 1
     for (int i = threadIdx.x; i < RESULT; i += THREADS)
     {
@@ -679,7 +683,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         }
         write_word(stage.words(layer, 1) + item * LETTER + i, word(total, model.step));
     }
-    __syncthreads();                                            // the planes are free
+    meet();                                            // the planes are free
     if (item == 0) stage.note();
 
     // Splits: each joins some elements, a warp one at a time, a lane for each letter.
@@ -708,7 +712,7 @@ __device__ __forceinline__ u64 rank(float logit, int id)
 }
 
 // token: −1 takes the token and the position that the step before chose. place: where the choice goes on the host.
-extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
+extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, per_layer = 4 + model.slots, count = per_layer * model.layer_count + 1;
@@ -719,9 +723,9 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     }
     int layers_at = (int)sizeof(Stage) + count * (int)sizeof(Work);
     u64 *to_work = (u64*)(shared_memory() + sizeof(Stage)), *to_layers = (u64*)(shared_memory() + layers_at);
-    for (int i = threadIdx.x; i < count * (int)(sizeof(Work) / 8); i += THREADS) to_work[i] = ((const u64*)(model.work + (size_t)blockIdx.x * count))[i];
-    for (int i = threadIdx.x; i < model.layer_count * (int)(sizeof(Layer) / 8); i += THREADS) to_layers[i] = ((const u64*)model.layers)[i];
-    for (int i = threadIdx.x; i < WARPS * RING; i += THREADS) init_arrival(&stage.full[0][0] + i, 1);
+    for (int i = threadIdx.x; i < count * (int)(sizeof(Work) / 8); i += THREADS + 32) to_work[i] = ((const u64*)(model.work + (size_t)blockIdx.x * count))[i];
+    for (int i = threadIdx.x; i < model.layer_count * (int)(sizeof(Layer) / 8); i += THREADS + 32) to_layers[i] = ((const u64*)model.layers)[i];
+    for (int i = threadIdx.x; i < 2 * WARPS * RING; i += THREADS + 32) init_arrival(&stage.full[0][0] + i, 1);
     if (threadIdx.x == 0)
     {
         stage.model = model;
@@ -741,16 +745,18 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         stage.note();
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < model.layer_count * model.slots; i += THREADS)
+    for (int i = threadIdx.x; i < model.layer_count * model.slots; i += THREADS + 32)
     {
         int l = i / model.slots, slot = i % model.slots;
         share_past(stage, stage.layers()[l], blockIdx.x + slot * gridDim.x, stage.work()[l * per_layer + 1 + slot]);
     }
     __syncthreads();
-    if (lane == 0) stage.ahead[warp] = Cursor{ 0, (warp - stage.work()[0].warp) & (WARPS - 1), 0, 0 };
-    __syncwarp();
-    Stream stream = { 0, 0, RING };
-    stream.settle();
+    if (warp == WARPS)
+    {
+        ask();
+        return;
+    }
+    Stream stream = { 0, 0 };
 
     const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
     float* residual = stage.residual();
@@ -762,7 +768,6 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         stream = multiply(stream, number);
         send(kind, number, to);
         stage.note();
-        stream.settle();
     };
     float* x = nullptr;                                         // the residual's words
     for (int l = 0, first = 0; l < model.layer_count; l++, first += per_layer)
@@ -771,7 +776,6 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
         receive_normed(x, embedded, layer.attention_norm);
         phase(NORMED, first, stage.words(layer, 0));
         for (int slot = 0, item = blockIdx.x; slot < model.slots && item < layer.keys * layer.splits; slot++, item += gridDim.x) stream = attend(stream, l, first + 1 + slot, item);
-        stream.settle();
         receive_plain(stage.words(layer, 2), layer.queries * HEAD_DIM);
         phase(ADDED, first + per_layer - 3, stage.words(layer, 3));
         receive_normed(stage.words(layer, 3), nullptr, layer.ffn_norm);
@@ -802,7 +806,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void decode_step(const __gri
     }
     u64* of_warps = (u64*)stage.planes();
     if (lane == 0) of_warps[warp] = best;
-    __syncthreads();
+    meet();
     if (threadIdx.x != 0) return;
     for (int i = 1; i < WARPS; i++)
         if (of_warps[i] > best) best = of_warps[i];
