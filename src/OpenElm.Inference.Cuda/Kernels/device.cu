@@ -27,12 +27,42 @@ __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_floa
 __device__ __forceinline__ float widen(u16 bits) { return bits_to_float((u32)bits << 16); }
 __device__ __forceinline__ float widen(float x) { return x; }
 
+#ifdef EMULATED
 // To the nearest bfloat16, halves to the even one.
-__device__ __forceinline__ void narrow(float x, u16& to)
+inline void narrow(float x, u16& to)
 {
     u32 bits = __float_as_uint(x);
     to = (u16)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 64 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+
+inline u32 pair(float low, float high)
+{
+    u16 a, b;
+    narrow(low, a);
+    narrow(high, b);
+    return a | (u32)b << 16;
+}
+
+inline float power(float x) { return exp2f(x); }
+#else
+__device__ __forceinline__ void narrow(float x, u16& to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to) : "f"(x)); }
+
+// Two bfloat16 numbers.
+__device__ __forceinline__ u32 pair(float low, float high)
+{
+    u32 both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+// Of two; very small ones are 0.
+__device__ __forceinline__ float power(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+#endif
 __device__ __forceinline__ void narrow(float x, float& to) { to = x; }
 
 __device__ __forceinline__ float sum_of_warp(float x)
@@ -66,13 +96,7 @@ __device__ __forceinline__ void store8(T* to, const float* x)
 #if BF16
     u32 words[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-    {
-        u16 low, high;
-        narrow(x[2 * i], low);
-        narrow(x[2 * i + 1], high);
-        words[i] = low | (u32)high << 16;
-    }
+    for (int i = 0; i < 4; i++) words[i] = pair(x[2 * i], x[2 * i + 1]);
     *(Word4*)to = Word4{ words[0], words[1], words[2], words[3] };
 #else
 #pragma unroll
@@ -83,12 +107,7 @@ __device__ __forceinline__ void store8(T* to, const float* x)
 __device__ __forceinline__ void store4(T* to, const Float4& x)
 {
 #if BF16
-    u16 a, b, c, d;
-    narrow(x.x, a);
-    narrow(x.y, b);
-    narrow(x.z, c);
-    narrow(x.w, d);
-    *(u64*)to = (u64)(c | (u32)d << 16) << 32 | (a | (u32)b << 16);
+    *(u64*)to = (u64)pair(x.z, x.w) << 32 | pair(x.x, x.y);
 #else
     *(Float4*)to = x;
 #endif

@@ -163,7 +163,7 @@ constexpr int KEYS = 64, PITCH = HEAD_DIM + 8;                   // a row of sha
 // d += a · b: [16, 16] · [16, 8]
 __device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
@@ -191,14 +191,6 @@ __device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_grou
 // All groups but the latest are there.
 __device__ __forceinline__ void await_groups_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
 #endif
-
-__device__ __forceinline__ u32 pair(float low, float high)
-{
-    u16 a, b;
-    narrow(low, a);
-    narrow(high, b);
-    return a | (u32)b << 16;
-}
 
 // tiles: [tiles][first row, rows]; group: query heads of a KV head, a divisor of 64.
 extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
@@ -255,23 +247,26 @@ extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, con
         __syncthreads();
         const u16 *key_tile = both + at / KEYS % 2 * 2 * KEYS * PITCH, *value_tile = key_tile + KEYS * PITCH;
         float s[KEYS / 8][4] = {};
+        // Products one after another are of different keys: none waits for the one before.
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
+        for (int step = 0; step < STEPS; step += 2)
+        {
+            u32 b[KEYS / 8][4];
 #pragma unroll
-            for (int step = 0; step < STEPS; step += 2)
-            {
-                u32 b[4];
-                load_matrices(key_tile + (n * 8 + lane % 8) * PITCH + step * 16 + lane / 8 * 8, b);
-                multiply(s[n], a[step], b[0], b[1]);
-                if (step + 1 < STEPS) multiply(s[n], a[step + 1 < STEPS ? step + 1 : 0], b[2], b[3]);
-            }
+            for (int n = 0; n < KEYS / 8; n++) load_matrices(key_tile + (n * 8 + lane % 8) * PITCH + step * 16 + lane / 8 * 8, b[n]);
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++) multiply(s[n], a[step], b[n][0], b[n][1]);
+            if (step + 1 < STEPS)
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++) multiply(s[n], a[step + 1 < STEPS ? step + 1 : 0], b[n][2], b[n][3]);
+        }
         float larger[2] = { most[0], most[1] };
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
             {
-                if (at + n * 8 + lane % 4 * 2 + i % 2 > position[i / 2]) s[n][i] = -INFINITE;
+                if (at + KEYS > row.position && at + n * 8 + lane % 4 * 2 + i % 2 > position[i / 2]) s[n][i] = -INFINITE;
                 larger[i / 2] = fmaxf(larger[i / 2], s[n][i]);
             }
 #pragma unroll
@@ -279,7 +274,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, con
         {
             larger[i] = fmaxf(larger[i], __shfl_xor_sync(0xffffffff, larger[i], 1));
             larger[i] = fmaxf(larger[i], __shfl_xor_sync(0xffffffff, larger[i], 2));
-            float before = exp2f(most[i] - larger[i]);
+            float before = power(most[i] - larger[i]);
             most[i] = larger[i];
             sum[i] *= before;
 #pragma unroll
@@ -294,7 +289,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, con
 #pragma unroll
             for (int i = 0; i < 4; i++)
             {
-                s[n][i] = s[n][i] == -INFINITE ? 0 : exp2f(s[n][i] - most[i / 2]);
+                s[n][i] = power(s[n][i] - most[i / 2]);
                 sum[i / 2] += s[n][i];
             }
 #pragma unroll
@@ -430,7 +425,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
             float larger = most[g];
 #pragma unroll
             for (int i = 0; i < AT_ONCE; i++) larger = fmaxf(larger, scores[i][g]);
-            float before = exp2f(most[g] - larger);
+            float before = power(most[g] - larger);
             most[g] = larger;
             sum[g] *= before;
 #pragma unroll
@@ -438,7 +433,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
 #pragma unroll
             for (int i = 0; i < AT_ONCE; i++)
             {
-                float weight = scores[i][g] == -INFINITE ? 0 : exp2f(scores[i][g] - larger);
+                float weight = scores[i][g] == -INFINITE ? 0 : power(scores[i][g] - larger);
                 sum[g] += weight;
 #pragma unroll
                 for (int j = 0; j < 8; j++) y[g][j] += weight * widen(values_of[i].x[j]);
@@ -452,7 +447,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
         float larger = most[g];
 #pragma unroll
         for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float before = exp2f(most[g] - larger);
+        float before = power(most[g] - larger);
         sum[g] *= before;
 #pragma unroll
         for (int j = 0; j < 8; j++) y[g][j] *= before;
@@ -486,7 +481,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
         for (int w = 0; w < 4; w++)
         {
             const float* share = shares + (w * GROUP + g) * SHARE;
-            float factor = exp2f(share[HEAD_DIM] - larger);
+            float factor = power(share[HEAD_DIM] - larger);
             total += share[column] * factor;
             all += share[HEAD_DIM + 1] * factor;
         }
@@ -519,7 +514,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
         for (int n = 0; n < splits; n++) larger = fmaxf(larger, __ldcg(own + n * (HEAD_DIM + 2) + HEAD_DIM));
         for (int n = 0; n < splits; n++)
         {
-            float factor = exp2f(__ldcg(own + n * (HEAD_DIM + 2) + HEAD_DIM) - larger);
+            float factor = power(__ldcg(own + n * (HEAD_DIM + 2) + HEAD_DIM) - larger);
             total += __ldcg(own + n * (HEAD_DIM + 2) + column) * factor;
             all += __ldcg(own + n * (HEAD_DIM + 2) + HEAD_DIM + 1) * factor;
         }

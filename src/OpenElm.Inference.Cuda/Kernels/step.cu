@@ -14,6 +14,7 @@ constexpr int WARPS = 16, THREADS = 32 * WARPS;                 // that compute;
 constexpr int TILE_BYTES = 2 * PIECE_BYTES;                     // a piece of each of two rows, or keys and values of the same positions
 constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES;   // of attention: lanes of a position, positions of a warp
 constexpr int POSITION_BYTES = HEAD_DIM * sizeof(T), TILE_POSITIONS = PIECE_BYTES / POSITION_BYTES, ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
+constexpr int PAIR = GROUP % 2 == 0 ? 2 : 1;
 constexpr int SHARE = HEAD_DIM + 4;                             // of a warp in a head: values, largest score, sum of weights, factor
 constexpr int RESULT = GROUP * HEAD_DIM, LETTER = RESULT + 2 * GROUP; // what a split says: values, largest scores, sums of weights
 
@@ -583,53 +584,58 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
             keys = (const T*)stream.take();
             values = (const T*)((const char*)keys + PIECE_BYTES);
         }
-        float scores[ROUNDS][GROUP];
+        // Two heads at a time, for the registers' sake.
 #pragma unroll
-        for (int i = 0; i < ROUNDS; i++)
+        for (int h = 0; h < GROUP; h += PAIR)
         {
-            int p = i * SIDE_BY_SIDE + side;
+            float scores[ROUNDS][PAIR];
 #pragma unroll
-            for (int g = 0; g < GROUP; g++) scores[i][g] = -INFINITE;
-            if (i * SIDE_BY_SIDE >= count) continue;
-            float k[8] = {};
-            if (p < count) load8(keys + p * HEAD_DIM + part, k);
-#pragma unroll
-            for (int g = 0; g < GROUP; g++)
+            for (int i = 0; i < ROUNDS; i++)
             {
-                Float4 a = *(const Float4*)(q + g * HEAD_DIM + part), b = *(const Float4*)(q + g * HEAD_DIM + part + 4);
-                float score = a.x * k[0] + a.y * k[1] + a.z * k[2] + a.w * k[3] + b.x * k[4] + b.y * k[5] + b.z * k[6] + b.w * k[7];
+                int p = i * SIDE_BY_SIDE + side;
 #pragma unroll
-                for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
-                scores[i][g] = p < count ? score : -INFINITE;
+                for (int g = 0; g < PAIR; g++) scores[i][g] = -INFINITE;
+                if (i * SIDE_BY_SIDE >= count) continue;
+                float k[8] = {};
+                if (p < count) load8(keys + p * HEAD_DIM + part, k);
+#pragma unroll
+                for (int g = 0; g < PAIR; g++)
+                {
+                    Float4 a = *(const Float4*)(q + (h + g) * HEAD_DIM + part), b = *(const Float4*)(q + (h + g) * HEAD_DIM + part + 4);
+                    float score = a.x * k[0] + a.y * k[1] + a.z * k[2] + a.w * k[3] + (b.x * k[4] + b.y * k[5] + b.z * k[6] + b.w * k[7]);
+#pragma unroll
+                    for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
+                    if (p < count) scores[i][g] = score;
+                }
             }
-        }
 #pragma unroll
-        for (int g = 0; g < GROUP; g++)
-        {
-            float larger = most[g];
+            for (int g = 0; g < PAIR; g++)
+            {
+                float larger = most[h + g];
 #pragma unroll
-            for (int i = 0; i < ROUNDS; i++) larger = fmaxf(larger, scores[i][g]);
+                for (int i = 0; i < ROUNDS; i++) larger = fmaxf(larger, scores[i][g]);
 #pragma unroll
-            for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-            float before = exp2f(most[g] - larger);
-            most[g] = larger;
-            sum[g] *= before;
+                for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+                float before = power(most[h + g] - larger);
+                most[h + g] = larger;
+                sum[h + g] *= before;
 #pragma unroll
-            for (int i = 0; i < 8; i++) y[g][i] *= before;
+                for (int i = 0; i < 8; i++) y[h + g][i] *= before;
 #pragma unroll
-            for (int i = 0; i < ROUNDS; i++) sum[g] += scores[i][g] = exp2f(scores[i][g] - larger);
-        }
+                for (int i = 0; i < ROUNDS; i++) sum[h + g] += scores[i][g] = power(scores[i][g] - larger);
+            }
 #pragma unroll
-        for (int i = 0; i < ROUNDS; i++)
-        {
-            int p = i * SIDE_BY_SIDE + side;
-            if (i * SIDE_BY_SIDE >= count) continue;
-            float v[8] = {};
-            if (p < count) load8(values + p * HEAD_DIM + part, v);
+            for (int i = 0; i < ROUNDS; i++)
+            {
+                int p = i * SIDE_BY_SIDE + side;
+                if (i * SIDE_BY_SIDE >= count) continue;
+                float v[8] = {};
+                if (p < count) load8(values + p * HEAD_DIM + part, v);
 #pragma unroll
-            for (int g = 0; g < GROUP; g++)
+                for (int g = 0; g < PAIR; g++)
 #pragma unroll
-                for (int j = 0; j < 8; j++) y[g][j] += scores[i][g] * v[j];
+                    for (int j = 0; j < 8; j++) y[h + g][j] += scores[i][g] * v[j];
+            }
         }
         if (t < w.pieces) stream.leave();
     }
@@ -658,7 +664,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         float own = share[HEAD_DIM], larger = own;
 #pragma unroll
         for (int mask = WARPS / 2; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float factor = exp2f(own - larger), total = share[HEAD_DIM + 1] * factor;
+        float factor = power(own - larger), total = share[HEAD_DIM + 1] * factor;
 #pragma unroll
         for (int mask = WARPS / 2; mask > 0; mask >>= 1) total += __shfl_xor_sync(0xffffffff, total, mask);
         if (mine) share[HEAD_DIM + 2] = factor;
@@ -697,7 +703,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
         float value = has ? await_word(letter + i, model.step) : 0, larger = own;
 #pragma unroll
         for (int mask = 16; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float factor = exp2f(own - larger), total = sum_of_warp(value * factor), all = sum_of_warp(weights * factor);
+        float factor = power(own - larger), total = sum_of_warp(value * factor), all = sum_of_warp(weights * factor);
         if (lane == 0) write_word(stage.words(layer, 2) + kv * RESULT + i, word(__fdividef(total, all), model.step));
     }
     if (item == 0) stage.note();
