@@ -28,9 +28,10 @@ internal sealed class CudaBackend : InferenceBackend
     {
         (_device, _config, _precision) = (device, config, precision);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        _weights = new DeviceWeights(config, weights, adapters, precision, _stream.Handle);
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _pass = new RowPass(config, _weights, precision, device, _stream);
-        _step = TokenStep.TryCreate(config, _weights, precision, device, _stream.Handle);
+        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
     }
 
     /// <inheritdoc/>

@@ -31,6 +31,8 @@ internal static class DecodeKernels
         {
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
+            constants["WARPS"] = Text(step.Warps);
+            constants["ELECT"] = "1";
             constants["PIECE_BYTES"] = Text(step.PieceBytes);
             constants["RING"] = Text(step.Ring);
         }

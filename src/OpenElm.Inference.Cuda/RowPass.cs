@@ -36,7 +36,8 @@ internal sealed class RowPass : IDisposable
     readonly DeviceWeights _weights;
     readonly CudaPrecision _precision;
     readonly KernelModule _module;
-    readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose;
+    readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose, _unpack;
+    readonly DeviceMemory? _unpacked;
     readonly DeviceMemory _workspace = new(WorkspaceBytes);
     readonly MatrixProducts _products;
     readonly CudaStream _stream;
@@ -52,6 +53,8 @@ internal sealed class RowPass : IDisposable
         (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
         _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
+        _unpack = _module["unpack"];
+        _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
         _group = DecodeKernels.GroupOf(config);
         if (precision == CudaPrecision.Bf16 && config.HeadDim % 16 == 0 && config.HeadDim <= 128 && _group > 0 && TileQueries % _group == 0)
         {
@@ -133,6 +136,7 @@ internal sealed class RowPass : IDisposable
     {
         Forget();
         _memory?.Dispose();
+        _unpacked?.Dispose();
         _products.Dispose();
         _workspace.Dispose();
         _module.Dispose();
@@ -264,9 +268,20 @@ internal sealed class RowPass : IDisposable
     ProductShape Shape(int rows, int columns, int inner, MatrixType result, bool add = false) =>
         new(rows, columns, inner, TransposeA: false, TransposeB: true, Type, result, add ? 1 : 0);
 
-    void Multiply(nint x, nint weights, nint y, in ProductShape shape) => _products.Multiply(shape, x, weights, y, _stream.Handle);
+    void Multiply(nint x, DeviceMatrix weights, nint y, in ProductShape shape)
+    {
+        if (weights.Format == PackedFormat.Plain)
+        {
+            _products.Multiply(shape, x, weights.Address, y, _stream.Handle);
+            return;
+        }
 
-    void FindFastest(nint x, nint weights, nint y, in ProductShape shape) => _products.FindFastest(shape, x, weights, y, _stream.Handle);
+        _unpack.Launch(_stream.Handle, (shape.Columns, 1), 128, weights.Address, _unpacked!.Address, shape.Inner, weights.Columns, (int)weights.Format);
+        _products.Multiply(shape, x, _unpacked.Address, y, _stream.Handle);
+    }
+
+    void FindFastest(nint x, DeviceMatrix weights, nint y, in ProductShape shape) =>
+        _products.FindFastest(shape, x, weights.Format == PackedFormat.Plain ? weights.Address : _unpacked!.Address, y, _stream.Handle);
 
     // [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
     int[] Tiles(ReadOnlySpan<DeviceRow> rows)

@@ -4,17 +4,15 @@ namespace OpenElm.Inference.Cuda;
 
 /// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of tiles of weights for every warp, and the activations, in shared memory.</summary>
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
+/// <param name="Warps">Of a block, that compute; one more asks for what they read.</param>
 /// <param name="PieceBytes">Of a row, that are copied at once: half of a tile.</param>
 /// <param name="Ring">Tiles of a warp.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-internal sealed record StepLayout(int Blocks, int PieceBytes, int Ring, int SharedBytes)
+internal sealed record StepLayout(int Blocks, int Warps, int PieceBytes, int Ring, int SharedBytes)
 {
-    /// <summary>Warps of a block that compute, as the kernel has them; one more asks for what they read.</summary>
-    public const int Warps = 16;
-
     const int EvenBlocks = 128; // divide all widths of OpenELM
     const int MostSplits = 32;  // a lane for each
-    const int MostShared = 227 * 1024, LargestPiece = 1536, MostRing = 8;
+    const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 1536, MostRing = 16;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -38,19 +36,29 @@ internal sealed record StepLayout(int Blocks, int PieceBytes, int Ring, int Shar
         int row = config.ModelDim * elementBytes, parts = Parts(row, LargestPiece);
         int piece = Math.Max(256 * elementBytes, RoundUp(Parts(row, parts), 32)); // a warp takes at least 256 numbers at once
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
-        int attention = ((group + 2) * config.HeadDim) + (Warps * group * (config.HeadDim + 4));
+        int attention = ((group + 2) * config.HeadDim) + (WarpsOfBlock * group * (config.HeadDim + 4));
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
         (int ownRows, int partials) = Shares(config, elementBytes, blocks, piece);
         int tables = (StepWork.Bytes * (((4 + Slots(config, blocks)) * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
         int rest = tables + (sizeof(float) * (ownRows + partials + Math.Max(widest, attention))) + 1024;
-        int ring = Math.Min(MostRing, (MostShared - rest) / (Warps * (2 * (piece + sizeof(long)))));
+        int ring = Math.Min(MostRing, (MostShared - rest) / (WarpsOfBlock * (2 * (piece + sizeof(long)))));
         if (ring < 2)
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
         }
 
-        return new StepLayout(blocks, piece, ring, (Warps * ring * 2 * (piece + sizeof(long))) + rest);
+        return new StepLayout(blocks, WarpsOfBlock, piece, ring, (WarpsOfBlock * ring * 2 * (piece + sizeof(long))) + rest);
+    }
+
+    /// <summary>Numbers of a piece of a packed row.</summary>
+    /// <param name="format">Packed.</param>
+    /// <param name="width">Of the row.</param>
+    /// <returns>A multiple of <see cref="PackedRows.Multiple"/>.</returns>
+    public int PieceColumns(PackedFormat format, int width)
+    {
+        int most = (int)(PieceBytes / PackedRows.Bytes(format, PackedRows.Multiple)) * PackedRows.Multiple;
+        return RoundUp(Parts(width, Parts(width, most)), PackedRows.Multiple);
     }
 
     /// <summary>What the blocks share: most rows of a block in the residual, and most sums of pieces in a matrix.</summary>

@@ -14,10 +14,15 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Rows">Of the block.</param>
 /// <param name="Begin">The number of the block's first result.</param>
 /// <param name="Limit">Bytes that there are.</param>
-internal readonly record struct StepWork(nint First, int Stride, int Second, int RowBytes, int PieceBytes, int Units, int Pieces, int Warp, int Rows, int Begin, int Limit)
+/// <param name="Format">Of packed rows: how.</param>
+/// <param name="Width">Numbers of a row.</param>
+/// <param name="Columns">Numbers of a piece of a packed row.</param>
+/// <param name="Reserved">Nothing.</param>
+internal readonly record struct StepWork(
+    nint First, int Stride, int Second, int RowBytes, int PieceBytes, int Units, int Pieces, int Warp, int Rows, int Begin, int Limit, PackedFormat Format, int Width, int Columns, int Reserved)
 {
     /// <summary>Its size.</summary>
-    public const int Bytes = 48;
+    public const int Bytes = 64;
 
     /// <summary>Deals a model's matrices to blocks: even parts of each, whose tiles go to a block's warps in turn, on from where the matrix before ended.</summary>
     /// <param name="config">The architecture.</param>
@@ -45,15 +50,18 @@ internal readonly record struct StepWork(nint First, int Stride, int Second, int
 
             Add(weights.Head, config.VocabSize, config.ModelDim, isGlued: false, isResidual: false);
 
-            void Add(nint address, int rows, int width, bool isGlued, bool isResidual)
+            void Add(DeviceMatrix matrix, int rows, int width, bool isGlued, bool isResidual)
             {
                 // A block has the same rows of the residual always; of the others the larger parts go around.
                 int units = StepLayout.Parts(rows, 2), turn = isResidual ? 0 : 37 * at++ % layout.Blocks;
                 int begin = (int)((((long)units * block) + turn) / layout.Blocks), end = (int)((((long)units * (block + 1)) + turn) / layout.Blocks);
-                int rowBytes = width * elementBytes, pieces = end > begin ? StepLayout.Parts(rowBytes, layout.PieceBytes) : 0;
+                bool isPacked = matrix.Format != PackedFormat.Plain;
+                int rowBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, width) : width * elementBytes;
+                int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, matrix.Columns) : layout.PieceBytes;
+                int pieces = end > begin ? StepLayout.Parts(rowBytes, pieceBytes) : 0;
                 work.Add(new StepWork(
-                    address + (nint)((long)begin * (isGlued ? 1 : 2) * rowBytes), (isGlued ? 1 : 2) * rowBytes, isGlued ? rows / 2 * rowBytes : rowBytes, rowBytes, layout.PieceBytes,
-                    end - begin, pieces, before % StepLayout.Warps, Math.Min(2 * end, rows) - (2 * begin), (isGlued ? 1 : 2) * begin, int.MaxValue));
+                    matrix.Address + (nint)((long)begin * (isGlued ? 1 : 2) * rowBytes), (isGlued ? 1 : 2) * rowBytes, isGlued ? rows / 2 * rowBytes : rowBytes, rowBytes, pieceBytes,
+                    end - begin, pieces, before % layout.Warps, Math.Min(2 * end, rows) - (2 * begin), (isGlued ? 1 : 2) * begin, int.MaxValue, matrix.Format, width, matrix.Columns, 0));
                 before += (end - begin) * pieces;
             }
         }

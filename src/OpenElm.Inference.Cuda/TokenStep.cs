@@ -59,20 +59,16 @@ internal sealed class TokenStep : IDisposable
     /// <summary>[vocab], after a step.</summary>
     public nint Logits => _model.Logits;
 
-    /// <summary>Lays out and compiles a model's step for a device.</summary>
+    /// <summary>Compiles a model's step for a device.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="weights">Its weights on the device.</param>
     /// <param name="precision">How they are kept.</param>
+    /// <param name="layout">How it is laid out, as the weights are.</param>
     /// <param name="device">The device.</param>
     /// <param name="stream">Where steps go.</param>
-    /// <returns>The step; null where the architecture has none.</returns>
-    public static TokenStep? TryCreate(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, nint stream)
+    /// <returns>The step.</returns>
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, nint stream)
     {
-        if (StepLayout.Of(config, precision, device.Multiprocessors, out _) is not { } layout)
-        {
-            return null;
-        }
-
         var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout));
         module["decode_step"].ReserveShared(layout.SharedBytes);
         return new TokenStep(config, weights, precision, layout, module, device, stream);
@@ -144,7 +140,7 @@ internal sealed class TokenStep : IDisposable
     void Launch(DeviceCache cache, int token, int position, StepChoice choice, nint profile)
     {
         StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = ++_step };
-        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (StepLayout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
+        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
     }
 }
 

@@ -52,7 +52,7 @@ static inline void expect(u64* b, int bytes) { EmuBarrier* e = emu_barrier(b); e
 static inline void copy_async(void* to, const void* from, int bytes, u64* b, bool) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); EmuBarrier* e = emu_barrier(b); e->bytes -= bytes; if (e->left == 0) emu_settle(e); }
 static inline void arrive(u64* b) { EmuBarrier* e = emu_barrier(b); e->left--; emu_settle(e); }
 static inline bool has_arrived(u64* b, int parity) { return (int)emu_barrier(b)->phase != parity; }
-static inline void meet() { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, 512); }
+static inline void meet() { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, blockDim.x - 32); }
 static inline void await_arrival(u64* b, int parity) { while ((int)emu_barrier(b)->phase == parity) emu_yield(); }
 static inline u32 read_word(const float* p) { return *(volatile const u32*)p; }
 static inline void read_words(const float* p, u32 (&w)[4]) { if ((size_t)p & 15) abort(); for (int i = 0; i < 4; i++) w[i] = ((volatile const u32*)p)[i]; }
@@ -64,6 +64,9 @@ static inline u32 __ballot_sync(unsigned, bool x)
     u32 all = 0; for (int i = 0; i < emu_grid->warp_size_[w]; i++) all |= (u32)(emu_grid->exchange[w * 32 + i] != 0) << i;
     __syncwarp(); return all;
 }
+static inline int __float2int_rn(float x) { return (int)rintf(x); }
+static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (signed char)(b >> i); return c; }
+static inline float half_to_float(u16 bits) { _Float16 x; memcpy(&x, &bits, 2); return (float)x; }
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 static inline float __fdividef(float a, float b) { return a / b; }
 static inline void rest() { emu_yield(); }

@@ -1,3 +1,4 @@
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Tests;
@@ -147,6 +148,32 @@ public sealed class DeviceTests
         model.Forward([new SequenceRun(first, 1, 1), new SequenceRun(second, 1, 1)], [tokens[559], tokens[256]], logits);
         Close.Assert(expected.AsSpan(559 * config.VocabSize, config.VocabSize), logits.AsSpan(0, config.VocabSize), Fp32);
         Close.Assert(expected.AsSpan(256 * config.VocabSize, config.VocabSize), logits.AsSpan(config.VocabSize), Fp32);
+    }
+
+    // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
+    [Theory, InlineData(DType.Q8_0, "cuda-bf16"), InlineData(DType.Q4_0, "cuda-bf16"), InlineData(DType.Q4_1, "cuda-bf16"), InlineData(DType.Q4_K, "cuda-bf16")]
+    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, string kernels)
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        string file = Path.Combine(Path.GetTempPath(), $"openelm-{Guid.NewGuid():N}.gguf");
+        try
+        {
+            TestModels.WriteBlocked(file, dtype);
+            int[] tokens = TestModels.Tokens(12, TestModels.Blocked.VocabSize);
+            float[] expected = Whole(OpenElmModel.Load(file), tokens), prompt = Whole(OpenElmModel.Load(file, options), tokens);
+            OpenElmModel packed = OpenElmModel.Load(file, options);
+            Assert.Equal(kernels, packed.KernelName);
+            Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(TestModels.Blocked).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * (dtype == DType.Q8_0 ? 1.07 : 0.63));
+            float[] steps = OneByOne(packed, tokens);
+            Assert.InRange(Error(expected, prompt), 1e-6, 0.06);
+            Assert.InRange(Error(expected, steps), 1e-6, 0.06);
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+
+        static double Error(float[] expected, float[] actual) => Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e));
     }
 
     [Fact]

@@ -54,7 +54,7 @@ public sealed class LayoutTests
         Assert.NotNull(layout);
         Assert.InRange(layout.SharedBytes, 0, 227 * 1024);
         Assert.Equal(0, layout.PieceBytes % 32); // 16 bytes a lane
-        Assert.InRange(2 * StepLayout.Warps * layout.Ring * layout.PieceBytes, 96 << 10, 227 << 10); // microseconds' worth of weights
+        Assert.InRange(2 * layout.Warps * layout.Ring * layout.PieceBytes, 96 << 10, 227 << 10); // microseconds' worth of weights
     }
 
     [Fact]

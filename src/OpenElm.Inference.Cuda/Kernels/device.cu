@@ -20,6 +20,7 @@ typedef float T;
 #endif
 
 struct __align__(16) Float4 { float x, y, z, w; };
+struct __align__(8) Float2 { float x, y; };
 struct __align__(16) Word4 { u32 x, y, z, w; };
 
 __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_float(bits); }
@@ -61,6 +62,13 @@ __device__ __forceinline__ float power(float x)
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
+}
+
+__device__ __forceinline__ float half_to_float(u16 bits)
+{
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
 }
 #endif
 __device__ __forceinline__ void narrow(float x, float& to) { to = x; }
@@ -111,6 +119,25 @@ __device__ __forceinline__ void store4(T* to, const Float4& x)
 #else
     *(Float4*)to = x;
 #endif
+}
+
+// How a matrix is kept. Packed rows are pieces of some columns, the last one maybe of fewer: the piece's numbers, then a half for each 32 of them,
+// their scale, then in nibbles another half, what is subtracted. A nibble's byte j of 32 has numbers j and j + 16.
+enum Format { PLAIN = 0, NIBBLES = 4, BYTES = 8 };
+
+// Eight neighbouring numbers of a packed row, whose pieces have some columns.
+__device__ __forceinline__ void load_packed(const char* row, int width, int columns, int format, int at, float* to)
+{
+    int piece = at / columns, c = width - piece * columns < columns ? width - piece * columns : columns, i = at - piece * columns;
+    const char* from = row + (size_t)piece * (format == BYTES ? columns / 16 * 17 : columns / 8 * 5);
+    const u16* scales = (const u16*)(from + (format == BYTES ? c : c / 2));
+    float scale = half_to_float(scales[i / 32]), less = format == BYTES ? 0 : half_to_float(scales[c / 32 + i / 32]);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+    {
+        int number = format == BYTES ? ((const signed char*)from)[i + j] : ((const unsigned char*)from)[i / 32 * 16 + (i + j) % 16] >> (i % 32 < 16 ? 0 : 4) & 15;
+        to[j] = scale * number - less;
+    }
 }
 
 // One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].

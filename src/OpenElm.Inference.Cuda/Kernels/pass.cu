@@ -7,6 +7,18 @@ extern "C" __global__ void embed(const Row* rows, const T* embedding, float* x, 
     for (int i = threadIdx.x; i < width; i += blockDim.x) x[(size_t)blockIdx.x * width + i] = widen(from[i]);
 }
 
+// A packed matrix as the products take it: [rows, width], one block a row.
+extern "C" __global__ void unpack(const char* from, T* to, int width, int columns, int format)
+{
+    size_t row_bytes = format == BYTES ? (size_t)width / 16 * 17 : (size_t)width / 8 * 5;
+    for (int i = 8 * threadIdx.x; i < width; i += 8 * blockDim.x)
+    {
+        float x[8];
+        load_packed(from + blockIdx.x * row_bytes, width, columns, format, i, x);
+        store8(to + (size_t)blockIdx.x * width + i, x);
+    }
+}
+
 // y = x / sqrt(mean(x²) + eps) · w, one block of 256 a row; picked: the rows wanted, or null for all.
 extern "C" __global__ __launch_bounds__(256) void rms_norm(const float* x, const float* w, T* y, const int* picked, int width, float eps)
 {

@@ -10,7 +10,7 @@
 // Phases of a layer: qkv · attention · out · gate and up · down. In attention every block has a KV head and a split of its past; a head's splits
 // exchange their results, and each of them joins some elements.
 
-constexpr int WARPS = 16, THREADS = 32 * WARPS;                 // that compute; one more asks for what they read
+constexpr int THREADS = 32 * WARPS;               // that compute; one more asks for what they read
 constexpr int TILE_BYTES = 2 * PIECE_BYTES;                     // a piece of each of two rows, or keys and values of the same positions
 constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES;   // of attention: lanes of a position, positions of a warp
 constexpr int POSITION_BYTES = HEAD_DIM * sizeof(T), TILE_POSITIONS = PIECE_BYTES / POSITION_BYTES, ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
@@ -25,6 +25,7 @@ struct __align__(16) Work
     const char* first;                                          // the first unit's
     int stride, second, row_bytes, piece_bytes;                 // bytes to the next unit, to the unit's second row, of a row, of a piece
     int units, pieces, warp, rows, begin, limit;                // the first tile's warp; how many rows, the first's number; bytes that there are
+    int format, width, columns, reserved;                       // of packed rows: how, numbers of a row, and of a piece
 };
 
 struct Layer
@@ -90,7 +91,7 @@ __device__ __forceinline__ bool has_arrived(u64* barrier, int parity)
 }
 
 // All warps that compute.
-__device__ __forceinline__ void meet() { asm volatile("bar.sync 1, 512;" ::: "memory"); }
+__device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" :: "n"(THREADS) : "memory"); }
 
 __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
 {
@@ -215,6 +216,7 @@ __device__ __noinline__ void ask()
     int number = 0, unit = (warp - stage.work()[0].warp) & (WARPS - 1), piece = 0, place = 0, parity = 1, bytes = 0; // parity: of the barriers' past
     const char* from = nullptr;
     bool once = true;
+    if (warp >= WARPS) return;
 #pragma unroll 1
     while (true)
     {
@@ -276,6 +278,18 @@ struct Stream
     }
 };
 
+// Half a warp sums each of two rows.
+__device__ __forceinline__ void put_sums(float sum, float other, float* partial)
+{
+    int lane = threadIdx.x % 32;
+    bool upper = lane >= 16;
+    float own = upper ? other : sum, given = upper ? sum : other;
+    own += __shfl_xor_sync(0xffffffff, given, 16);
+#pragma unroll
+    for (int mask = 8; mask > 0; mask >>= 1) own += __shfl_xor_sync(0xffffffff, own, mask);
+    if (lane % 16 == 0) partial[upper] = own;
+}
+
 // partial[piece][row] = row's piece · the planes' piece, for the warp's tiles of the block's work.
 __device__ __noinline__ Stream multiply(Stream stream, int number)
 {
@@ -309,13 +323,66 @@ __device__ __noinline__ Stream multiply(Stream stream, int number)
 #endif
         }
         stream.leave();
-        // Half a warp sums each row.
-        bool upper = lane >= 16;
-        float own = upper ? other : sum, given = upper ? sum : other;
-        own += __shfl_xor_sync(0xffffffff, given, 16);
+        put_sums(sum, other, partial + 2 * (piece * w.units + unit));
+    }
+    meet();
+    return stream;
+}
+
+// The same for packed rows: whole numbers of 8 bits by four.
+__device__ __noinline__ Stream multiply_packed(Stream stream, int number)
+{
+    const Stage& stage = stage_of_block();
+    const Work w = stage.work()[number];
+    const char* planes = (const char*)stage.planes();
+    int lane = threadIdx.x % 32, unit = (threadIdx.x / 32 - w.warp) & (WARPS - 1), piece = 0;
+#pragma unroll 1
+    for (; find(w, unit, piece); unit += WARPS)
+    {
+        int first = piece * w.columns, count = w.width - first < w.columns ? w.width - first : w.columns;
+        const char* tile = stream.take();
+        const Word4* x = (const Word4*)(planes + first);
+        const Float2* scales = (const Float2*)(planes + w.width) + first / 32;
+        float sum[2] = {};
+        if (w.format == BYTES)
+        {
+#pragma unroll 2
+            for (int v = lane; v < count / 16; v += 32)
+            {
+                Word4 a = x[v];
+                float scale = scales[v / 2].x;
 #pragma unroll
-        for (int mask = 8; mask > 0; mask >>= 1) own += __shfl_xor_sync(0xffffffff, own, mask);
-        if (lane % 16 == 0) partial[2 * (piece * w.units + unit) + upper] = own;
+                for (int r = 0; r < 2; r++)
+                {
+                    const char* row = tile + r * PIECE_BYTES;
+                    Word4 b = ((const Word4*)row)[v];
+                    int whole = __dp4a((int)b.x, (int)a.x, __dp4a((int)b.y, (int)a.y, __dp4a((int)b.z, (int)a.z, __dp4a((int)b.w, (int)a.w, 0))));
+                    sum[r] += whole * (half_to_float(((const u16*)(row + count))[v / 2]) * scale);
+                }
+            }
+        }
+        else
+        {
+#pragma unroll 2
+            for (int v = lane; v < count / 32; v += 32)
+            {
+                Word4 low = x[2 * v], high = x[2 * v + 1];
+                Float2 scale = scales[v];
+#pragma unroll
+                for (int r = 0; r < 2; r++)
+                {
+                    const char* row = tile + r * PIECE_BYTES;
+                    Word4 b = ((const Word4*)row)[v];
+                    const u16* halves = (const u16*)(row + count / 2);
+                    constexpr u32 NIBBLE = 0x0f0f0f0f;
+                    int whole = __dp4a((int)(b.x & NIBBLE), (int)low.x, __dp4a((int)(b.y & NIBBLE), (int)low.y, __dp4a((int)(b.z & NIBBLE), (int)low.z, __dp4a((int)(b.w & NIBBLE), (int)low.w, 0))));
+                    whole = __dp4a((int)(b.x >> 4 & NIBBLE), (int)high.x, __dp4a((int)(b.y >> 4 & NIBBLE), (int)high.y, __dp4a((int)(b.z >> 4 & NIBBLE), (int)high.z, __dp4a((int)(b.w >> 4 & NIBBLE), (int)high.w, whole))));
+                    sum[r] += half_to_float(halves[v]) * (scale.x * whole) - half_to_float(halves[count / 32 + v]) * scale.y;
+                }
+            }
+        }
+        stream.leave();
+        put_sums(sum[0], sum[1], stage.partial() + 2 * (piece * w.units + unit));
     }
     meet();
     return stream;
@@ -350,6 +417,12 @@ __device__ __forceinline__ void receive(const float* words, int width, u32 step,
             int at = 4 * (base + i * THREADS);
             while (true)
             {
+#if !ELECT
+                if (at >= width || is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step)) break;
+                rest();
+                read_words(words + at, w[i]);
+                continue;
+#endif
                 bool missing = at < width && !(is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step));
                 u32 all = __ballot_sync(0xffffffff, missing);
                 if (all == 0) break;
@@ -362,15 +435,32 @@ __device__ __forceinline__ void receive(const float* words, int width, u32 step,
     }
 }
 
+// What packed rows are multiplied with: bytes, then for each 32 their scale and the sum of what they stand for. Eight lanes have 32 numbers.
+__device__ __forceinline__ void put_packed(char* planes, int at, int width, const Float4& x)
+{
+    float largest = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
+#pragma unroll
+    for (int mask = 1; mask < 8; mask <<= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
+    float inverse = largest > 0 ? __fdividef(127.0f, largest) : 0;
+    int a = __float2int_rn(x.x * inverse), b = __float2int_rn(x.y * inverse), c = __float2int_rn(x.z * inverse), d = __float2int_rn(x.w * inverse);
+    int sum = a + b + c + d;
+#pragma unroll
+    for (int mask = 1; mask < 8; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
+    *(u32*)(planes + at) = (u32)(a & 255) | (u32)(b & 255) << 8 | (u32)(c & 255) << 16 | (u32)(d & 255) << 24;
+    float scale = largest / 127.0f;
+    if (threadIdx.x % 8 == 0) ((Float2*)(planes + width))[at / 32] = Float2{ scale, scale * sum };
+}
+
 // A thread's share, of four floats each, of a vector of the residual's width.
 constexpr int QUARTERS = (MODEL_DIM / 4 + THREADS - 1) / THREADS;
 
 // The planes = the residual · a norm's weights; the norm's scale comes behind the product, from the sums of squares of each warp.
 // words: null for the first layer, which takes a row of the embedding.
-__device__ __noinline__ void receive_normed(const float* words, const T* embedded, const float* weights)
+__device__ __noinline__ void receive_normed(const float* words, const T* embedded, const float* weights, int number)
 {
     Stage& stage = stage_of_block();
     float *planes = stage.planes(), squares = 0;
+    bool packed = stage.work()[number].format != PLAIN;
     Float4 w[QUARTERS];
 #pragma unroll
     for (int i = 0; i < QUARTERS; i++)
@@ -381,7 +471,9 @@ __device__ __noinline__ void receive_normed(const float* words, const T* embedde
     auto put = [&](int i, int at, const Float4& x)
     {
         squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
-        *(Float4*)(planes + plane(at, MODEL_DIM)) = Float4{ x.x * w[i].x, x.y * w[i].y, x.z * w[i].z, x.w * w[i].w };
+        Float4 y = { x.x * w[i].x, x.y * w[i].y, x.z * w[i].z, x.w * w[i].w };
+        if (packed) put_packed((char*)planes, at, MODEL_DIM, y);
+        else *(Float4*)(planes + plane(at, MODEL_DIM)) = y;
     };
     if (words) receive<QUARTERS>(words, MODEL_DIM, stage.model.step, put);
     else
@@ -396,11 +488,12 @@ __device__ __noinline__ void receive_normed(const float* words, const T* embedde
     meet();
 }
 
-__device__ __noinline__ void receive_plain(const float* words, int width)
+__device__ __noinline__ void receive_plain(const float* words, int width, int number)
 {
     Stage& stage = stage_of_block();
     float* planes = stage.planes();
-    receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
+    if (stage.work()[number].format == PLAIN) receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
+    else receive<2>(words, width, stage.model.step, [&](int, int at, const Float4& four) { put_packed((char*)planes, at, width, four); });
     meet();
 }
 
@@ -538,12 +631,12 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = item / splits, split = item - kv * splits;
     float *q = stage.planes(), *shares = q + GROUP * HEAD_DIM + 2 * HEAD_DIM;
     T *new_key = (T*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
-    if (warp < GROUP + 2)
+    for (int role = warp; role < GROUP + 2; role += WARPS)
     {
-        int head = warp < GROUP ? kv * GROUP + warp : warp == GROUP ? layer.queries + kv : layer.queries + layer.keys + kv;
+        int head = role < GROUP ? kv * GROUP + role : role == GROUP ? layer.queries + kv : layer.queries + layer.keys + kv;
         const float* from = stage.words(layer, 0) + head * HEAD_DIM;
         bool normed = layer.q_norm != nullptr;
-        T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (warp == GROUP ? 0 : stage.capacity)) * HEAD_DIM;
+        T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (role == GROUP ? 0 : stage.capacity)) * HEAD_DIM;
         auto keep = [&](T* own, int at, float x)
         {
             T rounded;
@@ -551,14 +644,14 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
             own[at] = rounded;
             if (split == 0) stored[at] = rounded;
         };
-        if (warp <= GROUP)
+        if (role <= GROUP)
         {
             Rotation rotation;
-            rotation.load(warp < GROUP ? layer.q_norm : layer.k_norm, model, stage.position, lane);
+            rotation.load(role < GROUP ? layer.q_norm : layer.k_norm, model, stage.position, lane);
             float factor = 1.44269504f * rsqrtf((float)HEAD_DIM);   // powers of two instead of e
             rotation.apply(from, model.step, normed, model.eps, lane, [&](int at, float x)
             {
-                if (warp < GROUP) q[warp * HEAD_DIM + at] = x * factor;
+                if (role < GROUP) q[role * HEAD_DIM + at] = x * factor;
                 else keep(new_key, at, x);
             });
         }
@@ -657,7 +750,7 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int numbe
     // Warps.
     if (threadIdx.x < (WARPS * GROUP + 31) / 32 * 32)
     {
-        // A head's shares of the warps lie side by side in half a warp.
+        // A head's shares of the warps lie side by side in a part of a warp.
         bool mine = threadIdx.x < WARPS * GROUP;
         int g = mine ? threadIdx.x / WARPS : 0;
         float* share = shares + (threadIdx.x % WARPS * GROUP + g) * SHARE;
@@ -771,7 +864,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     auto phase = [&](Kind kind, int number, float* to)
     {
         stage.note();
-        stream = multiply(stream, number);
+        stream = stage.work()[number].format == PLAIN ? multiply(stream, number) : multiply_packed(stream, number);
         send(kind, number, to);
         stage.note();
     };
@@ -779,20 +872,20 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     for (int l = 0, first = 0; l < model.layer_count; l++, first += per_layer)
     {
         const Layer& layer = stage.layers()[l];
-        receive_normed(x, embedded, layer.attention_norm);
+        receive_normed(x, embedded, layer.attention_norm, first);
         phase(NORMED, first, stage.words(layer, 0));
         for (int slot = 0, item = blockIdx.x; slot < model.slots && item < layer.keys * layer.splits; slot++, item += gridDim.x) stream = attend(stream, l, first + 1 + slot, item);
-        receive_plain(stage.words(layer, 2), layer.queries * HEAD_DIM);
+        receive_plain(stage.words(layer, 2), layer.queries * HEAD_DIM, first + per_layer - 3);
         phase(ADDED, first + per_layer - 3, stage.words(layer, 3));
-        receive_normed(stage.words(layer, 3), nullptr, layer.ffn_norm);
+        receive_normed(stage.words(layer, 3), nullptr, layer.ffn_norm, first + per_layer - 2);
         phase(ACTIVATED, first + per_layer - 2, stage.words(layer, 4));
-        receive_plain(stage.words(layer, 4), layer.ffn);
+        receive_plain(stage.words(layer, 4), layer.ffn, first + per_layer - 1);
         phase(ADDED, first + per_layer - 1, x = stage.words(layer, 5));
     }
 
-    receive_normed(x, nullptr, model.final_norm);
+    receive_normed(x, nullptr, model.final_norm, count - 1);
     stage.note();
-    stream = multiply(stream, count - 1);
+    stream = stage.work()[count - 1].format == PLAIN ? multiply(stream, count - 1) : multiply_packed(stream, count - 1);
     const Work& head = stage.work()[count - 1];
     u64 best = 0;
     for (int i = threadIdx.x; i < head.rows; i += THREADS)
