@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
@@ -19,6 +18,8 @@ internal sealed class CudaBackend : InferenceBackend
     readonly DeviceMemory _state = new(2 * sizeof(int));
     readonly MappedMemory<int> _chosen = new(2);
     readonly RotaryTable _rotary;
+    readonly DeviceRow[] _rows = new DeviceRow[RowPass.MostRows];
+    readonly int[] _picked = new int[RowPass.MostRows];
     DeviceMemory? _angles; // cos, then sin: [2][_positions, headDim / 2]
     int _positions;
     readonly List<DeviceMemory> _free = [];
@@ -253,9 +254,7 @@ internal sealed class CudaBackend : InferenceBackend
             return;
         }
 
-        var rows = new List<DeviceRow>(Math.Min(tokens.Length, RowPass.MostRows));
-        var picked = new List<int>();
-        int next = 0, written = 0;
+        int next = 0, written = 0, rows = 0, picked = 0;
         foreach (SequenceRun run in batch)
         {
             var cache = (DeviceCache)run.State.Cache;
@@ -263,16 +262,15 @@ internal sealed class CudaBackend : InferenceBackend
             {
                 if (i >= run.Tokens - run.LogitRows)
                 {
-                    picked.Add(rows.Count);
+                    _picked[picked++] = rows;
                 }
 
-                rows.Add(new DeviceRow(tokens[next++], run.State.Length + i, cache.Capacity, 0, cache.Address));
-                if (rows.Count == RowPass.MostRows || next == tokens.Length)
+                _rows[rows++] = new DeviceRow(tokens[next++], run.State.Length + i, cache.Capacity, 0, cache.Address);
+                if (rows == RowPass.MostRows || next == tokens.Length)
                 {
-                    _pass.Run(CollectionsMarshal.AsSpan(rows), CollectionsMarshal.AsSpan(picked), Cos, Sin, logits[(written * _config.VocabSize)..]);
-                    written += picked.Count;
-                    rows.Clear();
-                    picked.Clear();
+                    _pass.Run(_rows.AsSpan(0, rows), _picked.AsSpan(0, picked), Cos, Sin, logits[(written * _config.VocabSize)..]);
+                    written += picked;
+                    (rows, picked) = (0, 0);
                 }
             }
         }

@@ -80,7 +80,8 @@ internal sealed class RowPass : IDisposable
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
 
-    int TileBytes => 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
+    // Two halves of a block, two tiles each, of keys and values.
+    int TileBytes => 2 * 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -211,7 +212,7 @@ internal sealed class RowPass : IDisposable
                 _rotate.Launch(stream, (StepLayout.Parts(all, 8), count), 256, at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, eps);
                 if (shape.Tiles > 0)
                 {
-                    _attendTiles!.Value.LaunchShared(stream, (shape.Tiles, keys), 128, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
+                    _attendTiles!.Value.LaunchShared(stream, (shape.Tiles, keys), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
                 }
                 else
                 {

@@ -125,12 +125,12 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
     }
 
     /// <summary>Makes a model of random weights, for measurements of speed.</summary>
-    internal static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options)
+    internal static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options, DType type = DType.BF16)
     {
         options = options.Validated();
         return new OpenElmModel(config.Validated(), adapters =>
         {
-            var weights = new Benchmarking.RandomWeights(config);
+            var weights = new Benchmarking.RandomWeights(config, type);
             if (options.Device is not { } device)
             {
                 return new CpuBackend(config, options, team => ModelWeights.Of(config, weights.Weights, team, weights));

@@ -94,4 +94,5 @@ static inline void load_transposed(const u16* row, u32 (&r)[4])
 }
 static inline void copy_early(void* to, const void* from, bool there) { if (((size_t)to | (size_t)from) & 15) abort(); if (there) memcpy(to, from, 16); else memset(to, 0, 16); }
 static inline void end_group() {}
+static inline void meet_half(int half) { static int arrived[512], gen[512]; int b = 2 * emu_grid->current->linear + half; emu_meet(arrived + b, gen + b, 128); }
 static inline void await_groups_but_one() {}

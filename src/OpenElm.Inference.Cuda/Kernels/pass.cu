@@ -165,7 +165,8 @@ extern "C" __global__ void activate(const T* gate_up, T* y, int width, int gated
 #if BF16 && HEAD_DIM % 16 == 0 && HEAD_DIM <= 128
 // The same attention by the matrix units, for neighbouring rows of a sequence.
 //
-// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. A warp has 16 of them.
+// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. A warp has 16 of them,
+// and half of the past.
 // Keys and values come 64 positions at a time; scores never leave the registers, where the layout of a product's result is that of the next one's
 // left side.
 
@@ -200,16 +201,20 @@ __device__ __forceinline__ void copy_early(void* to, const void* from, bool ther
 
 __device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
+// Half of a block of 256.
+__device__ __forceinline__ void meet_half(int half) { asm volatile("bar.sync %0, 128;" :: "r"(1 + half) : "memory"); }
+
 // All groups but the latest are there.
 __device__ __forceinline__ void await_groups_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
 #endif
 
 // tiles: [tiles][first row, rows]; group: query heads of a KV head, a divisor of 64.
-extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
+extern "C" __global__ __launch_bounds__(256) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
 {
-    DYNAMIC_SHARED(u16, both);                                  // two of [keys, values][KEYS][PITCH]
+    DYNAMIC_SHARED(u16, stages);                                // of each half, two of [keys, values][KEYS][PITCH]
     constexpr int STEPS = HEAD_DIM / 16, COLUMNS = HEAD_DIM / 8;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv = blockIdx.y, group = queries / keys;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, half = threadIdx.x / 128, kv = blockIdx.y, group = queries / keys;
+    u16* both = stages + half * 4 * KEYS * PITCH;
     int tile = gridDim.x - 1 - blockIdx.x;                      // the last ones, which have most to do, first
     int begin = tiles[2 * tile], count = tiles[2 * tile + 1], width = (queries + 2 * keys) * HEAD_DIM;
     Row row = rows[begin];
@@ -240,10 +245,10 @@ extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, con
     int last = row.position + count - 1;
     auto ask = [&](int at)
     {
-        u16* to = both + at / KEYS % 2 * 2 * KEYS * PITCH;
+        u16* to = both + at / (2 * KEYS) % 2 * 2 * KEYS * PITCH;
         if (at <= last)
 #pragma unroll
-            for (int i = threadIdx.x; i < 2 * KEYS * COLUMNS; i += 128)
+            for (int i = threadIdx.x % 128; i < 2 * KEYS * COLUMNS; i += 128)
             {
                 int which = i / (KEYS * COLUMNS), r = i / COLUMNS % KEYS, c = i % COLUMNS * 8;
                 bool there = at + r <= last;
@@ -251,13 +256,14 @@ extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, con
             }
         end_group();
     };
-    ask(0);
-    for (int at = 0; at <= last; at += KEYS)
+    // The halves of the block take turns with tiles of keys.
+    ask(half * KEYS);
+    for (int at = half * KEYS; at <= last; at += 2 * KEYS)
     {
-        ask(at + KEYS);
+        ask(at + 2 * KEYS);
         await_groups_but_one();
-        __syncthreads();
-        const u16 *key_tile = both + at / KEYS % 2 * 2 * KEYS * PITCH, *value_tile = key_tile + KEYS * PITCH;
+        meet_half(half);
+        const u16 *key_tile = both + at / (2 * KEYS) % 2 * 2 * KEYS * PITCH, *value_tile = key_tile + KEYS * PITCH;
         float s[KEYS / 8][4] = {};
         // Products one after another are of different keys: none waits for the one before.
 #pragma unroll
@@ -317,13 +323,45 @@ extern "C" __global__ __launch_bounds__(128) void attend_tiles(const T* qkv, con
                 multiply(y[n + 1], p, b[2], b[3]);
             }
         }
-        __syncthreads();
+        meet_half(half);
     }
 #pragma unroll
     for (int i = 0; i < 2; i++)
     {
         sum[i] += __shfl_xor_sync(0xffffffff, sum[i], 1);
         sum[i] += __shfl_xor_sync(0xffffffff, sum[i], 2);
+    }
+    // The second half hands over what it has, thread by thread.
+    __syncthreads();
+    float* letter = (float*)stages + threadIdx.x % 128;
+    if (half)
+    {
+#pragma unroll
+        for (int n = 0; n < COLUMNS; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) letter[128 * (4 * n + i)] = y[n][i];
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+        {
+            letter[128 * (4 * COLUMNS + i)] = most[i];
+            letter[128 * (4 * COLUMNS + 2 + i)] = sum[i];
+        }
+    }
+    __syncthreads();
+    if (half) return;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+    {
+        float other = letter[128 * (4 * COLUMNS + i)], larger = fmaxf(most[i], other), before = power(most[i] - larger), factor = power(other - larger);
+        sum[i] = sum[i] * before + letter[128 * (4 * COLUMNS + 2 + i)] * factor;
+#pragma unroll
+        for (int n = 0; n < COLUMNS; n++)
+#pragma unroll
+            for (int j = 2 * i; j < 2 * i + 2; j++) y[n][j] = y[n][j] * before + letter[128 * (4 * n + j)] * factor;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+    {
         if (own[i] >= count) continue;
         T* to = out + ((size_t)(begin + own[i]) * queries + kv * group + number[i] % group) * HEAD_DIM + lane % 4 * 2;
 #pragma unroll

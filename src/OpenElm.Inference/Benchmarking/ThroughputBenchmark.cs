@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Numerics.Tensors;
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 
@@ -19,6 +20,9 @@ public sealed record ThroughputOptions
 
     /// <summary>Whether a prompt's kernels are traced, too, after all measurements.</summary>
     public bool Profiles { get; init; }
+
+    /// <summary>The type of matrices: BF16 or a block format.</summary>
+    public DType Weights { get; init; } = DType.BF16;
 
     /// <summary>Sequences side by side.</summary>
     public int Batch { get; init; } = 1;
@@ -78,7 +82,7 @@ public static class ThroughputBenchmark
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validated();
-        using var model = TextModel.Of(OpenElmModel.CreateRandom(config, inference), null);
+        using var model = TextModel.Of(OpenElmModel.CreateRandom(config, inference, options.Weights), null);
         var random = new Random(1);
         int[] prompt = [.. Enumerable.Range(0, options.PromptTokens * options.Batch).Select(_ => random.Next(config.VocabSize))];
         var rates = new GenerationRates[options.Repetitions];
