@@ -17,9 +17,10 @@ internal static class DecodeKernels
     /// <param name="config">The architecture.</param>
     /// <param name="precision">Of weights.</param>
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
+    /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step)
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -32,7 +33,7 @@ internal static class DecodeKernels
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
-            constants["ELECT"] = "1";
+            constants["PACKED"] = hasPacked ? "1" : "0";
             constants["PIECE_BYTES"] = Text(step.PieceBytes);
             constants["RING"] = Text(step.Ring);
         }

@@ -12,7 +12,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceBytes, int Rin
 {
     const int EvenBlocks = 128; // divide all widths of OpenELM
     const int MostSplits = 32;  // a lane for each
-    const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 1536, MostRing = 16;
+    const int WarpsOfBlock = 16, MostShared = 227 * 1024, LargestPiece = 1536, MostRing = 8;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>

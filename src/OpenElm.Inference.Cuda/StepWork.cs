@@ -26,11 +26,12 @@ internal readonly record struct StepWork(
 
     /// <summary>Deals a model's matrices to blocks: even parts of each, whose tiles go to a block's warps in turn, on from where the matrix before ended.</summary>
     /// <param name="config">The architecture.</param>
-    /// <param name="weights">Their addresses.</param>
+    /// <param name="layers">Their matrices.</param>
+    /// <param name="head">[vocab, modelDim].</param>
     /// <param name="elementBytes">Of a number.</param>
     /// <param name="layout">Of the kernel.</param>
     /// <returns>For each block: of each layer qkv, room for attention's past, out, gate and up, down; then the head.</returns>
-    public static StepWork[] Deal(OpenElmConfig config, DeviceWeights weights, int elementBytes, StepLayout layout)
+    public static StepWork[] Deal(OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, DeviceMatrix head, int elementBytes, StepLayout layout)
     {
         var work = new List<StepWork>();
         int slots = StepLayout.Slots(config, layout.Blocks);
@@ -38,7 +39,7 @@ internal readonly record struct StepWork(
         {
             int before = 0; // tiles
             int at = 0;     // matrices
-            foreach (DeviceLayer layer in weights.Layers)
+            foreach (DeviceLayer layer in layers)
             {
                 LayerShape shape = layer.Shape;
                 Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, isGlued: false, isResidual: false);
@@ -48,7 +49,7 @@ internal readonly record struct StepWork(
                 Add(layer.Proj2, config.ModelDim, shape.FfnDim, isGlued: false, isResidual: true);
             }
 
-            Add(weights.Head, config.VocabSize, config.ModelDim, isGlued: false, isResidual: false);
+            Add(head, config.VocabSize, config.ModelDim, isGlued: false, isResidual: false);
 
             void Add(DeviceMatrix matrix, int rows, int width, bool isGlued, bool isResidual)
             {

@@ -20,7 +20,7 @@ internal sealed class TokenStep : IDisposable
     {
         (_layout, _module, _kernel, _multiprocessors, _stream) = (layout, module, module["decode_step"], device.Multiprocessors, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4;
-        StepWork[] work = StepWork.Deal(config, weights, elementBytes, layout);
+        StepWork[] work = StepWork.Deal(config, weights.Layers, weights.Head, elementBytes, layout);
         StepLayer[] layers = new StepLayer[config.Layers.Length];
         int words = 0;
         for (int i = 0; i < layers.Length; i++)
@@ -69,7 +69,7 @@ internal sealed class TokenStep : IDisposable
     /// <returns>The step.</returns>
     public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, nint stream)
     {
-        var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout));
+        var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0));
         module["decode_step"].ReserveShared(layout.SharedBytes);
         return new TokenStep(config, weights, precision, layout, module, device, stream);
     }

@@ -417,12 +417,6 @@ __device__ __forceinline__ void receive(const float* words, int width, u32 step,
             int at = 4 * (base + i * THREADS);
             while (true)
             {
-#if !ELECT
-                if (at >= width || is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step)) break;
-                rest();
-                read_words(words + at, w[i]);
-                continue;
-#endif
                 bool missing = at < width && !(is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step));
                 u32 all = __ballot_sync(0xffffffff, missing);
                 if (all == 0) break;
@@ -460,7 +454,7 @@ __device__ __noinline__ void receive_normed(const float* words, const T* embedde
 {
     Stage& stage = stage_of_block();
     float *planes = stage.planes(), squares = 0;
-    bool packed = stage.work()[number].format != PLAIN;
+    bool packed = PACKED && stage.work()[number].format != PLAIN;
     Float4 w[QUARTERS];
 #pragma unroll
     for (int i = 0; i < QUARTERS; i++)
@@ -492,7 +486,7 @@ __device__ __noinline__ void receive_plain(const float* words, int width, int nu
 {
     Stage& stage = stage_of_block();
     float* planes = stage.planes();
-    if (stage.work()[number].format == PLAIN) receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
+    if (!PACKED || stage.work()[number].format == PLAIN) receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
     else receive<2>(words, width, stage.model.step, [&](int, int at, const Float4& four) { put_packed((char*)planes, at, width, four); });
     meet();
 }
@@ -864,7 +858,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     auto phase = [&](Kind kind, int number, float* to)
     {
         stage.note();
-        stream = stage.work()[number].format == PLAIN ? multiply(stream, number) : multiply_packed(stream, number);
+        stream = !PACKED || stage.work()[number].format == PLAIN ? multiply(stream, number) : multiply_packed(stream, number);
         send(kind, number, to);
         stage.note();
     };
@@ -885,7 +879,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
 
     receive_normed(x, nullptr, model.final_norm, count - 1);
     stage.note();
-    stream = stage.work()[count - 1].format == PLAIN ? multiply(stream, count - 1) : multiply_packed(stream, count - 1);
+    stream = !PACKED || stage.work()[count - 1].format == PLAIN ? multiply(stream, count - 1) : multiply_packed(stream, count - 1);
     const Work& head = stage.work()[count - 1];
     u64 best = 0;
     for (int i = threadIdx.x; i < head.rows; i += THREADS)
