@@ -52,6 +52,11 @@ internal static class VerifyCommand
                 }
             }
 
+            if (where != "cpu" && parsed.GetValue(runtime) is not Training)
+            {
+                rows.AddRange(DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)).Select(result => ($"inference ({where}) = inference (cpu)", result)));
+            }
+
             if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))
             {
                 throw new OpenElmException($"Nothing in {path} can be run on this runtime; nothing was compared.");
@@ -76,8 +81,7 @@ internal static class VerifyCommand
 
         if (name is not Training && device != "cpu")
         {
-            InferenceDevice gpu = CudaInferenceDevice.TryOpen(CudaPrecision.Fp32, out string? reason)
-                ?? throw new OpenElmException($"Inference cannot be verified on --device {device}: {reason}.");
+            CudaInferenceDevice gpu = Device(CudaPrecision.Fp32, device);
             yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu });
             yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu }, tokenByToken: true);
         }
@@ -90,6 +94,9 @@ internal static class VerifyCommand
             }
         }
     }
+
+    static CudaInferenceDevice Device(CudaPrecision precision, string device) =>
+        CudaInferenceDevice.TryOpen(precision, out string? reason) ?? throw new OpenElmException($"Inference cannot be verified on --device {device}: {reason}.");
 
     static void Report(CommandContext context, List<(string Runtime, GoldenResult Result)> rows)
     {
