@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Cli.Commands;
+using OpenElm.Distributed;
 
 namespace OpenElm.Cli;
 
@@ -12,6 +13,11 @@ internal static class Program
 
     static int Main(string[] args)
     {
+        if (JobLauncher.IsLaunched)
+        {
+            Environment.SetEnvironmentVariable("TERM", "dumb"); // mpirun gives ranks pseudo-terminals, but what they write goes to files and other programs
+        }
+
         Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
         var interrupts = new Interrupts();
         using var signals = new StopSignals(interrupts);
@@ -75,6 +81,7 @@ internal static class Program
         Command bench = BenchCommand.Create(context);
         bench.Subcommands.Add(BenchTrainCommand.Create(context));
         bench.Subcommands.Add(BenchNormsCommand.Create(context));
+        bench.Subcommands.Add(BenchScalingCommand.Create(context));
         return bench;
     }
 }

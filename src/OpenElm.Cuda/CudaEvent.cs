@@ -14,6 +14,10 @@ public sealed class CudaEvent : IDisposable
     /// <param name="stream">The stream.</param>
     public void Record(nint stream) => Check(DriverInterface.EventRecord(_handle, stream));
 
+    /// <summary>Has a stream wait for the mark before it goes on with what is put into it from now on; the host does not wait.</summary>
+    /// <param name="stream">The stream.</param>
+    public void HoldBack(nint stream) => Check(DriverInterface.StreamWaitEvent(stream, _handle, 0));
+
     /// <summary>Waits on the host until the mark is reached.</summary>
     public void Synchronize() => Check(DriverInterface.EventSynchronize(_handle));
 

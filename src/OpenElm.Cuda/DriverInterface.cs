@@ -74,6 +74,9 @@ internal static unsafe partial class DriverInterface
     [LibraryImport(Library, EntryPoint = "cuEventRecord")]
     public static partial int EventRecord(nint recorded, nint stream);
 
+    [LibraryImport(Library, EntryPoint = "cuStreamWaitEvent")]
+    public static partial int StreamWaitEvent(nint stream, nint awaited, uint flags);
+
     [LibraryImport(Library, EntryPoint = "cuEventSynchronize")]
     public static partial int EventSynchronize(nint awaited);
 

@@ -18,11 +18,12 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     /// <param name="layer">The layer.</param>
     /// <param name="x">[batch, seq, modelDim].</param>
     /// <param name="layout">Positions, and which of them see each other.</param>
+    /// <param name="beforeBackward">Called before the layer is computed again.</param>
     /// <returns>[batch, seq, modelDim].</returns>
-    public static Tensor Run(DecoderLayer layer, Tensor x, SequenceLayout layout) =>
+    public static Tensor Run(DecoderLayer layer, Tensor x, SequenceLayout layout, Action beforeBackward) =>
         // Without a gradient to send back there would be no node, and the layer's weights would get none: the first layer behind a frozen
         // embedding gets an input that wants one.
-        is_grad_enabled() ? apply(x.requires_grad ? x : x.detach().requires_grad_(true), layer, layout) : layer.call(x, layout);
+        is_grad_enabled() ? apply(x.requires_grad ? x : x.detach().requires_grad_(true), layer, layout, beforeBackward) : layer.call(x, layout);
 
     /// <inheritdoc/>
     public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
@@ -32,6 +33,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
         ctx.save_for_backward([x]);
         ctx.save_data("layer", layer);
         ctx.save_data("layout", layout);
+        ctx.save_data("beforeBackward", vars[3]);
         using var noGrad = no_grad();
         return layer.call(x, layout);
     }
@@ -40,6 +42,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
     {
         using DisposeScope scope = NewDisposeScope();
+        ((Action)ctx.get_data("beforeBackward"))();
         Tensor x = ctx.get_saved_variables()[0].detach().requires_grad_(true);
         using (enable_grad())
         {
@@ -48,6 +51,6 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
         }
 
         grad_output.Dispose();
-        return BackwardResults.Return(x.grad!, null, null);
+        return BackwardResults.Return(x.grad!, null, null, null);
     }
 }

@@ -3,6 +3,7 @@ using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Training.Adapters;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Kernels;
 using OpenElm.Training.Matrices;
 using OpenElm.Training.Torch;
@@ -245,6 +246,9 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     /// <summary>What the optimizer changes: all of <see cref="Weights"/>, or beside adapters only theirs; in both cases without what is frozen.</summary>
     public ImmutableArray<NamedWeight> Trainable { get; private set; }
 
+    /// <summary>Told about layers as passes come to them; null for none.</summary>
+    internal ILayerWatch? Watch { get; set; }
+
     /// <summary>The adapters on the model; none at first.</summary>
     public AdapterCollection Adapters { get; }
 
@@ -285,10 +289,14 @@ public sealed class OpenElmModule : Module<Tensor, Tensor>
     internal Tensor ComputeHidden(Tensor ids, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
+        Watch?.BeforeModel();
         Tensor x = _embeddings.call(ids);                                       // [batch, seq, modelDim]
-        foreach (DecoderLayer layer in _layers)
+        foreach ((int i, DecoderLayer layer) in _layers.Index())
         {
-            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, layout) : layer.call(x, layout);
+            Watch?.BeforeForward(i);
+            x = Watch is null ? x : LayerMark.Put(x, Watch, i);
+            x = Options.ActivationCheckpointing ? Checkpoint.Run(layer, x, layout, () => Watch?.BeforeBackward(i)) : layer.call(x, layout);
+            Watch?.AfterForward(i);
         }
 
         return _norm.call(x).MoveToOuterDisposeScope();

@@ -1,6 +1,7 @@
 using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Gpu;
 
 namespace OpenElm.Training;
@@ -62,6 +63,23 @@ public sealed record TrainingPlan
 
     /// <summary>All bytes that are there at once.</summary>
     public long TotalBytes => WeightBytes + GradientBytes + OptimizerBytes + ActivationBytes + LossBytes + AllocatorBytes + ProgramBytes;
+
+    /// <summary>What ranks divide; null where adapters are trained, which are small.</summary>
+    internal RankMemory? Divided { get; init; }
+
+    /// <summary>Sequences of the update that a forward pass takes, and passes of an update.</summary>
+    internal (int MicroBatch, int Accumulation) Update { get; init; }
+
+    /// <summary>All bytes of one rank of several (docs/distributed.md).</summary>
+    /// <param name="sharding">What is divided among the ranks.</param>
+    /// <param name="ranks">How many there are; they share the sequences of the update.</param>
+    /// <returns>Bytes; null where this is not planned.</returns>
+    public long? BytesOnRank(Sharding sharding, int ranks)
+    {
+        long activations = ActivationBytes + LossBytes + AllocatorBytes;
+        int parts = Math.Clamp(ranks / Math.Max(1, Update.Accumulation), 1, Math.Max(1, Update.MicroBatch)); // of a micro-batch
+        return Divided?.Bytes(sharding, ranks) + (activations / parts) + ProgramBytes;
+    }
 
     /// <summary>The time of the run.</summary>
     /// <param name="flopsPerSecond">The machine's measured matmul rate.</param>
@@ -132,6 +150,8 @@ public sealed record TrainingPlan
         long largestLayer = config.Layers.Max(layer => TrainingMemory.LayerBytesPerToken(config, layer, sizeof(float), sizeof(float))) + passing.DefaultIfEmpty().Max();
         return new TrainingPlan
         {
+            Divided = isWhole ? RankMemory.Of(config, trainer) : null,
+            Update = (trainer.MicroBatch, trainer.Accumulation),
             Parameters = parameters,
             TrainedParameters = trained,
             WeightBytes = isWhole

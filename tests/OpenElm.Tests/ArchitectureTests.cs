@@ -11,13 +11,14 @@ public sealed class ArchitectureTests
         ["OpenElm.Data"] = ["OpenElm"],
         ["OpenElm.Inference"] = ["OpenElm"],
         ["OpenElm.Cuda"] = [],
+        ["OpenElm.Distributed"] = ["OpenElm"],
         ["OpenElm.Inference.Cuda"] = ["OpenElm.Cuda", "OpenElm.Inference"],
         ["OpenElm.Yaml"] = ["OpenElm"],
         ["OpenElm.Evaluation"] = ["OpenElm", "OpenElm.Yaml", "OpenElm.Data", "OpenElm.Inference"],
         ["OpenElm.Training"] = ["OpenElm", "OpenElm.Yaml", "OpenElm.Data", "OpenElm.Cuda"],
         ["OpenElm.Verification"] = ["OpenElm", "OpenElm.Training", "OpenElm.Inference"],
         ["OpenElm.Commands"] = ["OpenElm", "OpenElm.Inference", "OpenElm.Inference.Cuda"],
-        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Inference.Cuda", "OpenElm.Evaluation", "OpenElm.Verification", "OpenElm.Commands"],
+        ["OpenElm.Cli"] = ["OpenElm", "OpenElm.Data", "OpenElm.Distributed", "OpenElm.Training", "OpenElm.Inference", "OpenElm.Inference.Cuda", "OpenElm.Evaluation", "OpenElm.Verification", "OpenElm.Commands"],
         ["OpenElm.Run"] = ["OpenElm.Commands"],
     };
 

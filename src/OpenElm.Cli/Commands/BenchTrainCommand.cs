@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Configuration;
+using OpenElm.Distributed;
 using OpenElm.Training;
 using OpenElm.Training.Benchmarking;
 using OpenElm.Training.Torch;
@@ -28,20 +29,29 @@ internal static class BenchTrainCommand
         var warmup = new Option<int>("--warmup") { Description = "Updates before the clock starts", DefaultValueFactory = _ => 10 };
         var steps = new Option<int>("--steps") { Description = "Updates of a window", DefaultValueFactory = _ => 10 };
         var windows = new Option<int>("--windows") { Description = "Windows; the result is their median", DefaultValueFactory = _ => 5 };
+        var sharding = new Option<Sharding>("--sharding") { Description = "What is divided among the ranks that mpirun started; each has micro-batches of its own" };
         var profile = new Option<bool>("--profile") { Description = "Also say where the time of an update goes, kernel by kernel (GPU)" };
         Option<string> device = SharedOptions.Device();
         Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("train", "Measure training: updates of a shipped architecture with random weights, on random tokens")
         {
-            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, fp8, graphs, microBatch, accumulation, length, warmup, steps, windows, profile,
+            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, fp8, graphs, microBatch, accumulation, length, warmup, steps, windows, sharding, profile,
         };
         command.SetAction(parsed =>
         {
             TorchLibrary.EnsureLoaded(new TorchOptions { Folder = parsed.GetValue(torchFolder) });
+            Job.Run(context, group => Run(parsed, group));
+        });
+
+        void Run(ParseResult parsed, IProcessGroup? group)
+        {
+            Job.ShareCores(group);
             var options = new TrainingBenchmarkOptions
             {
                 Config = NamedConfigs.Get(parsed.GetValue(size)!) with { VocabSize = parsed.GetValue(vocab) },
-                Device = parsed.GetValue(device)!,
+                Device = Job.DeviceOf(parsed.GetValue(device)!, group),
+                Group = group,
+                Sharding = parsed.GetValue(sharding),
                 Kernels = parsed.GetValue(kernels),
                 Precision = parsed.GetValue(precision),
                 ActivationCheckpointing = parsed.GetValue(checkpointing),
@@ -56,22 +66,31 @@ internal static class BenchTrainCommand
                 Windows = parsed.GetValue(windows),
                 Profile = parsed.GetValue(profile),
             };
-            Print(context, parsed.GetValue(size)!, options, TrainingBenchmark.Run(options, context.Cancellation));
-        });
+            TrainingBenchmarkResult result = TrainingBenchmark.Run(options, context.Cancellation);
+            if (group.IsFirst())
+            {
+                Print(context, parsed.GetValue(size)!, options, result);
+            }
+        }
+
         return command.WithExamples(
             "openelm bench train --size openelm-270m --micro-batch 1 --sequence-length 256 --steps 2",
-            "openelm bench train --size openelm-270m --device cuda --kernels fused --profile --json");
+            "openelm bench train --size openelm-270m --device cuda --kernels fused --profile --json",
+            "mpirun -n 2 openelm bench train --size openelm-1.1b --device cuda --sharding optimizer --json");
     }
 
     static void Print(ConsoleContext context, string size, TrainingBenchmarkOptions options, TrainingBenchmarkResult result)
     {
-        double flops = result.FlopsPerToken * result.MedianTokensPerSecond;
+        double flops = result.FlopsPerToken * result.MedianTokensPerSecond / (options.Group?.Size ?? 1); // of one device
         if (context.IsJson)
         {
             context.WriteJson(new
             {
                 Size = size,
                 options.Device,
+                Ranks = options.Group?.Size ?? 1,
+                options.Sharding,
+                result.ExchangeShare,
                 Kernels = result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels,
                 options.Precision,
                 options.ActivationCheckpointing,

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Data;
+using OpenElm.Distributed;
 using OpenElm.Tokenization;
 using OpenElm.Training;
 
@@ -10,7 +11,7 @@ internal static class DataCommand
 {
     const long Megabyte = 1_000_000;
 
-    public static Command Create(CommandContext context) =>
+    public static Command Create(ConsoleContext context) =>
         new("data", "Look at a run's training text, or tokenize it ahead of time") { Inspect(context), Prepare(context) };
 
     static Command Inspect(CommandContext context)
@@ -45,14 +46,14 @@ internal static class DataCommand
             "openelm data inspect configs/training/quickstart.yaml --set data.min_tokens_per_text=256");
     }
 
-    static Command Prepare(CommandContext context)
+    static Command Prepare(ConsoleContext context)
     {
         var run = new RunArguments();
         var output = new Option<string>("--output", "-o") { Description = "The folder to write; name it in data.prepared_dir", Required = true };
         var pieceSize = new Option<int>("--piece-size") { Description = "Largest file, in megabytes", DefaultValueFactory = _ => 60 };
         var overwrite = new Option<bool>("--overwrite") { Description = "Replace the output folder if it exists" };
         var command = new Command("prepare", "Tokenize the training text once, into files that a run reads instead") { run.Config, run.Set, run.Tokenizer, output, pieceSize, overwrite };
-        command.SetAction(parsed =>
+        command.SetAction(parsed => Job.Run(context, group =>
         {
             int megabytes = parsed.GetValue(pieceSize);
             if (megabytes < 1)
@@ -61,12 +62,17 @@ internal static class DataCommand
             }
 
             RunConfig config = run.Read(parsed);
-            SentencePieceTokenizer tokenizer = run.FindTokenizer(parsed, config, context, save: true);
+            SentencePieceTokenizer tokenizer = TokenizerOf(parsed, config, group);
             string folder = parsed.GetRequiredValue(output);
             PreparedManifest manifest = DataPreparation.Write(config.Data with { PreparedDir = null }, Environment.CurrentDirectory, tokenizer, folder,
-                new PrepareOptions { PieceBytes = megabytes * Megabyte, Overwrite = parsed.GetValue(overwrite) },
+                new PrepareOptions { PieceBytes = megabytes * Megabyte, Overwrite = parsed.GetValue(overwrite), Group = group },
                 file => context.Log($"Tokenized {file.Name}: {file.Documents} documents, {file.Pieces.Sum(piece => piece.Tokens)} tokens."),
                 context.Warn, context.Cancellation);
+            if (!group.IsFirst())
+            {
+                return;
+            }
+
             if (context.IsJson)
             {
                 context.WriteJson(new
@@ -84,7 +90,15 @@ internal static class DataCommand
             {
                 context.Output.WriteLine($"{folder}: {manifest.TotalTokens():N0} tokens of {manifest.TotalTexts():N0} texts, {Quantity.Bytes(manifest.TotalBytes())}");
             }
-        });
+        }));
+
+        // One rank trains it, the others read it.
+        SentencePieceTokenizer TokenizerOf(ParseResult parsed, RunConfig config, IProcessGroup? group)
+        {
+            group.OnFirstRank(() => run.FindTokenizer(parsed, config, context, save: true));
+            return run.FindTokenizer(parsed, config, context, save: false);
+        }
+
         return command.WithExamples(
             "openelm data prepare configs/training/quickstart.yaml --output runs/quickstart-tokens",
             "openelm pretrain configs/training/quickstart.yaml --set data.prepared_dir=runs/quickstart-tokens");

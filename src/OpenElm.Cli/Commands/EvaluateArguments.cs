@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.CommandLine;
+using OpenElm.Distributed;
 using OpenElm.Evaluation.Data;
 using OpenElm.Evaluation.Suites;
 using OpenElm.Evaluation.Tasks;
@@ -150,6 +151,9 @@ internal sealed class EvaluateArguments
 /// <summary>What the user asked for, checked.</summary>
 internal sealed record EvaluateRequest
 {
+    /// <summary>The ranks that evaluate together; null for a process that is alone.</summary>
+    public IProcessGroup? Group { get; init; }
+
     public required string? Model { get; init; }
 
     public required ImmutableArray<EvaluationSuite> Suites { get; init; }

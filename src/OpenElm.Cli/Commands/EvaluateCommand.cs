@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.CommandLine;
 using System.Text;
+using OpenElm.Distributed;
 using OpenElm.Evaluation;
 using OpenElm.Evaluation.Engine;
 using OpenElm.Evaluation.Metrics;
@@ -21,9 +22,9 @@ internal static class EvaluateCommand
         var arguments = new EvaluateArguments();
         var command = new Command("evaluate", "Evaluate a model as lm-evaluation-harness does: the paper's suites, or any tasks") { CreateCompare(context) };
         arguments.AddTo(command);
-        command.SetAction(parsed =>
+        command.SetAction(parsed => Job.Run(context, group =>
         {
-            EvaluateRequest request = arguments.Read(parsed);
+            EvaluateRequest request = Shared(arguments.Read(parsed), group);
             if ((request.WriteOut ?? request.Scores) is not null && request.Tasks.FirstOrDefault(task => task.Task.Kind == RequestKind.Generation) is { } written)
             {
                 throw new OpenElmException($"{written.Task.Name} has the model write its answers; --write-out and --scores are for log-probabilities. Leave the task out.");
@@ -31,7 +32,11 @@ internal static class EvaluateCommand
 
             (ImmutableArray<PreparedTask> tasks, ImmutableArray<LeftOutTask> leftOut) = TaskSelection.Prepare(request.Tasks, request.Data, request.SkipMissing, context.Cancellation);
             request = request with { LeftOut = leftOut };
-            WarnOfData(context, tasks, leftOut);
+            if (group.IsFirst())
+            {
+                WarnOfData(context, tasks, leftOut);
+            }
+
             if (request.WriteOut is { } file)
             {
                 WriteOut(context, tasks, file);
@@ -49,7 +54,7 @@ internal static class EvaluateCommand
             {
                 Print(context, request, Evaluate(context, request, tasks, request.Model!));
             }
-        });
+        }));
         return command.WithExamples(
             "openelm evaluate MODEL --suite zero-shot --data data/eval",
             "openelm evaluate MODEL --suite zero-shot,openllm,llm360 --data data/eval --allow-stand-ins --skip-missing",
@@ -60,6 +65,17 @@ internal static class EvaluateCommand
             "openelm evaluate --tasks arc_easy --write-out requests.jsonl",
             "openelm evaluate --tasks arc_easy --scores other-engine.jsonl");
     }
+
+    // Each rank with its own GPU, or its part of the cores.
+    static EvaluateRequest Shared(EvaluateRequest request, IProcessGroup? group) => group is null ? request : request with
+    {
+        Group = group,
+        Loading = request.Loading with
+        {
+            Device = Job.DeviceOf(request.Loading.Device, group),
+            Threads = request.Loading.Threads ?? Math.Max(1, Environment.ProcessorCount / group.LocalSize),
+        },
+    };
 
     static Command CreateCompare(CommandContext context)
     {
@@ -110,12 +126,16 @@ internal static class EvaluateCommand
         EngineCounts counts;
         using (var progress = new EvaluationProgress(context, Path.GetFileName(Path.TrimEndingDirectorySeparator(path))))
         {
-            var options = new EngineOptions { Cache = model.Cache, Progress = progress, BatchSize = request.BatchSize, Time = context.Time };
+            var options = new EngineOptions { Cache = model.Cache, Progress = request.Group.IsFirst() ? progress : null, BatchSize = request.BatchSize, Group = request.Group, Time = context.Time };
             (results, counts) = EvaluationRun.Score(tasks, model.Tokenizer, model.Scorer, options, model.Writer, context.Cancellation);
         }
 
         TimeSpan time = context.Time.GetElapsedTime(start);
-        context.Log($"{path}: {EvaluationProgress.Cost(counts, time)}");
+        if (request.Group.IsFirst())
+        {
+            context.Log($"{path}: {EvaluationProgress.Cost(counts, time)}");
+        }
+
         return NewReport(context, request, path, model.Runtime, results) with { MaxLength = model.Tokenizer.MaxLength, Cost = counts, Seconds = time.TotalSeconds };
     }
 
@@ -134,6 +154,11 @@ internal static class EvaluateCommand
 
     static void Print(CommandContext context, EvaluateRequest request, EvaluationReport report)
     {
+        if (!request.Group.IsFirst())
+        {
+            return;
+        }
+
         if (request.Output is { } folder)
         {
             new ResultsFolder(folder).Write(report);
@@ -201,6 +226,11 @@ internal static class EvaluateCommand
             Add("average", checkpoints[^1].Step, isAverage: true, run.AverageFolder);
         }
 
+        if (!request.Group.IsFirst())
+        {
+            return;
+        }
+
         var curve = new TrainingCurve(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(run.Path))), points.ToImmutable());
         string page = CurvePage.Write(curve, run.Path);
         bool reported = HtmlReport.SetEvaluation(run.ReportFile, CurvePage.Section(curve));
@@ -216,7 +246,11 @@ internal static class EvaluateCommand
         void Add(string name, long step, bool isAverage, string path)
         {
             EvaluationReport report = Evaluate(context, request, tasks, path);
-            new ResultsFolder(Path.Combine(request.Output ?? Path.Combine(run.Path, "evaluation"), name)).Write(report);
+            if (request.Group.IsFirst())
+            {
+                new ResultsFolder(Path.Combine(request.Output ?? Path.Combine(run.Path, "evaluation"), name)).Write(report);
+            }
+
             points.Add(new CurvePoint(name, step, isAverage, report));
         }
     }

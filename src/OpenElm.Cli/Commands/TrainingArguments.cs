@@ -1,4 +1,5 @@
 using System.CommandLine;
+using OpenElm.Distributed;
 using OpenElm.Inference;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Sampling;
@@ -48,15 +49,24 @@ internal sealed class TrainingArguments
             return;
         }
 
-        var options = new RunOptions
+        Job.Run(context, group =>
         {
-            Device = device,
-            Resume = parsed.GetValue(_resume),
-            Overwrite = parsed.GetValue(_overwrite),
-            Time = context.Time,
-            Sampler = WriteSample,
-        };
-        TrainingText.Print(context, train(run, options, new ProgressReporter(context, logInterval: 1)));
+            Job.ShareCores(group);
+            var options = new RunOptions
+            {
+                Device = Job.DeviceOf(device, group),
+                Resume = parsed.GetValue(_resume),
+                Overwrite = parsed.GetValue(_overwrite),
+                Time = context.Time,
+                Sampler = WriteSample,
+                Group = group,
+            };
+            RunResult result = train(run, options, Job.ObserverOf(context, group, new ProgressReporter(context, logInterval: 1)));
+            if (group.IsFirst())
+            {
+                TrainingText.Print(context, result);
+            }
+        });
     }
 
     static string WriteSample(string modelFolder, string? adapterFolder, ReadOnlyMemory<int> prompt, SampleConfig options, int seed)

@@ -12,7 +12,7 @@ internal static class TrainingText
         TimeSpan time = plan.Time(flopsPerSecond);
         if (context.IsJson)
         {
-            context.WriteJson(new { Plan = plan, FlopsPerSecond = flopsPerSecond, TrainingPlan.ExpectedUtilisation, Seconds = time.TotalSeconds });
+            context.WriteJson(new { Plan = plan, Ranks = OnRanks(plan).Select(row => new { row.Ranks, row.Sharding, row.Bytes }), FlopsPerSecond = flopsPerSecond, TrainingPlan.ExpectedUtilisation, Seconds = time.TotalSeconds });
             return;
         }
 
@@ -25,11 +25,26 @@ internal static class TrainingText
             context.Output.WriteLine($"{name,-16} {Quantity.Bytes(bytes),12}");
         }
 
+        foreach (var group in OnRanks(plan).GroupBy(row => row.Ranks))
+        {
+            context.Output.WriteLine($"{$"on each of {group.Key}",-16} {string.Join(", ", group.Select(row => $"{Quantity.Bytes(row.Bytes)} sharding {row.Sharding.ToString().ToLowerInvariant()}"))}");
+        }
+
         context.Output.WriteLine($"{"parameters",-16} {plan.Parameters,12:n0}");
         context.Output.WriteLine($"{"of them trained",-16} {plan.TrainedParameters,12:n0}");
         context.Output.WriteLine($"{"tokens",-16} {plan.Tokens,12:n0}");
         context.Output.WriteLine($"{"time",-16} {time.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
     }
+
+    static readonly int[] PlannedRanks = [2, 8, 128];
+
+    // What each rank would need, for numbers that divide any update of a power of two.
+    static IEnumerable<(int Ranks, Sharding Sharding, long Bytes)> OnRanks(TrainingPlan plan) =>
+        from ranks in PlannedRanks
+        from sharding in Enum.GetValues<Sharding>()
+        let bytes = plan.BytesOnRank(sharding, ranks)
+        where bytes is not null
+        select (ranks, sharding, bytes.Value);
 
     /// <summary>Prints losses, speed and where the results lie.</summary>
     public static void Print(CommandContext context, RunResult result)

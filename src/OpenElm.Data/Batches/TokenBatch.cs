@@ -18,6 +18,16 @@ public sealed record TokenBatch(int[] Inputs, int[] Targets, int Sequences, int 
     /// </summary>
     public int[]? Positions { get; init; }
 
+    /// <summary>Some of its rows.</summary>
+    /// <param name="begin">The first.</param>
+    /// <param name="end">Behind the last.</param>
+    /// <returns>A batch of these rows.</returns>
+    public TokenBatch Rows(int begin, int end)
+    {
+        Range range = (begin * SequenceLength)..(end * SequenceLength);
+        return this with { Inputs = Inputs[range], Targets = Targets[range], Sequences = end - begin, Positions = Positions?[range] };
+    }
+
     /// <summary>Splits <paramref name="rows"/> [sequences * (sequenceLength + 1)] into inputs and targets.</summary>
     internal static TokenBatch FromRows(ReadOnlySpan<int> rows, int sequences, long index, string origin)
     {

@@ -8,6 +8,16 @@ namespace OpenElm.Data;
 /// <param name="Pairs">[pairs] numbers of the pairs in the <see cref="PreferenceSet"/>.</param>
 public sealed record PreferenceBatch(TokenBatch Sequences, ImmutableArray<int> Pairs)
 {
+    /// <summary>Some of its pairs.</summary>
+    /// <param name="begin">The first.</param>
+    /// <param name="end">Behind the last.</param>
+    /// <returns>A batch of these pairs, as wide as this one.</returns>
+    public PreferenceBatch PairsOf(int begin, int end)
+    {
+        TokenBatch chosen = Sequences.Rows(begin, end), rejected = Sequences.Rows(Pairs.Length + begin, Pairs.Length + end);
+        return new(chosen with { Inputs = [.. chosen.Inputs, .. rejected.Inputs], Targets = [.. chosen.Targets, .. rejected.Targets], Sequences = 2 * (end - begin) }, Pairs[begin..end]);
+    }
+
     /// <summary>Makes the batch of some pairs.</summary>
     /// <param name="set">The pairs.</param>
     /// <param name="numbers">Which.</param>

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpenElm.Data.Files;
 using OpenElm.Data.Prepared;
 using OpenElm.Data.Texts;
+using OpenElm.Distributed;
 using OpenElm.IO;
 using OpenElm.Tokenization;
 
@@ -15,6 +16,9 @@ public sealed record PrepareOptions
 
     /// <summary>Replaces an existing folder.</summary>
     public bool Overwrite { get; init; }
+
+    /// <summary>The ranks that share the files, on one file system; null for a process that is alone.</summary>
+    public IProcessGroup? Group { get; init; }
 }
 
 /// <summary>
@@ -58,7 +62,8 @@ public static class DataPreparation
             Tokenizer = encoder.Fingerprint,
             Files = [],
         };
-        AtomicFolder.Write(folder, partial =>
+        // Files are dealt to the ranks; the first one's folder holds all of them.
+        PreparedManifest WriteOwn(string partial)
         {
             void PrepareOne(DataFile file)
             {
@@ -67,8 +72,26 @@ public static class DataPreparation
                 onFile?.Invoke(prepared[file.Index]);
             }
 
-            EachFile.Run(files, config.Workers, PrepareOne, cancel);
-            manifest = manifest with { Files = [.. prepared] };
+            ImmutableArray<DataFile> own = options.Group is { } ranks ? [.. files.Where(file => file.Index % ranks.Size == ranks.Rank)] : files;
+            EachFile.Run(own, config.Workers, PrepareOne, cancel);
+            return manifest with { Files = [.. own.Select(file => prepared[file.Index])] };
+        }
+
+        PreparedManifest Join(IProcessGroup group, string partial)
+        {
+            group.Patience = Timeout.InfiniteTimeSpan; // some files are larger than others
+            PreparedManifest[] all = [.. group.AllGather(WriteOwn(group.Broadcast(partial)).ToJson()).Select(PreparedManifest.FromJson)];
+            return manifest with { Files = [.. files.Select(file => all[file.Index % group.Size].Files[file.Index / group.Size])] };
+        }
+
+        if (!options.Group.IsFirst())
+        {
+            return Join(options.Group!, "");
+        }
+
+        AtomicFolder.Write(folder, partial =>
+        {
+            manifest = options.Group is { } group ? Join(group, partial) : WriteOwn(partial);
             File.WriteAllText(Path.Combine(partial, PreparedManifest.FileName), manifest.ToJson());
         }, options.Overwrite);
         return manifest;

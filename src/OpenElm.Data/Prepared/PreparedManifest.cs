@@ -54,6 +54,8 @@ public sealed record PreparedManifest
         return settings.ToImmutableSortedDictionary(StringComparer.Ordinal);
     }
 
+    internal static PreparedManifest FromJson(string json) => JsonSerializer.Deserialize(json, DataJson.Default.PreparedManifest)!;
+
     internal string ToJson() => JsonSerializer.Serialize(this, DataJson.Default.PreparedManifest);
 
     /// <summary>Reads the manifest of a folder that <see cref="DataPreparation"/> wrote; its pieces are not looked at.</summary>

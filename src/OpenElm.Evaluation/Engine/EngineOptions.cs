@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Distributed;
 using OpenElm.Scoring;
 
 namespace OpenElm.Evaluation.Engine;
@@ -27,6 +28,9 @@ public sealed record EngineOptions
 
     /// <summary>Contexts that the scorer is given at a time; null gives it all, and it packs them as suits the machine.</summary>
     public int? BatchSize { get; init; }
+
+    /// <summary>The ranks that share the work, each of which gets all answers; null for a process that is alone.</summary>
+    public IProcessGroup? Group { get; init; }
 
     /// <summary>The clock.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;

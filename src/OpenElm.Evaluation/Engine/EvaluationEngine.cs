@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Distributed;
 using OpenElm.Scoring;
 
 namespace OpenElm.Evaluation.Engine;
@@ -25,14 +26,22 @@ public static class EvaluationEngine
 
         (List<TokenWindow> windows, int[][] windowsOf) = Distinct(requests);
         var answers = new ContinuationScore?[windows.Count];
-        int cached = options.Cache is { } cache ? Recall(windows, cache, answers) : 0;
+        if (options.Cache is { } cache)
+        {
+            Recall(windows, cache, answers);
+        }
+
+        options.Group?.Share(answers);
+        int cached = answers.Count(answer => answer is not null);
         var plan = ScoringPlan.Of(windows, Enumerable.Range(0, windows.Count).Where(i => answers[i] is null));
         long before = scorer.TokensComputed;
-        Compute(plan, scorer, options, answers, windows, cancellation);
+        Compute(options.Group is { } group ? plan.PartOf(group.Rank, group.Size) : plan, scorer, options, answers, windows, cancellation);
+        options.Group?.Share(answers);
+        long computed = scorer.TokensComputed - before;
         long asked = requests.Sum(request => request.Windows.Sum(window => (long)window.TokensFed));
         return new EngineResult(
             [.. windowsOf.Select(indices => Total(indices, answers))],
-            new EngineCounts(requests.Count, cached, asked, plan.DistinctTokens.Sum(), scorer.TokensComputed - before));
+            new EngineCounts(requests.Count, cached, asked, plan.DistinctTokens.Sum(), options.Group?.Sum(computed)[0] ?? computed));
     }
 
     // Equal windows are one; [requests][windows] says which.
@@ -65,18 +74,15 @@ public static class EvaluationEngine
         }
     }
 
-    static int Recall(List<TokenWindow> windows, AnswerCache cache, ContinuationScore?[] answers)
+    static void Recall(List<TokenWindow> windows, AnswerCache cache, ContinuationScore?[] answers)
     {
-        int found = 0;
         for (int i = 0; i < windows.Count; i++)
         {
             if (cache.TryGet(windows[i], out ContinuationScore score))
             {
-                (answers[i], found) = (score, found + 1);
+                answers[i] = score;
             }
         }
-
-        return found;
     }
 
     static void Compute(ScoringPlan plan, IContinuationScorer scorer, EngineOptions options, ContinuationScore?[] answers, List<TokenWindow> windows, CancellationToken cancellation)

@@ -26,37 +26,26 @@ public static class GenerationEngine
         ArgumentNullException.ThrowIfNull(requests);
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
-        (int cached, long written, long begin) = (0, 0, options.Time.GetTimestamp());
-        string[] texts = new string[requests.Count];
-        var open = new List<int>();
-        for (int i = 0; i < requests.Count; i++)
-        {
-            if (options.Cache is { } cache && cache.TryGetText(requests[i], out ImmutableArray<int> known))
-            {
-                (texts[i], cached) = (Text(requests[i], known), cached + 1);
-            }
-            else
-            {
-                open.Add(i);
-            }
-        }
-
-        for (int done = 0; done < open.Count; done++)
+        long begin = options.Time.GetTimestamp();
+        int[]?[] answers = [.. requests.Select(request => options.Cache is { } cache && cache.TryGetText(request, out ImmutableArray<int> known) ? known.ToArray() : null)];
+        options.Group?.Share(answers);
+        int[] open = [.. Enumerable.Range(0, requests.Count).Where(i => answers[i] is null)];
+        int[] own = options.Group is { } group ? [.. open.Where((_, i) => i % group.Size == group.Rank)] : open;
+        for (int done = 0; done < own.Length; done++)
         {
             Report(done);
-            GenerationRequest request = requests[open[done]];
+            GenerationRequest request = requests[own[done]];
             ImmutableArray<int> tokens = Write(request, model, cancellation);
             options.Cache?.AddText(request, tokens);
-            written += tokens.Length;
-            texts[open[done]] = Text(request, tokens);
+            answers[own[done]] = [.. tokens];
         }
 
-        Report(open.Count);
-        return new GenerationResult([.. texts], cached, written);
+        Report(own.Length);
+        options.Group?.Share(answers);
+        return new GenerationResult(
+            [.. requests.Zip(answers, (request, tokens) => model.DecodeOutput(request.Prompt.AsSpan(), tokens))], requests.Count - open.Length, open.Sum(i => (long)answers[i]!.Length));
 
-        void Report(int done) => options.Progress?.Report(new EngineProgress(done, open.Count, options.Time.GetElapsedTime(begin)) { Unit = "texts" });
-
-        string Text(GenerationRequest request, ImmutableArray<int> tokens) => model.DecodeOutput(request.Prompt.AsSpan(), tokens.AsSpan());
+        void Report(int done) => options.Progress?.Report(new EngineProgress(done, own.Length, options.Time.GetElapsedTime(begin)) { Unit = "texts" });
     }
 
     static ImmutableArray<int> Write(GenerationRequest request, TextModel model, CancellationToken cancellation)

@@ -21,6 +21,22 @@ internal sealed class ScoringPlan
     /// <summary>[groups]: tokens that no group before has had at the same place behind the same beginning.</summary>
     public ImmutableArray<long> DistinctTokens { get; }
 
+    /// <summary>A rank's part: neighbours, so that they still share beginnings; about as much work as the others'.</summary>
+    /// <param name="rank">Which rank.</param>
+    /// <param name="ranks">How many.</param>
+    public ScoringPlan PartOf(int rank, int ranks)
+    {
+        long total = DistinctTokens.Sum(), before = 0;
+        int begin = Groups.Length, end = Groups.Length;
+        for (int i = Groups.Length - 1; i >= 0; i--)
+        {
+            before = total - DistinctTokens.Skip(i).Sum();
+            (begin, end) = (before >= total * rank / ranks ? i : begin, before >= total * (rank + 1) / ranks && rank < ranks - 1 ? i : end);
+        }
+
+        return new ScoringPlan(Groups[begin..end], Windows[begin..end], DistinctTokens[begin..end]);
+    }
+
     /// <summary>Makes a plan.</summary>
     /// <param name="windows">Distinct windows.</param>
     /// <param name="wanted">Those to compute.</param>

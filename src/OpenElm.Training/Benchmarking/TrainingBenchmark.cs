@@ -4,6 +4,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Data;
+using OpenElm.Distributed;
 using OpenElm.Training.Gpu;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Torch;
@@ -56,6 +57,12 @@ public sealed record TrainingBenchmarkOptions
     /// <summary>Windows; the result is their median.</summary>
     public int Windows { get; init; } = 5;
 
+    /// <summary>The ranks that train together, each with micro-batches of its own; null for a process that is alone.</summary>
+    public IProcessGroup? Group { get; init; }
+
+    /// <summary>What is divided among the ranks.</summary>
+    public Sharding Sharding { get; init; }
+
     /// <summary>Whether the kernels of three more updates are recorded.</summary>
     public bool Profile { get; init; }
 }
@@ -84,6 +91,9 @@ public sealed record TrainingBenchmarkResult(
 
     /// <summary>Why the updates were slower than they could be; null if nothing was lost.</summary>
     public string? Slowdown { get; init; }
+
+    /// <summary>The share of the windows in which exchanges of host memory were under way; 0 where none were needed.</summary>
+    public double ExchangeShare { get; init; }
 
     /// <summary>Device memory that the plan foresees for the fused GPU path; 0 on others.</summary>
     public long PlannedBytes { get; init; }
@@ -118,15 +128,16 @@ public static class TrainingBenchmark
             CudaLibraries.SearchBeside(TorchLibrary.Describe().Folder);
         }
 
-        CudaDevice? device = isCpu ? null : new CudaDevice();
+        CudaDevice? device = isCpu ? null : new CudaDevice(Math.Max(0, TorchLibrary.Device(options.Device).index));
         long before = isCpu ? 0 : CudaDevice.Memory.Used;
         using Trainer<TokenBatch> trainer = CreateTrainer(options);
-        TokenBatch[] batches = [.. Enumerable.Range(0, Batches).Select(i => RandomBatch(options, i))];
-        double tokens = (double)options.Accumulation * options.MicroBatch * options.SequenceLength;
+        TokenBatch[] batches = [.. Enumerable.Range(0, Batches).Select(i => RandomBatch(options, (Batches * (options.Group?.Rank ?? 0)) + i))];
+        int ranks = options.Group?.Size ?? 1;
+        double tokens = (double)ranks * options.Accumulation * options.MicroBatch * options.SequenceLength;
         int next = 0;
 
         long start = Stopwatch.GetTimestamp();
-        (double firstLoss, double firstNorm) = Read(Update());
+        (double firstLoss, double firstNorm) = Read(Update(), options.Group);
         double firstSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         for (int i = 1; i < options.Warmup; i++)
         {
@@ -136,11 +147,13 @@ public static class TrainingBenchmark
         var rates = new List<double>();
         var stepSeconds = new List<double>();
         CudaEvent[] marks = isCpu ? [] : [.. Enumerable.Range(0, options.StepsPerWindow + 1).Select(_ => new CudaEvent())];
-        double lastLoss = firstLoss;
+        double lastLoss = firstLoss, exchanging = 0, measured = 0;
         for (int window = 0; window < options.Windows; window++)
         {
             cancel.ThrowIfCancellationRequested();
             Wait(device);
+            options.Group?.Barrier();
+            TimeSpan exchangedBefore = options.Group?.Exchanging ?? default;
             start = Stopwatch.GetTimestamp();
             Mark(0);
             for (int i = 1; i < options.StepsPerWindow; i++)
@@ -153,9 +166,11 @@ public static class TrainingBenchmark
             Mark(options.StepsPerWindow);
             Wait(device);
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            exchanging += ((options.Group?.Exchanging ?? default) - exchangedBefore).TotalSeconds;
+            measured += seconds;
             rates.Add(options.StepsPerWindow * tokens / seconds);
             stepSeconds.AddRange(isCpu ? [seconds / options.StepsPerWindow] : marks.Skip(1).Zip(marks, (end, begin) => end.MillisecondsSince(begin) / 1000.0));
-            (lastLoss, _) = Read(last);
+            (lastLoss, _) = Read(last, options.Group);
         }
 
         start = Stopwatch.GetTimestamp();
@@ -167,7 +182,8 @@ public static class TrainingBenchmark
             [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
-        if (trainer.Gpu is not null)
+        result = result with { ExchangeShare = exchanging / measured };
+        if (trainer.Gpu is not null && options.Group is null)
         {
             result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes };
         }
@@ -193,12 +209,13 @@ public static class TrainingBenchmark
             Model = new ModelConfig(),
             Tokenizer = new TokenizerConfig(),
             Data = null!,
+            Distributed = new DistributedConfig { Sharding = options.Sharding },
             Schedule = new ScheduleConfig { MaxLearningRate = 1e-4, MinLearningRate = 1e-4, WarmupIterations = 0 },
             Trainer = new TrainerConfig
             {
                 Steps = int.MaxValue - 1,
                 MicroBatch = options.MicroBatch,
-                Accumulation = options.Accumulation,
+                Accumulation = options.Accumulation * (options.Group?.Size ?? 1),
                 Precision = options.Precision,
                 Kernels = options.Kernels,
                 ActivationCheckpointing = options.ActivationCheckpointing,
@@ -209,7 +226,7 @@ public static class TrainingBenchmark
         };
         var module = new OpenElmModule(options.Config, run.Trainer.ModuleOptions(options.Device) with { PaddingId = PaddingId < options.Config.VocabSize ? PaddingId : null });
         module.Initialize(seed: 0);
-        return new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, PaddingId), new ModelFiles(new ModelContent(options.Config, [])));
+        return new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, PaddingId), new ModelFiles(new ModelContent(options.Config, [])), options.Group);
     }
 
     static TokenBatch RandomBatch(TrainingBenchmarkOptions options, int seed)
@@ -227,11 +244,12 @@ public static class TrainingBenchmark
         return batch;
     }
 
-    static (double Loss, double GradientNorm) Read(StepResult step)
+    static (double Loss, double GradientNorm) Read(StepResult step, IProcessGroup? group)
     {
         using (step)
         {
-            return (step.Measured[0].item<float>(), step.GradientNorm.item<float>());
+            double own = step.Measured[0].item<float>();
+            return (group?.AllGather<double>([own]).Sum() ?? own, step.GradientNorm.item<float>());
         }
     }
 

@@ -49,6 +49,9 @@ public sealed record AlignConfig : ITuningConfig, IValidated
     /// <inheritdoc/>
     public CheckpointConfig Checkpoints { get; init; } = new() { AverageLast = 0 };
 
+    /// <inheritdoc/>
+    public DistributedConfig Distributed { get; init; } = new();
+
     /// <summary>Questions that the tuned model answers at the end, written by the template; null for none.</summary>
     public SampleConfig? Samples { get; init; }
 

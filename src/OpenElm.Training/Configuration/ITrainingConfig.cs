@@ -21,6 +21,9 @@ public interface ITrainingConfig
     /// <summary>What is saved, when, and what is kept.</summary>
     CheckpointConfig Checkpoints { get; }
 
+    /// <summary>How the run uses several processes.</summary>
+    DistributedConfig Distributed { get; }
+
     /// <summary>Text written by the model at the end, or null for none.</summary>
     SampleConfig? Samples { get; }
 

@@ -43,6 +43,9 @@ public sealed record RunConfig : ITrainingConfig, IValidated
     /// <summary>What is saved, when, and what is kept.</summary>
     public CheckpointConfig Checkpoints { get; init; } = new();
 
+    /// <summary>How the run uses several processes.</summary>
+    public DistributedConfig Distributed { get; init; } = new();
+
     /// <summary>Text written by the model at the end, or null for none.</summary>
     public SampleConfig? Samples { get; init; }
 

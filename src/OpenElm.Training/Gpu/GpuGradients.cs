@@ -11,7 +11,7 @@ internal sealed class GpuGradients : IDisposable
 {
     const long Alignment = 256;
 
-    readonly DeviceBuffer _all;
+    readonly DeviceBuffer? _all; // null where the gradients lie elsewhere
 
     /// <param name="weights">The weights.</param>
     /// <param name="type">Of the gradients.</param>
@@ -36,6 +36,9 @@ internal sealed class GpuGradients : IDisposable
         LayersBytes = (end - layersBegin) * _all.Tensor.element_size();
     }
 
+    /// <param name="buffers">A gradient for each weight, wherever it lies; taken over.</param>
+    public GpuGradients(ImmutableArray<DeviceBuffer> buffers) => Buffers = buffers;
+
     /// <summary>A gradient for each weight, in their order.</summary>
     public ImmutableArray<DeviceBuffer> Buffers { get; }
 
@@ -59,7 +62,7 @@ internal sealed class GpuGradients : IDisposable
             buffer.Dispose();
         }
 
-        _all.Dispose();
+        _all?.Dispose();
     }
 
     static bool IsOfLayer(string name) => name.StartsWith("layers.", StringComparison.Ordinal);

@@ -148,11 +148,9 @@ internal sealed class GpuKernels : IDisposable
     public void LookUpBackward(nint dx, nint order, nint starts, nint ids, nint distinct, int mostDistinct, nint gradient) =>
         _embeddingBackward.Launch(Stream, (mostDistinct, 1), 128, dx, order, starts, ids, distinct, gradient);
 
-    public void Clip(nint slots, nint chunks, int chunkCount, nint partials, float maxNorm, nint result)
-    {
-        _gradientSquares.Launch(Stream, (chunkCount, 1), 256, slots, chunks, partials);
-        _clipFactor.Launch(Stream, (1, 1), 1024, partials, chunkCount, maxNorm, result);
-    }
+    public void GradientSquares(nint slots, nint chunks, int chunkCount, nint partials) => _gradientSquares.Launch(Stream, (chunkCount, 1), 256, slots, chunks, partials);
+
+    public void ClipFactor(nint partials, int count, float maxNorm, nint result) => _clipFactor.Launch(Stream, (1, 1), 1024, partials, count, maxNorm, result);
 
     public void AdamW(nint slots, nint chunks, int chunkCount, nint clip, float rate, float beta1, float beta2, float eps, float correction1, float correction2, float t) =>
         _adamW.Launch(Stream, (chunkCount, 1), 256, slots, chunks, clip, rate, beta1, beta2, eps, correction1, correction2, t);

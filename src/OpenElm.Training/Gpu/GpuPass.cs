@@ -21,6 +21,9 @@ internal sealed record GpuPassOptions
     /// <summary>Whether an update has several micro-batches: their gradients are then summed in single precision.</summary>
     public bool Accumulates { get; init; }
 
+    /// <summary>A gradient in single precision for each weight, where ranks exchange them; null leaves the place to the pass.</summary>
+    public ImmutableArray<DeviceBuffer>? GradientBuffers { get; init; }
+
     /// <summary>Whether the launches are recorded once and then sent together.</summary>
     public bool RecordsLaunches { get; init; }
 
@@ -81,7 +84,7 @@ internal sealed class GpuPass : IDisposable
         _rows = loss.ChunkRows > 0 ? Math.Min(loss.ChunkRows, _tokens) : _tokens;
         _shapes = new GpuProductShapes(_config, Types, _tokens);
 
-        _gradients = new GpuGradients(module.Weights, Types.Gradient, TorchDevice);
+        _gradients = options.GradientBuffers is { } buffers ? new GpuGradients(buffers) : new GpuGradients(module.Weights, Types.Gradient, TorchDevice);
         _rounded = [.. module.Weights.Select(entry => Types.Residual != Types.Product && entry.Value.dim() > 1 ? Rounded(entry.Value) : null)];
         Copies = [.. module.Weights.Zip(_rounded, (entry, rounded) => rounded?.Address ?? (Types.Residual == ScalarType.Float32 ? 0 : Dispatcher.DataPointer(entry.Value)))];
         var pairs = module.Weights.Select((entry, i) => (entry.Name, Pair: new WeightPair(_rounded[i]?.Address ?? Dispatcher.DataPointer(entry.Value), Gradients[i].Address)))
@@ -239,6 +242,7 @@ internal sealed class GpuPass : IDisposable
     // The pass, top to bottom. Where every layer has activations of its own, the backward pass finds them; else it fills them again, but for the last layer.
     void Launch(PackedRecords? records, bool accumulate)
     {
+        _module.Watch?.BeforeModel();
         if (!accumulate)
         {
             _eight?.CopyWeights();
@@ -247,23 +251,28 @@ internal sealed class GpuPass : IDisposable
         _kernels.LookUp(_batch.Inputs, _embedding.Value, _layers[0].AttnInput.Address, _tokens);
         for (int i = 0; i < _layers.Length; i++)
         {
+            _module.Watch?.BeforeForward(i);
             bool isKept = _activations.Length > 1 || i == _layers.Length - 1;
             Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _flow.Address, records);
             if (!isKept)
             {
                 _layers[i].ReleaseAttention();
             }
+
+            _module.Watch?.AfterForward(i);
         }
 
         FinishForward(accumulate);
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
+            _module.Watch?.BeforeBackward(i);
             if (_layers[i].Attended is null)
             {
                 Activate(_layers[i], records);
             }
 
             Backward(_layers[i], accumulate);
+            _module.Watch?.AfterBackward(i);
         }
 
         FinishBackward(accumulate);

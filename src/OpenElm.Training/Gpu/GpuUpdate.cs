@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Data;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Optimization;
 using OpenElm.Training.Torch;
@@ -18,6 +19,7 @@ internal sealed class GpuUpdate : IDisposable
     readonly GpuAdamW _adamW;
     readonly LossOptions _loss;
     readonly int _vocab;
+    readonly ShardedTraining? _training; // of a job's rank
 
     /// <param name="module">The model.</param>
     /// <param name="optimizer">Its optimizer, whose state is updated.</param>
@@ -30,6 +32,21 @@ internal sealed class GpuUpdate : IDisposable
         (_loss, _vocab) = (loss, module.Config.VocabSize);
         _pass = new GpuPass(module, sequences, sequenceLength, loss, options);
         _adamW = new GpuAdamW(optimizer, _pass.Gradients, _pass.Copies, _pass.Kernels, _pass.TorchDevice);
+    }
+
+    /// <summary>An update of several ranks.</summary>
+    /// <param name="module">The model.</param>
+    /// <param name="training">What this rank holds of weights, gradients and optimizer.</param>
+    /// <param name="options">AdamW.</param>
+    /// <param name="loss">What is minimised.</param>
+    /// <param name="sequences">Sequences of this rank's part of a micro-batch.</param>
+    /// <param name="sequenceLength">Tokens of a sequence.</param>
+    public GpuUpdate(OpenElmModule module, ShardedTraining training, AdamWOptions options, LossOptions loss, int sequences, int sequenceLength)
+    {
+        (_loss, _vocab, _training) = (loss, module.Config.VocabSize, training);
+        _pass = new GpuPass(module, sequences, sequenceLength, loss, new GpuPassOptions { Accumulates = true, GradientBuffers = training.PlaceGradients() });
+        training.ReleaseAll();
+        _adamW = new GpuAdamW(training.GpuSlots(), options, _pass.Kernels, _pass.TorchDevice);
     }
 
     /// <summary>Allocates everything an update needs.</summary>
@@ -105,6 +122,26 @@ internal sealed class GpuUpdate : IDisposable
         using var noGrad = no_grad();
         Tensor losses = _pass.CopyLosses();
         return ([losses[0].MoveToOuterDisposeScope(), (losses[1] + constant).MoveToOuterDisposeScope()], norm);
+    }
+
+    /// <summary>Puts the passes of one micro-batch into the stream, as a rank's part of an update.</summary>
+    /// <param name="batch">This rank's part of the micro-batch.</param>
+    /// <param name="share">How it enters the update.</param>
+    /// <returns>What the ignored targets add to the z-loss.</returns>
+    public double Run(TokenBatch batch, MicroBatchShare share)
+    {
+        _pass.Run(batch.Inputs, batch.Targets, batch.Positions, share);
+        return share.MeasuredShare * IgnoredZLoss(batch.Targets);
+    }
+
+    /// <summary>Ends an update of several ranks.</summary>
+    /// <returns>[] the gradients' norm before clipping; to be disposed.</returns>
+    public Tensor Finish(double learningRate, double maxNorm, long update)
+    {
+        _training!.FinishGradients();
+        Tensor norm = _adamW.Step(learningRate, maxNorm, update, _training.SumSquares);
+        _training.Publish();
+        return norm;
     }
 
     public void Dispose()

@@ -53,6 +53,14 @@ public sealed class CausalLMObjective(LossConfig config, int ignoredTarget) : IT
         return new(batch.Targets.Length, targets, targets, batch.Origin);
     }
 
+    /// <inheritdoc/>
+    public TokenBatch PartOf(TokenBatch batch, int part, int parts)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        (int begin, int end) = (batch.Sequences * part / parts, batch.Sequences * (part + 1) / parts);
+        return batch.Rows(begin, end);
+    }
+
     static LossOptions OptionsOf(LossConfig config, int ignoredTarget) => new()
     {
         IgnoreIndex = ignoredTarget,

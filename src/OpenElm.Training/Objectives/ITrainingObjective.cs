@@ -5,7 +5,7 @@ namespace OpenElm.Training.Objectives;
 
 /// <summary>What training minimises, and what it measures on the way: the part in which pre-training, supervised tuning and preference tuning differ.</summary>
 /// <typeparam name="TBatch">What one forward pass takes.</typeparam>
-public interface ITrainingObjective<in TBatch>
+public interface ITrainingObjective<TBatch>
 {
     /// <summary>What is measured, in the order of <see cref="ObjectiveResult.Measured"/>. The first is the loss that validation reports.</summary>
     ImmutableArray<Measurement> Measurements { get; }
@@ -20,6 +20,13 @@ public interface ITrainingObjective<in TBatch>
     /// <param name="batch">The batch.</param>
     /// <returns>Counts.</returns>
     BatchSize SizeOf(TBatch batch);
+
+    /// <summary>A part of a batch, for one of several ranks that share it.</summary>
+    /// <param name="batch">The batch.</param>
+    /// <param name="part">Which part, from 0.</param>
+    /// <param name="parts">How many there are.</param>
+    /// <returns>Its sequences, as wide as the batch; the parts differ by one sequence at most, so a part may be empty.</returns>
+    TBatch PartOf(TBatch batch, int part, int parts);
 }
 
 /// <summary>One number that an objective measures.</summary>

@@ -52,6 +52,13 @@ public sealed class PreferenceObjective(PreferenceLossConfig config, ReferenceLo
         return new(targets.Length, batch.Pairs.Length, targets.Length - targets.AsSpan().Count(TokenBatch.IgnoredTarget), batch.Sequences.Origin);
     }
 
+    /// <inheritdoc/>
+    public PreferenceBatch PartOf(PreferenceBatch batch, int part, int parts)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        return batch.PairsOf(batch.Pairs.Length * part / parts, batch.Pairs.Length * (part + 1) / parts);
+    }
+
     Tensor Loss(Tensor delta) => config.Kind switch
     {
         PreferenceLossKind.Hinge => nn.functional.relu(1 - (config.Beta * delta)),

@@ -27,7 +27,7 @@ public static class GradientClipping
         Tensor norm = linalg.vector_norm(stack(gradients.Select(NormOf)));
         if (double.IsFinite(maxNorm))
         {
-            Tensor factor = (maxNorm / (norm + Smallest)).clamp_max(1);
+            Tensor factor = Factor(norm, maxNorm);
             foreach (IGrouping<ScalarType, Tensor> sameType in gradients.GroupBy(gradient => gradient.dtype))
             {
                 Dispatcher.ForeachMultiply([.. sameType], factor.to_type(sameType.Key));
@@ -35,6 +35,16 @@ public static class GradientClipping
         }
 
         return norm.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What gradients of a norm are multiplied with.</summary>
+    /// <param name="norm">[] the norm.</param>
+    /// <param name="maxNorm">The bound.</param>
+    /// <returns>[], at most 1; to be disposed.</returns>
+    internal static Tensor Factor(Tensor norm, double maxNorm)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return (maxNorm / (norm + Smallest)).clamp_max(1).MoveToOuterDisposeScope();
     }
 
     static Tensor NormOf(Tensor gradient)

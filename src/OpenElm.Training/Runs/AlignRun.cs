@@ -1,4 +1,5 @@
 using OpenElm.Data;
+using OpenElm.Distributed;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
 using OpenElm.Training.Torch;
@@ -27,6 +28,7 @@ public sealed class AlignRun : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(observer);
         _ = TorchLibrary.Device(options.Device); // before anything is read or written
+        observer = options.Group.IsFirst() ? observer : new RunObservers(); // the first rank speaks
         var timings = new PhaseTimings();
         AlignData data = timings.Measure("pairs", () => AlignData.Read(config, options.BaseDirectory, cancel));
         AlignConfig run = data.Config;
@@ -38,10 +40,18 @@ public sealed class AlignRun : IDisposable
         ReferenceLogProbabilities Reference(PreferenceSet set, string name) =>
             timings.Measure($"reference model, {name} pairs", () => ReferenceOf(cache, module, run, set, weights, name, observer.OnMessage, options.Time, cancel));
 
+        // The first rank computes what the others then find in the cache.
+        options.Group.OnFirstRank(() =>
+        {
+            foreach ((PreferenceSet? set, string name) in options.Group is null ? [] : new[] { (data.Pairs, "training"), (data.HeldOut, "held-out") })
+            {
+                _ = set is null ? null : Reference(set, name);
+            }
+        });
         ReferenceLogProbabilities reference = Reference(data.Pairs, "training");
         Validator<PreferenceBatch>? validator = data.HeldOut is { } heldOut
             ? new(new PreferenceObjective(run.Loss, Reference(heldOut, "held-out")), run.Validation!.Every,
-                _ => PreferenceStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<PreferenceBatch>(batch)))
+                _ => PreferenceStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<PreferenceBatch>(batch)), options.Group)
             : null;
         _run = TuningRun.Open(data, start, module, new PreferenceObjective(run.Loss, reference), validator, timings, options, observer);
     }

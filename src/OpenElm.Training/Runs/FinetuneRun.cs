@@ -1,4 +1,5 @@
 using OpenElm.Data;
+using OpenElm.Distributed;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
 using OpenElm.Training.Torch;
@@ -25,6 +26,7 @@ public sealed class FinetuneRun : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(observer);
         _ = TorchLibrary.Device(options.Device); // before anything is read or written
+        observer = options.Group.IsFirst() ? observer : new RunObservers(); // the first rank speaks
         var timings = new PhaseTimings();
         FinetuneData data = timings.Measure("examples", () => FinetuneData.Read(config, options.BaseDirectory, cancel));
         FinetuneConfig run = data.Config;
@@ -33,7 +35,7 @@ public sealed class FinetuneRun : IDisposable
         OpenElmModule module = data.Model.Load(run, options.Device);
         Validator<TokenBatch>? validator = data.HeldOut is { } heldOut
             ? new(CausalLMObjective.CrossEntropyOnly(TokenBatch.IgnoredTarget), run.Validation!.Every,
-                _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)))
+                _ => ExampleStream.Once(heldOut, run.Trainer.MicroBatch).Select(batch => new HeldOut<TokenBatch>(batch)), options.Group)
             : null;
         _run = TuningRun.Open(data, start, module, new CausalLMObjective(run.Loss, TokenBatch.IgnoredTarget), validator, timings, options, observer);
     }

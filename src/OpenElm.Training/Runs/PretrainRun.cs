@@ -2,7 +2,9 @@ using System.Collections.Immutable;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Data;
+using OpenElm.Distributed;
 using OpenElm.Tokenization;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
 using OpenElm.Training.Torch;
@@ -31,23 +33,26 @@ public sealed class PretrainRun : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(observer);
         (_config, _options) = (run, options);
+        Action<string> say = options.Group.IsFirst() ? observer.OnMessage : _ => { };
         _ = TorchLibrary.Device(options.Device); // before anything is read or written
         OpenElmConfig model = run.Model.Resolve();
         RequireSequenceFits(model);
         RequireFiles();
-        var start = RunStart.Find(run, RunIdentity.Of(run), options, observer.OnMessage);
+        var start = RunStart.Find(run, RunIdentity.Of(run), options, say);
         var timings = new PhaseTimings();
-        SentencePieceTokenizer tokenizer = timings.Measure("tokenizer", () => RunTokenizer.Find(run, options.BaseDirectory, save: true, observer.OnMessage, cancel));
+        SentencePieceTokenizer tokenizer = timings.Measure("tokenizer", () => TokenizerOf(say, cancel));
         RunTokenizer.RequireRows(model, tokenizer);
 
         var module = new OpenElmModule(model, run.Trainer.ModuleOptions(options.Device) with { PaddingId = tokenizer.PadId });
         module.Initialize(run.Seed);
         var trainer = new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, tokenizer.PadId),
-            new ModelFiles(new ModelContent(model, []) { Tokenizer = tokenizer.ModelBytes, MaxShardBytes = run.Checkpoints.MaxShardBytes }));
-        start.Restore(trainer, observer.OnMessage);
+            new ModelFiles(new ModelContent(model, []) { Tokenizer = tokenizer.ModelBytes, MaxShardBytes = run.Checkpoints.MaxShardBytes }),
+            options.Group, say);
+        start.Restore(trainer, say);
         DataPosition? position = start.State is { } state ? DataPosition.FromJson(state.Data.GetRawText()) : null;
-        var data = new BatchStream(run.Data, options.BaseDirectory, tokenizer, run.Trainer.MicroBatch, position, onWarning: observer.OnMessage);
-        HeldOutText? heldOut = run.Validation is { } validation ? TextOf(validation.Sources, tokenizer, observer.OnMessage) : null;
+        var data = new BatchStream(run.Data, options.BaseDirectory, tokenizer, run.Trainer.MicroBatch, position, trainer.Share.Slice, observer.OnMessage);
+        RankAgreement.Require(options.Group, run, data.Position.ToJson());
+        HeldOutText? heldOut = run.Validation is { } validation ? TextOf(validation.Sources, tokenizer, say) : null;
         _run = new TrainingRun<TokenBatch>(new RunParts<TokenBatch>
         {
             Config = run,
@@ -55,9 +60,10 @@ public sealed class PretrainRun : IDisposable
             Start = start,
             Trainer = trainer,
             Data = data,
+            MergePositions = options.Group is { } group ? own => Merge(group, own) : null,
             Validator = heldOut is null ? null : new Validator<TokenBatch>(
                 CausalLMObjective.CrossEntropyOnly(tokenizer.PadId), run.Validation!.Every,
-                stop => Scored(heldOut, stop).Select(batch => new HeldOut<TokenBatch>(batch.Batch, batch.Bytes))),
+                stop => Scored(heldOut, stop).Select(batch => new HeldOut<TokenBatch>(batch.Batch, batch.Bytes)), options.Group),
             BigramLoss = heldOut is not null && run.Validation!.BigramBaseline ? stop => BigramLoss(model, tokenizer, heldOut, stop) : null,
             EncodePrompt = prompt => tokenizer.Encode(prompt, new TokenizerOptions { AddBos = true }),
             TokensPerStep = TrainingPlan.Of(run).TokensPerStep,
@@ -80,6 +86,15 @@ public sealed class PretrainRun : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _run.Dispose();
+
+    // One rank trains it, the others read it.
+    SentencePieceTokenizer TokenizerOf(Action<string> say, CancellationToken cancel)
+    {
+        _options.Group.OnFirstRank(() => RunTokenizer.Find(_config, _options.BaseDirectory, save: true, say, cancel));
+        return RunTokenizer.Find(_config, _options.BaseDirectory, save: _options.Group is null, say, cancel);
+    }
+
+    static string Merge(IProcessGroup group, IDataPosition own) => DataPosition.Merge([.. group.AllGather(own.ToJson()).Select(DataPosition.FromJson)]).ToJson();
 
     void RequireSequenceFits(OpenElmConfig model)
     {

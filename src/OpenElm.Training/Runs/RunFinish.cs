@@ -1,4 +1,5 @@
 using OpenElm.Checkpoints;
+using OpenElm.Distributed;
 using OpenElm.Training.Reporting;
 
 namespace OpenElm.Training;
@@ -24,7 +25,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
             averaged = _timings.Measure("validation of the average", () => ValidateAverage(cancel));
         }
 
-        double? bigram = parts.BigramLoss is { } measure ? _timings.Measure("bigram baseline", () => measure(cancel)) : null;
+        double? bigram = parts.Options.Group.IsFirst() && parts.BigramLoss is { } measure ? _timings.Measure("bigram baseline", () => measure(cancel)) : null;
         return new RunResult
         {
             Output = _folder.Path,
@@ -55,7 +56,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
         string[] sources = [.. _folder.NewestForAverage(_checkpoints.AverageLast).Select(checkpoint => checkpoint.Path)];
         return _timings.Measure("averaging", () =>
         {
-            CheckpointAveraging.Average(sources, _folder.AverageFolder, overwrite: true);
+            parts.Options.Group.OnFirstRank(() => CheckpointAveraging.Average(sources, _folder.AverageFolder, overwrite: true));
             observer.OnMessage($"Averaged the last {sources.Length} checkpoints into {_folder.AverageFolder}.");
             return true;
         });
@@ -75,7 +76,7 @@ internal sealed class RunFinish<TBatch>(RunParts<TBatch> parts, IRunObserver obs
     List<TextSample> WriteSamples(string model, string? adapter, CancellationToken cancel)
     {
         var samples = new List<TextSample>();
-        if (parts.Options.Sampler is { } sampler && parts.Config.Samples is { } wanted)
+        if (parts.Options.Group.IsFirst() && parts.Options.Sampler is { } sampler && parts.Config.Samples is { } wanted)
         {
             foreach (string prompt in wanted.Prompts)
             {

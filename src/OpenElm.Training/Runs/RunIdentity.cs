@@ -10,13 +10,14 @@ namespace OpenElm.Training;
 internal static class RunIdentity
 {
     /// <summary>The decisive part of a configuration.</summary>
-    public static string Of(RunConfig run) => StrictYaml.Write(run with
+    public static string Of(RunConfig run) => Text(run with
     {
         Output = "any",
         Tokenizer = new TokenizerConfig(),
         Data = new DataConfig { Sources = [], SequenceLength = run.Data.SequenceLength },
         Validation = null,
         Checkpoints = new CheckpointConfig(),
+        Distributed = null!,
         Samples = null,
         Schedule = Fixed(run.Schedule, run.Trainer.Steps),
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
@@ -25,13 +26,14 @@ internal static class RunIdentity
     /// <summary>The decisive part of a configuration.</summary>
     /// <param name="run">The run.</param>
     /// <param name="baseWeights">Fingerprint of the frozen weights beside an adapter; null where the checkpoint holds all weights.</param>
-    public static string Of(FinetuneConfig run, string? baseWeights) => StrictYaml.Write(run with
+    public static string Of(FinetuneConfig run, string? baseWeights) => Text(run with
     {
         Output = "any",
         Model = baseWeights ?? "any",
         Data = new ExampleConfig { Files = [] },
         Validation = null,
         Checkpoints = new CheckpointConfig(),
+        Distributed = null!,
         Samples = null,
         Schedule = Fixed(run.Schedule, run.Trainer.Steps),
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
@@ -40,7 +42,7 @@ internal static class RunIdentity
     /// <summary>The decisive part of a configuration.</summary>
     /// <param name="run">The run.</param>
     /// <param name="weights">Fingerprint of the weights of the reference model.</param>
-    public static string Of(AlignConfig run, string weights) => StrictYaml.Write(run with
+    public static string Of(AlignConfig run, string weights) => Text(run with
     {
         Output = "any",
         Model = weights,
@@ -48,10 +50,14 @@ internal static class RunIdentity
         Validation = null,
         ReferenceCache = null,
         Checkpoints = new CheckpointConfig(),
+        Distributed = null!,
         Samples = null,
         Schedule = Fixed(run.Schedule, run.Trainer.Steps),
         Trainer = run.Trainer with { Steps = 1, LogEvery = 1 },
     });
+
+    // The number of processes is not arithmetic.
+    static string Text(ITrainingConfig run) => StrictYaml.Write(run).Replace("distributed: null\n", "", StringComparison.Ordinal);
 
     static ScheduleConfig Fixed(ScheduleConfig schedule, int steps) =>
         schedule with { MaxIterations = schedule.LastIteration(steps), WarmupIterations = schedule.WarmupOf(steps), WarmupRatio = null };

@@ -1,3 +1,5 @@
+using OpenElm.Distributed;
+
 namespace OpenElm.Training;
 
 /// <summary>How a run is started, besides what its configuration says.</summary>
@@ -17,6 +19,9 @@ public sealed record RunOptions
 
     /// <summary>Whether a new run may replace the run that is in its folder.</summary>
     public bool Overwrite { get; init; }
+
+    /// <summary>The ranks of the job this process belongs to; null for a process that is alone. Their first one writes files, logs and report.</summary>
+    public IProcessGroup? Group { get; init; }
 
     /// <summary>The clock.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;

@@ -22,6 +22,9 @@ internal sealed record RunParts<TBatch>
     /// <summary>The training data, where the next update begins.</summary>
     public required IBatchSource<TBatch> Data { get; init; }
 
+    /// <summary>The position of all ranks together as JSON, from this rank's; all ranks call it at once. Null where every rank's is the same.</summary>
+    public Func<IDataPosition, string>? MergePositions { get; init; }
+
     /// <summary>Held-out data, or null.</summary>
     public Validator<TBatch>? Validator { get; init; }
 

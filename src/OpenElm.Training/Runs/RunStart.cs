@@ -1,3 +1,5 @@
+using OpenElm.Distributed;
+
 namespace OpenElm.Training;
 
 /// <summary>Where a run begins: in a folder made free for it, or at the checkpoint it goes on from.</summary>
@@ -16,6 +18,11 @@ internal sealed record RunStart(RunFolder Folder, TrainingCheckpoint? Checkpoint
     public static RunStart Find(ITrainingConfig run, string identity, RunOptions options, Action<string> log)
     {
         RunFolder folder = FolderOf(run, options);
+        if (options.Group is { } group)
+        {
+            return FindTogether(folder, run, identity, options, group, log);
+        }
+
         TrainingCheckpoint? checkpoint = FindCheckpoint(folder, options, log);
         TrainingState? state = checkpoint?.ReadState();
         if (state is null)
@@ -29,6 +36,25 @@ internal sealed record RunStart(RunFolder Folder, TrainingCheckpoint? Checkpoint
         }
 
         return new(folder, checkpoint, state, identity);
+    }
+
+    // The first rank looks and makes room; the others begin where it says.
+    static RunStart FindTogether(RunFolder folder, ITrainingConfig run, string identity, RunOptions options, IProcessGroup group, Action<string> log)
+    {
+        RunStart? start = group.Rank == 0 ? Find(run, identity, options with { Group = null }, log) : null;
+        string path = group.Broadcast(start?.Checkpoint?.Path ?? "");
+        if (start is null)
+        {
+            TrainingCheckpoint? checkpoint = path.Length == 0 ? null : new TrainingCheckpoint(path);
+            if (checkpoint is not null && !Directory.Exists(path))
+            {
+                throw new OpenElmException($"The checkpoint {path} that the first rank goes on from is not there on {group.Hosts[group.Rank]}; all ranks need the same files, on a shared file system.");
+            }
+
+            start = new RunStart(folder, checkpoint, checkpoint?.ReadState(), identity);
+        }
+
+        return start;
     }
 
     /// <summary>Puts a trainer at the checkpoint, if there is one.</summary>

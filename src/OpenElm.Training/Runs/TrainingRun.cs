@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using OpenElm.Configuration;
 using OpenElm.Data;
+using OpenElm.Distributed;
 using OpenElm.IO;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
@@ -21,8 +22,8 @@ internal sealed class TrainingRun<TBatch> : IDisposable
 {
     readonly RunParts<TBatch> _parts;
     readonly RunObservers _observer;
-    readonly MetricsLog _metrics;
-    readonly TensorBoardLog _tensorBoard;
+    readonly MetricsLog? _metrics;
+    readonly TensorBoardLog? _tensorBoard;
     readonly Dictionary<string, string> _versions = Versions();
     readonly Stopwatch _training = new();
     readonly double _flopsPerSecond;
@@ -41,12 +42,20 @@ internal sealed class TrainingRun<TBatch> : IDisposable
         _parts = parts;
         _position = parts.Data.Position;
         _trainedBefore = TimeSpan.FromSeconds(parts.Start.State?.TrainedSeconds ?? 0);
-        _window = new StepWindow(readEveryStep: parts.Options.Device == "cpu");
-        _flopsPerSecond = MatmulProbe.Measure(parts.Options.Device, Loop.Precision);
-        AtomicFile.WriteText(Folder.ConfigFile, StrictYaml.Write(parts.Config));
-        _metrics = MetricsLog.Open(Folder.MetricsFile, Trainer.Step);
-        _tensorBoard = new TensorBoardLog(Folder.TensorBoardFolder, parts.Options.Time);
-        _observer = new RunObservers(observer, _metrics, _tensorBoard);
+        _window = new StepWindow(readEveryStep: parts.Options.Device == "cpu", parts.Options.Group);
+        _flopsPerSecond = MatmulProbe.Measure(parts.Options.Device, Loop.Precision) * (parts.Options.Group?.Size ?? 1);
+        if (Group.IsFirst())
+        {
+            AtomicFile.WriteText(Folder.ConfigFile, StrictYaml.Write(parts.Config));
+            _metrics = MetricsLog.Open(Folder.MetricsFile, Trainer.Step);
+            _tensorBoard = new TensorBoardLog(Folder.TensorBoardFolder, parts.Options.Time);
+            _observer = new RunObservers(observer, _metrics, _tensorBoard);
+        }
+        else
+        {
+            _observer = new RunObservers();
+        }
+
         Info = new RunInfo
         {
             Name = Path.GetFileName(Folder.Path),
@@ -56,7 +65,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             Parameters = ParameterCount.Of(Trainer.Model.Config).Total,
             TokensPerStep = parts.TokensPerStep,
             Watched = [.. Trainer.Measurements.Where(measurement => measurement.IsWatched).Select(measurement => measurement.Name)],
-            Device = parts.Options.Device,
+            Device = parts.Options.Group is { Size: var ranks } ? $"{ranks} x {parts.Options.Device.Split(':')[0]}" : parts.Options.Device,
             Precision = Loop.Precision.ToString().ToLowerInvariant(),
         };
         _observer.OnStart(Info);
@@ -65,6 +74,8 @@ internal sealed class TrainingRun<TBatch> : IDisposable
 
     /// <summary>What the run is about to do.</summary>
     public RunInfo Info { get; }
+
+    IProcessGroup? Group => _parts.Options.Group;
 
     RunFolder Folder => _parts.Start.Folder;
 
@@ -94,7 +105,11 @@ internal sealed class TrainingRun<TBatch> : IDisposable
                 DataWaitShare = _training.Elapsed > TimeSpan.Zero ? _parts.Data.Waited / _training.Elapsed : 0,
                 TokensPerSecond = _training.Elapsed > TimeSpan.Zero ? _positionsTrained / _training.Elapsed.TotalSeconds : 0,
             };
-            RunReports.Write(_parts, Info, result, EndOf(RunOutcome.Completed, null));
+            if (Group.IsFirst())
+            {
+                RunReports.Write(_parts, Info, result, EndOf(RunOutcome.Completed, null));
+            }
+
             End(RunOutcome.Completed, null);
             return result;
         }
@@ -114,8 +129,8 @@ internal sealed class TrainingRun<TBatch> : IDisposable
     public void Dispose()
     {
         _window.Dispose();
-        _tensorBoard.Dispose();
-        _metrics.Dispose();
+        _tensorBoard?.Dispose();
+        _metrics?.Dispose();
         _parts.Data.Dispose();
         Trainer.Dispose();
     }
@@ -142,7 +157,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
         TimeSpan waitedBefore = _parts.Data.Waited, windowStart = TimeSpan.Zero;
         while (Trainer.Step < Loop.Steps)
         {
-            cancel.ThrowIfCancellationRequested();
+            StopIfWanted(cancel);
             _training.Start();
             string? slowdown = Trainer.Slowdown;
             StepResult update = Trainer.MakeUpdate(_parts.Data, cancel);
@@ -178,6 +193,19 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             {
                 Save(step % Checkpoints.Every == 0, validates ? _validation!.Loss : null);
             }
+        }
+    }
+
+    // One rank that is told to stop stops all of them, between the same two updates.
+    void StopIfWanted(CancellationToken cancel)
+    {
+        if (Group is null)
+        {
+            cancel.ThrowIfCancellationRequested();
+        }
+        else if (Group.Sum(cancel.IsCancellationRequested ? 1 : 0)[0] > 0)
+        {
+            throw new OperationCanceledException("Stopped on the wish of a rank.", cancel.IsCancellationRequested ? cancel : default);
         }
     }
 
@@ -234,7 +262,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
     void Save(bool interval, double? validationLoss)
     {
         long start = Stopwatch.GetTimestamp();
-        using JsonDocument position = JsonDocument.Parse(_position.ToJson());
+        using JsonDocument position = JsonDocument.Parse(_parts.MergePositions is { } merge ? merge(_position) : _position.ToJson());
         TrainingCheckpoint checkpoint = Trainer.Save(Folder.CheckpointFolder(Trainer.Step), new TrainingState
         {
             Format = TrainingState.CurrentFormat,
@@ -247,7 +275,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
             Identity = _parts.Start.Identity,
             Versions = _versions,
         });
-        Folder.Prune(Checkpoints);
+        Group.OnFirstRank(() => Folder.Prune(Checkpoints));
         _observer.OnCheckpoint(new CheckpointSaved(Trainer.Step, checkpoint.Path, Stopwatch.GetElapsedTime(start)));
     }
 
@@ -256,7 +284,8 @@ internal sealed class TrainingRun<TBatch> : IDisposable
     {
         _training.Stop();
         ReadWindow("a text since the last log line");
-        if (!Directory.Exists(Folder.CheckpointFolder(Trainer.Step)) && Trainer.Step > 0)
+        bool isSaved = Directory.Exists(Folder.CheckpointFolder(Trainer.Step));
+        if (!(Group?.Sum(isSaved ? 1 : 0)[0] > 0 || isSaved) && Trainer.Step > 0)
         {
             Save(interval: false, validationLoss: null);
         }
@@ -271,7 +300,7 @@ internal sealed class TrainingRun<TBatch> : IDisposable
     {
         string lastGood = Folder.LastGood(_observer.OnMessage) is { } checkpoint ? $"the last good checkpoint is {checkpoint.Path}" : "no checkpoint was saved yet";
         return new OpenElmException(
-            $"The loss or the gradient is not a finite number at update {Trainer.Step}, whose batch begins at {origin}; {lastGood}. Lower schedule.max_learning_rate, lengthen the warm-up, or look at that text.");
+            $"The loss or the gradient is not a finite number at update {Trainer.Step}{_window.Culprits}, whose batch begins at {origin}; {lastGood}. Lower schedule.max_learning_rate, lengthen the warm-up, or look at that text.");
     }
 
     static Dictionary<string, string> Versions() => new()

@@ -1,4 +1,5 @@
 using OpenElm.Data;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
 
@@ -45,16 +46,19 @@ internal static class TuningRun
         IWeightFiles files = model.Attach(module, run);
         long trained = module.Trainable.Sum(weight => weight.Value.numel());
         observer.OnMessage($"Training {trained:n0} of {model.Parameters:n0} parameters.");
-        var trainer = new Trainer<TBatch>(run, module, objective, files);
+        var trainer = new Trainer<TBatch>(run, module, objective, files, options.Group, observer.OnMessage);
         start.Restore(trainer, observer.OnMessage);
         TrainingPlan plan = data.Plan();
+        IBatchSource<TBatch> all = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null);
+        RankAgreement.Require(options.Group, run, all.Position.ToJson());
+        IBatchSource<TBatch> stream = options.Group is null ? all : new SlicedBatches<TBatch>(all, trainer.Share.Slice);
         return new TrainingRun<TBatch>(new RunParts<TBatch>
         {
             Config = run,
             Options = options,
             Start = start,
             Trainer = trainer,
-            Data = data.OpenStream(start.State is { } state ? ExamplePosition.FromJson(state.Data.GetRawText()) : null),
+            Data = stream,
             Validator = validator,
             EncodePrompt = model.PromptOf,
             BaseModel = run.Adapter is null ? null : model.Path,

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpenElm.Distributed;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Reporting;
 using TorchSharp;
@@ -37,7 +38,8 @@ internal readonly record struct HeldOut<TBatch>(TBatch Batch, long? Bytes = null
 /// <param name="objective">What is measured.</param>
 /// <param name="every">Validate after every so many updates, and at the end.</param>
 /// <param name="batches">Reads the batches.</param>
-internal sealed class Validator<TBatch>(ITrainingObjective<TBatch> objective, int every, Func<CancellationToken, IEnumerable<HeldOut<TBatch>>> batches)
+/// <param name="group">The ranks that share the batches; null for a process that is alone. The sums are made in the order of the batches, so they are the same for any number.</param>
+internal sealed class Validator<TBatch>(ITrainingObjective<TBatch> objective, int every, Func<CancellationToken, IEnumerable<HeldOut<TBatch>>> batches, IProcessGroup? group = null)
 {
     /// <summary>Validate after every so many updates.</summary>
     public int Every => every;
@@ -51,19 +53,29 @@ internal sealed class Validator<TBatch>(ITrainingObjective<TBatch> objective, in
         (long terms, long tokens) = (0, 0);
         long? bytes = 0;
         using var noGrad = no_grad();
-        foreach (HeldOut<TBatch> heldOut in batches(cancel))
+        foreach (HeldOut<TBatch>[] round in batches(cancel).Chunk(group?.Size ?? 1))
         {
             using DisposeScope scope = NewDisposeScope();
-            cancel.ThrowIfCancellationRequested();
-            ObjectiveResult result = objective.Compute(model, heldOut.Batch);
-            BatchSize size = objective.SizeOf(heldOut.Batch);
-            for (int i = 0; i < sums.Length; i++)
+            if (group is null)
             {
-                sums[i] += result.Measured[i].item<float>() * size.Terms;
+                cancel.ThrowIfCancellationRequested(); // ranks stop together, at the next update
             }
 
-            (terms, tokens) = (terms + size.Terms, tokens + size.Targets);
-            bytes += heldOut.Bytes;
+            // Where fewer batches are left than ranks, the others compute the first one in vain: they may have to lend their weights.
+            int own = group is { Rank: var rank } && rank < round.Length ? rank : 0;
+            float[] mine = [.. objective.Compute(model, round[own].Batch).Measured.Select(value => value.item<float>())];
+            float[] all = group is null ? mine : group.AllGather<float>(mine);
+            for (int b = 0; b < round.Length; b++)
+            {
+                BatchSize size = objective.SizeOf(round[b].Batch);
+                for (int i = 0; i < sums.Length; i++)
+                {
+                    sums[i] += all[(b * sums.Length) + i] * size.Terms;
+                }
+
+                (terms, tokens) = (terms + size.Terms, tokens + size.Targets);
+                bytes += round[b].Bytes;
+            }
         }
 
         MeasuredValue[] means = [.. objective.Measurements.Select((measurement, i) => new MeasuredValue(measurement.Name, sums[i] / terms))];

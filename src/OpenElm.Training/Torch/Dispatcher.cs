@@ -120,6 +120,16 @@ internal static unsafe class Dispatcher
         Call("aten::_foreach_mul_"u8, "Tensor"u8, stack);
     }
 
+    /// <summary>Has a tensor look at another one's memory; what looked at its old memory keeps that.</summary>
+    /// <param name="tensor">The tensor.</param>
+    /// <param name="source">Shape and memory to take over, of the same type.</param>
+    public static void SetData(Tensor tensor, Tensor source)
+    {
+        ulong* stack = stackalloc ulong[] { T(tensor), T(source) };
+        Call("aten::set_"u8, "source_Tensor"u8, stack);
+        Take(stack[0]).Dispose();
+    }
+
     /// <summary>The first element of a tensor, the view's offset included.</summary>
     public static nint DataPointer(Tensor tensor)
     {
