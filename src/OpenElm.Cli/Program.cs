@@ -80,6 +80,7 @@ internal static class Program
     {
         Command bench = BenchCommand.Create(context);
         bench.Subcommands.Add(BenchTrainCommand.Create(context));
+        bench.Subcommands.Add(BenchNormsCommand.Create(context));
         bench.Subcommands.Add(BenchScalingCommand.Create(context));
         return bench;
     }

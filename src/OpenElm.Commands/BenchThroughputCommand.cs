@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.CommandLine;
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference;
 using OpenElm.Inference.Benchmarking;
@@ -15,15 +16,17 @@ internal static class BenchThroughputCommand
         var sizes = new Option<string[]>("--sizes") { Description = "Models by name instead of the paper's four", AllowMultipleArgumentsPerToken = true };
         var prompt = new Option<int>("--prompt", "-p") { Description = "Tokens of the prompt", DefaultValueFactory = _ => defaults.PromptTokens };
         var generate = new Option<int>("--generate", "-n") { Description = "Tokens that are generated", DefaultValueFactory = _ => defaults.GeneratedTokens };
+        var batch = new Option<int>("--batch", "-b") { Description = "Sequences side by side", DefaultValueFactory = _ => defaults.Batch };
+        var weights = new Option<DType>("--weights", "-w") { Description = "Type of matrices: bf16, q8_0, q4_0, q4_k, …", DefaultValueFactory = _ => defaults.Weights };
         var repetitions = new Option<int>("--repetitions", "-r") { Description = "Measured runs of each model, after one that warms up", DefaultValueFactory = _ => defaults.Repetitions };
         var threads = new Option<int?>("--threads") { Description = "Threads on the processor instead of one a processor" };
-        var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token goes on a GPU" };
+        var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token and of a prompt goes on a GPU" };
         var device = new DeviceArguments();
-        var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, repetitions, threads, profile };
+        var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, weights, repetitions, threads, profile };
         device.AddTo(command);
         command.SetAction(parsed =>
         {
-            var options = new ThroughputOptions { PromptTokens = parsed.GetValue(prompt), GeneratedTokens = parsed.GetValue(generate), Repetitions = parsed.GetValue(repetitions) };
+            var options = new ThroughputOptions { PromptTokens = parsed.GetValue(prompt), GeneratedTokens = parsed.GetValue(generate), Batch = parsed.GetValue(batch), Weights = parsed.GetValue(weights), Profiles = parsed.GetValue(profile), Repetitions = parsed.GetValue(repetitions) };
             var inference = new InferenceOptions { Device = device.Open(parsed, context), Threads = parsed.GetValue(threads), KvCache = KvCacheType.BF16 };
             string[] names = parsed.GetValue(sizes) is { Length: > 0 } given ? given : [.. NamedConfigs.Names.Where(name => name.StartsWith("openelm-", StringComparison.Ordinal))];
             var rows = new List<ThroughputResult>();
@@ -35,7 +38,7 @@ internal static class BenchThroughputCommand
 
             if (context.IsJson)
             {
-                context.WriteJson(new ThroughputDocument(inference.Device?.Name ?? "cpu", options.PromptTokens, options.GeneratedTokens, [.. rows]), CommandJson.Documents.ThroughputDocument);
+                context.WriteJson(new ThroughputDocument(inference.Device?.Name ?? "cpu", options.PromptTokens, options.GeneratedTokens, options.Batch, options.Weights.ToString(), [.. rows]), CommandJson.Documents.ThroughputDocument);
                 return;
             }
 
@@ -47,7 +50,7 @@ internal static class BenchThroughputCommand
                     $"{row.ShareOfReadBandwidth:0%}", $"{row.ReadBytesPerSecond / 1e9:0}", row.Kernels);
             }
 
-            context.Output.WriteLine($"tokens/s on {inference.Device?.Name ?? "the processor"}; prompt of {options.PromptTokens}, {options.GeneratedTokens} new, greedy, batch 1, random weights");
+            context.Output.WriteLine($"tokens/s on {inference.Device?.Name ?? "the processor"}; prompt of {options.PromptTokens}, {options.GeneratedTokens} new, greedy, batch {options.Batch}, random {options.Weights} weights");
             table.WriteTo(context.Output);
             if (parsed.GetValue(profile))
             {
@@ -66,6 +69,11 @@ internal static class BenchThroughputCommand
             {
                 table.Add(row.Model, phase.Name, phase.Count, $"{phase.Microseconds:0.0}", $"{phase.Waiting:0.0}");
             }
+
+            foreach (StepPhase phase in row.Prompt)
+            {
+                table.Add(row.Model, $"prompt: {(phase.Name.Length > 60 ? phase.Name[..60] : phase.Name)}", phase.Count, $"{phase.Microseconds:0.0}", "");
+            }
         }
 
         context.Output.WriteLine();
@@ -74,4 +82,4 @@ internal static class BenchThroughputCommand
 }
 
 /// <summary>The output of <c>bench throughput --json</c>.</summary>
-internal sealed record ThroughputDocument(string Device, int PromptTokens, int GeneratedTokens, ImmutableArray<ThroughputResult> Rows);
+internal sealed record ThroughputDocument(string Device, int PromptTokens, int GeneratedTokens, int Batch, string Weights, ImmutableArray<ThroughputResult> Rows);

@@ -9,8 +9,9 @@ internal static unsafe partial class CublasLtInterface
     const string Library = CudaLibraries.CublasLt;
 
     public const int ComputeFloat = 68;                                           // CUBLAS_COMPUTE_32F
-    public const int Float32 = 0, BFloat16 = 14;                                  // CUDA_R_32F, CUDA_R_16BF
+    public const int Float32 = 0, BFloat16 = 14, E4M3 = 28, E5M2 = 29;            // CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_…
     public const int TransposeA = 3, TransposeB = 4;                              // cublasLtMatmulDescAttributes_t
+    public const int FactorA = 17, FactorB = 18, FastAccumulation = 25;           // likewise
     public const int MaxWorkspace = 1, ReductionSchemes = 3;                      // cublasLtMatmulPreferenceAttributes_t
     public const uint ReproducibleReductions = 2 | 4;                             // in compute type, in output type; not in place
 

@@ -75,7 +75,16 @@ public readonly record struct Kernel(nint Function)
     /// <param name="threads">Threads of a block.</param>
     /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
     /// <param name="arguments">As the kernel declares them.</param>
-    public unsafe void LaunchShared(nint stream, (int X, int Y) blocks, int threads, int sharedBytes, params ReadOnlySpan<KernelArgument> arguments)
+    public void LaunchShared(nint stream, (int X, int Y) blocks, int threads, int sharedBytes, params ReadOnlySpan<KernelArgument> arguments) =>
+        LaunchShared(stream, (blocks.X, blocks.Y, 1), threads, sharedBytes, arguments);
+
+    /// <summary>Puts a launch with dynamic shared memory into a stream.</summary>
+    /// <param name="stream">The stream.</param>
+    /// <param name="blocks">Blocks along x, y and z.</param>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <param name="arguments">As the kernel declares them.</param>
+    public unsafe void LaunchShared(nint stream, (int X, int Y, int Z) blocks, int threads, int sharedBytes, params ReadOnlySpan<KernelArgument> arguments)
     {
         void** pointers = stackalloc void*[arguments.Length];
         fixed (KernelArgument* first = arguments)
@@ -85,7 +94,7 @@ public readonly record struct Kernel(nint Function)
                 pointers[i] = first + i;
             }
 
-            Check(DriverInterface.LaunchKernel(Function, (uint)blocks.X, (uint)blocks.Y, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
+            Check(DriverInterface.LaunchKernel(Function, (uint)blocks.X, (uint)blocks.Y, (uint)blocks.Z, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
         }
     }
 

@@ -48,6 +48,22 @@ public static unsafe class KernelTrace
         }
     }
 
+    /// <summary>The time in which some kernel ran; kernels may overlap.</summary>
+    /// <param name="kernels">Kernels, by start.</param>
+    /// <returns>Nanoseconds.</returns>
+    public static long BusyNanoseconds(IReadOnlyList<TracedKernel> kernels)
+    {
+        ArgumentNullException.ThrowIfNull(kernels);
+        (long busy, long end) = (0, long.MinValue);
+        foreach (TracedKernel kernel in kernels)
+        {
+            busy += Math.Max(0, kernel.End - Math.Max(kernel.Start, end));
+            end = Math.Max(end, kernel.End);
+        }
+
+        return busy;
+    }
+
     [UnmanagedCallersOnly]
     static void Requested(byte** buffer, nuint* size, nuint* maxRecords)
     {

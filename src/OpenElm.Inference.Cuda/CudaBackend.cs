@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
@@ -19,16 +18,21 @@ internal sealed class CudaBackend : InferenceBackend
     readonly DeviceMemory _state = new(2 * sizeof(int));
     readonly MappedMemory<int> _chosen = new(2);
     readonly RotaryTable _rotary;
+    readonly DeviceRow[] _rows = new DeviceRow[RowPass.MostRows];
+    readonly int[] _picked = new int[RowPass.MostRows];
     DeviceMemory? _angles; // cos, then sin: [2][_positions, headDim / 2]
     int _positions;
+    readonly List<DeviceMemory> _free = [];
+    bool _isDisposed;
 
     public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision)
     {
         (_device, _config, _precision) = (device, config, precision);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        _weights = new DeviceWeights(config, weights, adapters, precision, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, device, _stream.Handle);
-        _step = StepLayout.Of(config, precision, out _) is { } layout ? new TokenStep(config, _weights, precision, layout, device, _stream.Handle) : null;
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, device, _stream);
+        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
     }
 
     /// <inheritdoc/>
@@ -61,6 +65,40 @@ internal sealed class CudaBackend : InferenceBackend
         return new DeviceCache(this, _config, capacity, ElementBytes);
     }
 
+    /// <summary>Memory for a cache: of one that is no more, if there is one of the size.</summary>
+    public DeviceMemory TakeMemory(long bytes)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            int at = _free.FindIndex(memory => memory.Bytes == bytes);
+            if (at < 0)
+            {
+                return new DeviceMemory(bytes);
+            }
+
+            DeviceMemory found = _free[at];
+            _free.RemoveAt(at);
+            return found;
+        }
+    }
+
+    /// <summary>Keeps a cache's memory for the next one; allocating takes longer than a token.</summary>
+    public void GiveBack(DeviceMemory memory)
+    {
+        const int Kept = 2;
+        lock (_stream)
+        {
+            if (_isDisposed || _free.Count == Kept)
+            {
+                memory.Dispose(); // the driver waits for kernels that use it
+                return;
+            }
+
+            _free.Add(memory); // what comes next follows in the same stream
+        }
+    }
+
     /// <inheritdoc/>
     public override void Run(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits)
     {
@@ -74,6 +112,37 @@ internal sealed class CudaBackend : InferenceBackend
     /// <inheritdoc/>
     public override GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) =>
         _step is null ? null : new DeviceGreedyChain(this, (DeviceCache)cache, token, position, candidates);
+
+    /// <inheritdoc/>
+    public override BatchChain? BeginGreedy(IReadOnlyList<SequenceCache> caches, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, int candidates)
+    {
+        if (!_pass.TakesLoneRows || caches.Count > RowPass.MostRows)
+        {
+            return null;
+        }
+
+        var rows = new DeviceRow[caches.Count];
+        for (int i = 0; i < rows.Length; i++)
+        {
+            var cache = (DeviceCache)caches[i];
+            rows[i] = new DeviceRow(tokens[i], positions[i], cache.Capacity, 0, cache.Address);
+        }
+
+        return new DeviceBatchChain(this, rows, candidates);
+    }
+
+    /// <summary>Copies rows of a chain to the device.</summary>
+    public void Send(DeviceRow[] rows, nint target) => InStream((_, stream, _, _) => CudaDevice.Copy<DeviceRow>(rows, target, stream.Handle));
+
+    /// <summary>Puts something into the stream that takes the pass over many rows and the angles.</summary>
+    public void InStream(Action<RowPass, CudaStream, nint, nint> action)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            action(_pass, _stream, Cos, Sin);
+        }
+    }
 
     /// <summary>Puts one step of a chain into the stream.</summary>
     public void Launch(DeviceCache cache, int token, int position, StepChoice choice, CudaEvent done)
@@ -94,6 +163,35 @@ internal sealed class CudaBackend : InferenceBackend
             _device.MakeCurrent();
             return _step?.Profile((DeviceCache)cache, position, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin)) ?? [];
         }
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens)
+    {
+        float[] logits = new float[_config.VocabSize];
+        SequenceRun[] batch = [new SequenceRun(state, tokens.Length, 1)];
+        try
+        {
+            KernelTrace.Start();
+        }
+        catch (CudaException)
+        {
+            return []; // CUPTI comes with PyTorch, not with the driver
+        }
+
+        for (int i = 0; i < 4; i++)
+        {
+            KernelTrace.Clear();
+            Run(batch, tokens, logits);
+        }
+
+        IReadOnlyList<TracedKernel> kernels = KernelTrace.Stop();
+        double busy = kernels.Sum(kernel => kernel.End - kernel.Start), all = kernels.Count == 0 ? 0 : kernels[^1].End - kernels[0].Start;
+        return
+        [
+            .. kernels.GroupBy(kernel => kernel.Name).Select(same => new StepPhase(same.Key, same.Count(), same.Sum(kernel => kernel.End - kernel.Start) / 1000.0, 0)).OrderByDescending(phase => phase.Microseconds),
+            new StepPhase("between kernels", kernels.Count, (all - busy) / 1000, 0),
+        ];
     }
 
     /// <summary>Waits for everything in the stream.</summary>
@@ -126,6 +224,12 @@ internal sealed class CudaBackend : InferenceBackend
     public override void Dispose()
     {
         Synchronize();
+        lock (_stream)
+        {
+            _isDisposed = true;
+            _free.ForEach(memory => memory.Dispose());
+        }
+
         _step?.Dispose();
         _pass.Dispose();
         _weights.Dispose();
@@ -150,9 +254,7 @@ internal sealed class CudaBackend : InferenceBackend
             return;
         }
 
-        var rows = new List<DeviceRow>(Math.Min(tokens.Length, RowPass.MostRows));
-        var picked = new List<int>();
-        int next = 0, written = 0;
+        int next = 0, written = 0, rows = 0, picked = 0;
         foreach (SequenceRun run in batch)
         {
             var cache = (DeviceCache)run.State.Cache;
@@ -160,16 +262,15 @@ internal sealed class CudaBackend : InferenceBackend
             {
                 if (i >= run.Tokens - run.LogitRows)
                 {
-                    picked.Add(rows.Count);
+                    _picked[picked++] = rows;
                 }
 
-                rows.Add(new DeviceRow(tokens[next++], run.State.Length + i, cache.Capacity, 0, cache.Address));
-                if (rows.Count == RowPass.MostRows || next == tokens.Length)
+                _rows[rows++] = new DeviceRow(tokens[next++], run.State.Length + i, cache.Capacity, 0, cache.Address);
+                if (rows == RowPass.MostRows || next == tokens.Length)
                 {
-                    _pass.Run(CollectionsMarshal.AsSpan(rows), CollectionsMarshal.AsSpan(picked), Cos, Sin, logits[(written * _config.VocabSize)..]);
-                    written += picked.Count;
-                    rows.Clear();
-                    picked.Clear();
+                    _pass.Run(_rows.AsSpan(0, rows), _picked.AsSpan(0, picked), Cos, Sin, logits[(written * _config.VocabSize)..]);
+                    written += picked;
+                    (rows, picked) = (0, 0);
                 }
             }
         }

@@ -17,26 +17,37 @@ internal static class DecodeKernels
     /// <param name="config">The architecture.</param>
     /// <param name="precision">Of weights.</param>
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
+    /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step)
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false)
     {
         var constants = new Dictionary<string, string>
         {
             ["BF16"] = precision == CudaPrecision.Bf16 ? "1" : "0",
             ["HEAD_DIM"] = Text(config.HeadDim),
+            ["GROUP"] = Text(GroupOf(config)),
         };
         if (step is not null && name == "step")
         {
             constants["MODEL_DIM"] = Text(config.ModelDim);
-            constants["MOST_QUERIES"] = Text(config.Layers.Max(layer => layer.QueryHeads));
-            constants["GROUP"] = Text(config.Layers[0].QueryHeadsPerKvHead);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
-            constants["CHUNK_BYTES"] = Text(step.ChunkBytes);
+            constants["WARPS"] = Text(step.Warps);
+            constants["PACKED"] = hasPacked ? "1" : "0";
+            constants["PIECE_BYTES"] = Text(step.PieceBytes);
             constants["RING"] = Text(step.Ring);
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);
+    }
+
+    /// <summary>Query heads of a KV head, where kernels that hold a group in registers can be compiled; else 0.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <returns>The group.</returns>
+    public static int GroupOf(OpenElmConfig config)
+    {
+        int group = config.Layers[0].QueryHeadsPerKvHead;
+        return group <= 8 && config.HeadDim is 8 or 16 or 32 or 64 or 128 or 256 && config.Layers.All(layer => layer.QueryHeadsPerKvHead == group) ? group : 0;
     }
 
     static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);

@@ -10,6 +10,7 @@ internal sealed class DeviceCache : SequenceCache
     readonly DeviceMemory _memory;
     readonly long _positionBytes;
     readonly int _planes;
+    bool _isDisposed;
 
     /// <param name="backend">Whose work it belongs to.</param>
     /// <param name="config">The architecture.</param>
@@ -18,7 +19,7 @@ internal sealed class DeviceCache : SequenceCache
     public DeviceCache(CudaBackend backend, OpenElmConfig config, int capacity, int elementBytes)
     {
         (_backend, Capacity, _positionBytes, _planes) = (backend, capacity, config.HeadDim * elementBytes, 2 * config.Layers.Sum(layer => layer.KvHeads));
-        _memory = new DeviceMemory(checked(_planes * capacity * _positionBytes));
+        _memory = backend.TakeMemory(checked(_planes * capacity * _positionBytes));
     }
 
     /// <inheritdoc/>
@@ -39,5 +40,12 @@ internal sealed class DeviceCache : SequenceCache
     }
 
     /// <inheritdoc/>
-    public override void Dispose() => _memory.Dispose(); // the driver waits for kernels that use it
+    public override void Dispose()
+    {
+        if (!_isDisposed)
+        {
+            _isDisposed = true;
+            _backend.GiveBack(_memory);
+        }
+    }
 }

@@ -7,8 +7,9 @@ using OpenElm.Cuda;
 
 namespace OpenElm.Inference.Cuda;
 
-/// <summary>The weights of one layer on the device; matrices are [outputs, inputs] row after row, norms are floats.</summary>
-internal sealed record DeviceLayer(LayerShape Shape, int FirstKvHead, nint AttnNorm, nint QkvProj, nint QNorm, nint KNorm, nint OutProj, nint FfnNorm, nint Proj1, nint Proj2);
+/// <summary>The weights of one layer on the device; matrices are [outputs, inputs], norms are floats.</summary>
+internal sealed record DeviceLayer(
+    LayerShape Shape, int FirstKvHead, nint AttnNorm, DeviceMatrix QkvProj, nint QNorm, nint KNorm, DeviceMatrix OutProj, nint FfnNorm, DeviceMatrix Proj1, DeviceMatrix Proj2);
 
 /// <summary>
 /// What a model has learned, on the device, in one piece of memory: copied from where the file is mapped, converted on the way where it is stored
@@ -18,31 +19,48 @@ internal sealed class DeviceWeights : IDisposable
 {
     readonly DeviceMemory _memory;
 
-    public DeviceWeights(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, nint stream)
+    public DeviceWeights(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> stored, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, StepLayout? step, nint stream)
     {
         ImmutableDictionary<string, Func<LowRankUpdate>> updates = LowRankUpdate.ByWeight(adapters);
-        WeightPlan plan = WeightPlan.Of(config, precision, embeddingApart: updates.ContainsKey(TensorNames.Embedding));
+        string headName = config.ShareInputOutputLayers ? TensorNames.Embedding : TensorNames.Classifier;
+        // Blocks stay packed where the kernel of a step reads them; rows of the embedding are read one at a time and are unpacked.
+        PackedFormat FormatOf(string name) => step is null || precision != CudaPrecision.Bf16 || name == TensorNames.Embedding || updates.ContainsKey(name == WeightPlan.Head ? headName : name)
+            ? PackedFormat.Plain : PackedRows.FormatOf(stored[name == WeightPlan.Head ? headName : name]);
+        var plan = WeightPlan.Of(config, precision, embeddingApart: updates.ContainsKey(TensorNames.Embedding) || FormatOf(WeightPlan.Head) != PackedFormat.Plain, FormatOf);
         _memory = new DeviceMemory(plan.Bytes);
         nint At(string name) => _memory.Address + (nint)plan.Places[name].Offset;
         foreach ((string name, WeightPlace place) in plan.Places)
         {
-            bool isHead = name == WeightPlan.Head;
-            StoredWeight weight = stored[isHead && config.ShareInputOutputLayers ? TensorNames.Embedding : isHead ? TensorNames.Classifier : name];
+            StoredWeight weight = stored[name == WeightPlan.Head ? headName : name];
+            if (place.Format != PackedFormat.Plain)
+            {
+                SendPacked(weight, place, step!.PieceColumns(place.Format, (int)(place.Elements / place.Rows)), At(name), stream);
+                continue;
+            }
+
             Send(weight, place, updates.TryGetValue(name, out Func<LowRankUpdate>? update) ? update() : null, At(name), stream);
+        }
+
+        DeviceMatrix MatrixOf(string name)
+        {
+            WeightPlace place = plan.Places[name];
+            return new DeviceMatrix(At(name), place.Format, place.Format == PackedFormat.Plain ? 0 : step!.PieceColumns(place.Format, (int)(place.Elements / place.Rows)));
         }
 
         int heads = 0;
         Layers = [.. config.Layers.Select((shape, i) =>
         {
             nint Named(string name) => At(TensorNames.Layer(i, name));
+            DeviceMatrix Matrix(string name) => MatrixOf(TensorNames.Layer(i, name));
             heads += shape.KvHeads;
             return new DeviceLayer(
-                shape, heads - shape.KvHeads, Named("attn_norm"), Named("attn.qkv_proj"), config.NormalizeQkProjections ? Named("attn.q_norm") : 0,
-                config.NormalizeQkProjections ? Named("attn.k_norm") : 0, Named("attn.out_proj"), Named("ffn_norm"), Named("ffn.proj_1"), Named("ffn.proj_2"));
+                shape, heads - shape.KvHeads, Named("attn_norm"), Matrix("attn.qkv_proj"), config.NormalizeQkProjections ? Named("attn.q_norm") : 0,
+                config.NormalizeQkProjections ? Named("attn.k_norm") : 0, Matrix("attn.out_proj"), Named("ffn_norm"), Matrix("ffn.proj_1"), Matrix("ffn.proj_2"));
         })];
-        (KvHeads, FinalNorm, Head) = (heads, At(TensorNames.FinalNorm), At(WeightPlan.Head));
-        Embedding = plan.Places.ContainsKey(TensorNames.Embedding) ? At(TensorNames.Embedding) : Head;
+        (KvHeads, FinalNorm, Head) = (heads, At(TensorNames.FinalNorm), MatrixOf(WeightPlan.Head));
+        Embedding = plan.Places.ContainsKey(TensorNames.Embedding) ? At(TensorNames.Embedding) : Head.Address;
         TokenBytes = plan.TokenBytes;
+        LargestPacked = plan.Places.Values.Where(place => place.Format != PackedFormat.Plain).Select(place => place.Elements).DefaultIfEmpty().Max();
         CudaDevice.Synchronize(stream);
     }
 
@@ -54,7 +72,10 @@ internal sealed class DeviceWeights : IDisposable
     public nint FinalNorm { get; }
 
     /// <summary>[vocab, modelDim].</summary>
-    public nint Head { get; }
+    public DeviceMatrix Head { get; }
+
+    /// <summary>Numbers of the largest packed matrix; 0 where there is none.</summary>
+    public long LargestPacked { get; }
 
     /// <summary>[vocab, modelDim]: the head itself, if it is tied.</summary>
     public nint Embedding { get; }
@@ -132,6 +153,24 @@ internal sealed class DeviceWeights : IDisposable
             {
                 CudaDevice.Copy<float>(values, target, stream);
                 target += values.Length * sizeof(float);
+            }
+        }
+    }
+
+    static void SendPacked(StoredWeight weight, WeightPlace place, int columns, nint target, nint stream)
+    {
+        const int Bytes = 1 << 24;
+        int width = checked((int)(place.Elements / place.Rows)), rowBytes = checked((int)PackedRows.Bytes(place.Format, width)), step = Math.Max(1, Bytes / rowBytes);
+        foreach (TensorView part in weight.Parts)
+        {
+            for (long first = 0; first < part.Shape[0]; first += step)
+            {
+                int rows = (int)Math.Min(step, part.Shape[0] - first);
+                byte[] packed = new byte[rows * rowBytes];
+                long at = first;
+                Parallel.For(0, rows, row => PackedRows.Pack(part.DType, part.Rows(at + row, 1).Bytes, columns, packed.AsSpan(row * rowBytes, rowBytes)));
+                CudaDevice.Copy<byte>(packed, target, stream);
+                target += packed.Length;
             }
         }
     }

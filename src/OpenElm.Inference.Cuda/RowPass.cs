@@ -8,9 +8,18 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Token">Its id.</param>
 /// <param name="Position">Its position.</param>
 /// <param name="Capacity">Of the sequence's cache.</param>
-/// <param name="Reserved">Nothing.</param>
+/// <param name="Steps">That a chain has chosen for it.</param>
 /// <param name="Cache">The sequence's cache.</param>
-internal readonly record struct DeviceRow(int Token, int Position, int Capacity, int Reserved, nint Cache);
+internal readonly record struct DeviceRow(int Token, int Position, int Capacity, int Steps, nint Cache);
+
+/// <summary>Which launches a pass is made of; passes of the same shape are one graph.</summary>
+/// <param name="Rows">How many.</param>
+/// <param name="Picked">Of them, those whose logits are wanted.</param>
+/// <param name="Tiles">Of neighbouring rows; 0 where rows are alone or kernels know no tiles.</param>
+/// <param name="Splits">Of the past of a row that is alone in its sequence; 0 for other rows.</param>
+/// <param name="Cos">[positions, headDim / 2].</param>
+/// <param name="Sin">[positions, headDim / 2].</param>
+internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, nint Cos, nint Sin);
 
 /// <summary>The architecture on the device for many rows at once: matrix products by cuBLASLt, the steps between them by kernels of <c>pass.cu</c>.</summary>
 internal sealed class RowPass : IDisposable
@@ -18,38 +27,61 @@ internal sealed class RowPass : IDisposable
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 1024;
 
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, TileQueries = 64;
+    /// <summary>Positions of a split of a past, as the kernel has them.</summary>
+    public const int Split = 256;
+
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
     readonly CudaPrecision _precision;
     readonly KernelModule _module;
-    readonly Kernel _embed, _norm, _rotate, _attend, _activate;
+    readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose, _unpack;
+    readonly DeviceMemory? _unpacked;
     readonly DeviceMemory _workspace = new(WorkspaceBytes);
     readonly MatrixProducts _products;
-    readonly nint _stream;
-    readonly Kernel? _attendTiles;
-    readonly int _group, _widestQkv, _widestHeads, _widestFfn;
+    readonly CudaStream _stream;
+    readonly Kernel? _attendTiles, _attendAlone;
+    readonly int _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
+    readonly Dictionary<PassShape, CudaGraph?> _graphs = []; // null: seen once
     DeviceMemory? _memory;
-    int _room, _logitRoom;
+    PassBuffers _buffers;
+    int _room, _logitRoom, _splitRoom;
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, nint stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, CudaStream stream)
     {
         (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
         _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
-        (_embed, _norm, _rotate, _attend, _activate) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"]);
-        _group = config.Layers[0].QueryHeadsPerKvHead;
-        bool hasTiles = precision == CudaPrecision.Bf16 && config.HeadDim % 16 == 0 && config.HeadDim <= 128 && TileQueries % _group == 0 && config.Layers.All(layer => layer.QueryHeadsPerKvHead == _group);
-        _attendTiles = hasTiles ? _module["attend_tiles"] : null;
+        (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
+        _unpack = _module["unpack"];
+        _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
+        _group = DecodeKernels.GroupOf(config);
+        if (precision == CudaPrecision.Bf16 && config.HeadDim % 16 == 0 && config.HeadDim <= 128 && _group > 0 && TileQueries % _group == 0)
+        {
+            _attendTiles = _module["attend_tiles"];
+            _attendTiles.Value.ReserveShared(TileBytes);
+        }
+
+        _attendAlone = _group > 0 ? _module["attend_alone"] : null;
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, device.Name);
         _widestQkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
         _widestHeads = config.Layers.Max(layer => layer.QueryHeads * config.HeadDim);
         _widestFfn = config.Layers.Max(layer => layer.FfnDim);
+        _mostKeys = config.Layers.Max(layer => layer.KvHeads);
     }
+
+    /// <summary>Counts the times that buffers moved, and recorded launches with them.</summary>
+    public int Moves { get; private set; }
+
+    /// <summary>Whether rows that are alone in their sequences have a kernel of their own.</summary>
+    public bool TakesLoneRows => _attendAlone is not null;
 
     MatrixType Type => _precision == CudaPrecision.Bf16 ? MatrixType.Bf16 : MatrixType.Fp32;
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
+
+    // Two halves of a block, two tiles each, of keys and values.
+    int TileBytes => 2 * 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -59,79 +91,203 @@ internal sealed class RowPass : IDisposable
     /// <param name="logits">[picked, vocab]; there on return.</param>
     public void Run(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, Span<float> logits)
     {
-        int count = rows.Length, d = _config.ModelDim, glued = _config.FfnWithGlu ? 2 : 1;
-        float eps = (float)_config.RmsNormEps;
-        Reserve(count, picked.Length);
-        nint next = _memory!.Address;
-        nint Take(long bytes)
-        {
-            nint taken = next;
-            next += (nint)((bytes + 255) / 256 * 256);
-            return taken;
-        }
-
-        nint x = Take((long)_room * d * 4), qkv = Take((long)_room * _widestQkv * ElementBytes), gateUp = Take((long)_room * glued * _widestFfn * ElementBytes);
-        nint normed = Take((long)_room * d * ElementBytes), heads = Take((long)_room * _widestHeads * ElementBytes), active = Take((long)_room * _widestFfn * ElementBytes);
-        nint deviceRows = Take((long)_room * Marshal.SizeOf<DeviceRow>()), devicePicked = Take(_room * 4L), deviceTiles = Take(_room * 8L), deviceLogits = Take((long)_logitRoom * _config.VocabSize * 4);
-        CudaDevice.Copy(rows, deviceRows, _stream);
-        CudaDevice.Copy(picked, devicePicked, _stream);
-        int tiles = _attendTiles is null ? 0 : SendTiles(rows, deviceTiles);
-
-        _embed.Launch(_stream, (count, 1), 256, deviceRows, _weights.Embedding, x, d);
-        foreach (DeviceLayer layer in _weights.Layers)
-        {
-            LayerShape shape = layer.Shape;
-            int queryWidth = shape.QueryHeads * _config.HeadDim, allHeads = shape.QueryHeads + (2 * shape.KvHeads);
-            _norm.Launch(_stream, (count, 1), 256, x, layer.AttnNorm, normed, (nint)0, d, eps);
-            Multiply(normed, layer.QkvProj, qkv, count, allHeads * _config.HeadDim, d, Type);
-            _rotate.Launch(_stream, (Blocks(allHeads, 8), count), 256, qkv, deviceRows, layer.QNorm, layer.KNorm, cos, sin, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads, eps);
-            if (_attendTiles is { } attendTiles)
-            {
-                attendTiles.LaunchShared(
-                    _stream, (tiles, shape.KvHeads), 128, 2 * TileQueries * (_config.HeadDim + 8) * sizeof(ushort),
-                    qkv, deviceRows, deviceTiles, heads, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads);
-            }
-            else
-            {
-                _attend.LaunchShared(
-                    _stream, (Blocks(shape.QueryHeads, AttentionWarps), count), 32 * AttentionWarps, AttentionWarps * _config.HeadDim * sizeof(float),
-                    qkv, deviceRows, heads, layer.FirstKvHead, shape.QueryHeads, shape.KvHeads);
-            }
-
-            Multiply(heads, layer.OutProj, x, count, d, queryWidth, MatrixType.Fp32, add: true);
-            _norm.Launch(_stream, (count, 1), 256, x, layer.FfnNorm, normed, (nint)0, d, eps);
-            Multiply(normed, layer.Proj1, gateUp, count, glued * shape.FfnDim, d, Type);
-            _activate.Launch(_stream, (Blocks(shape.FfnDim, 8 * 128), count), 128, gateUp, active, shape.FfnDim, glued - 1);
-            Multiply(active, layer.Proj2, x, count, d, shape.FfnDim, MatrixType.Fp32, add: true);
-        }
-
+        int[] tiles = Tiles(rows);
+        bool areAlone = TakesLoneRows && tiles.Length == 2 * rows.Length;
+        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, areAlone ? SplitsOf(rows) : 0, cos, sin);
+        Reserve(shape);
+        CudaDevice.Copy(rows, _buffers.Rows, _stream.Handle);
+        CudaDevice.Copy(picked, _buffers.Picked, _stream.Handle);
+        CudaDevice.Copy<int>(tiles, _buffers.Tiles, _stream.Handle);
+        Launch(shape);
         if (picked.IsEmpty)
         {
-            CudaDevice.Synchronize(_stream);
+            CudaDevice.Synchronize(_stream.Handle);
             return;
         }
 
-        _norm.Launch(_stream, (picked.Length, 1), 256, x, _weights.FinalNorm, normed, devicePicked, d, eps);
-        Multiply(normed, _weights.Head, deviceLogits, picked.Length, _config.VocabSize, d, MatrixType.Fp32);
-        DeviceMemory.CopyBack(deviceLogits, logits[..(picked.Length * _config.VocabSize)], _stream);
+        DeviceMemory.CopyBack(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
+    }
+
+    /// <summary>Records one step of sequences side by side: each row's token through the model, and the most likely next one into its row and to the host.</summary>
+    /// <param name="rows">On the device, one for each sequence.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="splits">Of the longest past to come.</param>
+    /// <param name="cos">[positions, headDim / 2].</param>
+    /// <param name="sin">[positions, headDim / 2].</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="chosen">On the host: [places, rows][token, bits of its logit].</param>
+    /// <param name="places">How many.</param>
+    /// <returns>The launches.</returns>
+    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, nint chosen, int places)
+    {
+        var shape = new PassShape(count, count, 0, splits, cos, sin);
+        Reserve(shape);
+        int[] all = [.. Enumerable.Range(0, count)];
+        nint picked = _buffers.Everything;
+        CudaDevice.Copy<int>(all, picked, _stream.Handle);
+        Tune(count, count);
+        return new CudaGraph(_stream, () =>
+        {
+            Launch(shape, rows, picked);
+            _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+        });
     }
 
     public void Dispose()
     {
+        Forget();
         _memory?.Dispose();
+        _unpacked?.Dispose();
         _products.Dispose();
         _workspace.Dispose();
         _module.Dispose();
     }
 
-    // y = x · weightsᵀ (+ y): [rows, inner] → [rows, columns]
-    void Multiply(nint x, nint weights, nint y, int rows, int columns, int inner, MatrixType result, bool add = false) =>
-        _products.Multiply(new ProductShape(rows, columns, inner, TransposeA: false, TransposeB: true, Type, result, add ? 1 : 0), x, weights, y, _stream);
-
-    // Rows that neighbour each other in a sequence: as many as, with all query heads of a KV head, are a tile of queries.
-    int SendTiles(ReadOnlySpan<DeviceRow> rows, nint target)
+    static int SplitsOf(ReadOnlySpan<DeviceRow> rows)
     {
-        int most = TileQueries / _group;
+        int longest = 0;
+        foreach (DeviceRow row in rows)
+        {
+            longest = Math.Max(longest, row.Capacity);
+        }
+
+        return StepLayout.Parts(longest, Split);
+    }
+
+    // What comes twice is worth the search for algorithms and a graph.
+    void Launch(in PassShape shape)
+    {
+        if (_graphs.TryGetValue(shape, out CudaGraph? graph))
+        {
+            if (graph is null)
+            {
+                PassShape recorded = shape;
+                Tune(shape.Rows, shape.Picked);
+                _graphs[shape] = graph = new CudaGraph(_stream, () => Launch(recorded, _buffers.Rows, _buffers.Picked));
+            }
+
+            graph.Launch(_stream);
+            return;
+        }
+
+        if (_graphs.Count == MostGraphs)
+        {
+            Forget();
+        }
+
+        _graphs.Add(shape, null);
+        Launch(shape, _buffers.Rows, _buffers.Picked);
+    }
+
+    void Forget()
+    {
+        foreach (CudaGraph? graph in _graphs.Values)
+        {
+            graph?.Dispose();
+        }
+
+        _graphs.Clear();
+    }
+
+    void Launch(in PassShape shape, nint rows, nint picked)
+    {
+        (int count, int d, int glued, float eps) = (shape.Rows, _config.ModelDim, _config.FfnWithGlu ? 2 : 1, (float)_config.RmsNormEps);
+        (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
+        _embed.Launch(stream, (count, 1), 256, rows, _weights.Embedding, at.X, d);
+        foreach (DeviceLayer layer in _weights.Layers)
+        {
+            (int queries, int keys, int ffn) = (layer.Shape.QueryHeads, layer.Shape.KvHeads, layer.Shape.FfnDim);
+            int all = queries + (2 * keys);
+            _norm.Launch(stream, (count, 1), 256, at.X, layer.AttnNorm, at.Normed, (nint)0, d, eps);
+            Multiply(at.Normed, layer.QkvProj, at.Qkv, QkvShape(layer, count));
+            if (shape.Splits > 0)
+            {
+                int shared = sizeof(float) * (((_group + 2) * _config.HeadDim) + (4 * _group * (_config.HeadDim + 4)));
+                _attendAlone!.Value.LaunchShared(
+                    stream, (shape.Splits, keys, count), 128, shared,
+                    at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps);
+            }
+            else
+            {
+                _rotate.Launch(stream, (StepLayout.Parts(all, 8), count), 256, at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, eps);
+                if (shape.Tiles > 0)
+                {
+                    _attendTiles!.Value.LaunchShared(stream, (shape.Tiles, keys), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
+                }
+                else
+                {
+                    _attend.LaunchShared(
+                        stream, (StepLayout.Parts(queries, AttentionWarps), count), 32 * AttentionWarps, AttentionWarps * _config.HeadDim * sizeof(float),
+                        at.Qkv, rows, at.Heads, layer.FirstKvHead, queries, keys);
+                }
+            }
+
+            Multiply(at.Heads, layer.OutProj, at.X, OutShape(layer, count));
+            _norm.Launch(stream, (count, 1), 256, at.X, layer.FfnNorm, at.Normed, (nint)0, d, eps);
+            Multiply(at.Normed, layer.Proj1, at.GateUp, UpShape(layer, count));
+            _activate.Launch(stream, (StepLayout.Parts(ffn, 8 * 128), count), 128, at.GateUp, at.Active, ffn, glued - 1);
+            Multiply(at.Active, layer.Proj2, at.X, DownShape(layer, count));
+        }
+
+        if (shape.Picked > 0)
+        {
+            _norm.Launch(stream, (shape.Picked, 1), 256, at.X, _weights.FinalNorm, at.Normed, picked, d, eps);
+            Multiply(at.Normed, _weights.Head, at.Logits, HeadShape(shape.Picked));
+        }
+    }
+
+    // Finds the fastest algorithms for a number of rows. What the buffers hold then is of no use.
+    void Tune(int rows, int picked)
+    {
+        foreach (DeviceLayer layer in _weights.Layers)
+        {
+            FindFastest(_buffers.Normed, layer.QkvProj, _buffers.Qkv, QkvShape(layer, rows));
+            FindFastest(_buffers.Heads, layer.OutProj, _buffers.X, OutShape(layer, rows));
+            FindFastest(_buffers.Normed, layer.Proj1, _buffers.GateUp, UpShape(layer, rows));
+            FindFastest(_buffers.Active, layer.Proj2, _buffers.X, DownShape(layer, rows));
+        }
+
+        if (picked > 0)
+        {
+            FindFastest(_buffers.Normed, _weights.Head, _buffers.Logits, HeadShape(picked));
+        }
+
+        _products.SaveChoices();
+    }
+
+    ProductShape QkvShape(DeviceLayer layer, int rows) => Shape(rows, (layer.Shape.QueryHeads + (2 * layer.Shape.KvHeads)) * _config.HeadDim, _config.ModelDim, Type);
+
+    ProductShape OutShape(DeviceLayer layer, int rows) => Shape(rows, _config.ModelDim, layer.Shape.QueryHeads * _config.HeadDim, MatrixType.Fp32, add: true);
+
+    ProductShape UpShape(DeviceLayer layer, int rows) => Shape(rows, (_config.FfnWithGlu ? 2 : 1) * layer.Shape.FfnDim, _config.ModelDim, Type);
+
+    ProductShape DownShape(DeviceLayer layer, int rows) => Shape(rows, _config.ModelDim, layer.Shape.FfnDim, MatrixType.Fp32, add: true);
+
+    ProductShape HeadShape(int rows) => Shape(rows, _config.VocabSize, _config.ModelDim, MatrixType.Fp32);
+
+    // y = x · weightsᵀ (+ y): [rows, inner] → [rows, columns]
+    ProductShape Shape(int rows, int columns, int inner, MatrixType result, bool add = false) =>
+        new(rows, columns, inner, TransposeA: false, TransposeB: true, Type, result, add ? 1 : 0);
+
+    void Multiply(nint x, DeviceMatrix weights, nint y, in ProductShape shape)
+    {
+        if (weights.Format == PackedFormat.Plain)
+        {
+            _products.Multiply(shape, x, weights.Address, y, _stream.Handle);
+            return;
+        }
+
+        _unpack.Launch(_stream.Handle, (shape.Columns, 1), 128, weights.Address, _unpacked!.Address, shape.Inner, weights.Columns, (int)weights.Format);
+        _products.Multiply(shape, x, _unpacked.Address, y, _stream.Handle);
+    }
+
+    void FindFastest(nint x, DeviceMatrix weights, nint y, in ProductShape shape) =>
+        _products.FindFastest(shape, x, weights.Format == PackedFormat.Plain ? weights.Address : _unpacked!.Address, y, _stream.Handle);
+
+    // [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
+    int[] Tiles(ReadOnlySpan<DeviceRow> rows)
+    {
+        int most = TileQueries / Math.Max(1, _group);
         var tiles = new List<int>();
         for (int first = 0, count; first < rows.Length; first += count)
         {
@@ -144,24 +300,50 @@ internal sealed class RowPass : IDisposable
             tiles.AddRange(first, count);
         }
 
-        CudaDevice.Copy<int>(CollectionsMarshal.AsSpan(tiles), target, _stream);
-        return tiles.Count / 2;
+        return [.. tiles];
     }
 
-    void Reserve(int rows, int logitRows)
+    void Reserve(in PassShape shape)
     {
-        if (_memory is not null && rows <= _room && logitRows <= _logitRoom)
+        if (_memory is not null && shape.Rows <= _room && shape.Picked <= _logitRoom && shape.Rows * shape.Splits <= _splitRoom)
         {
             return;
         }
 
-        CudaDevice.Synchronize(_stream);
+        CudaDevice.Synchronize(_stream.Handle);
+        Forget();
+        Moves++;
         _memory?.Dispose();
         _memory = null;
-        (_room, _logitRoom) = (Math.Max(_room, rows), Math.Max(_logitRoom, logitRows));
-        long perRow = (4L * _config.ModelDim) + ((long)ElementBytes * (_config.ModelDim + _widestQkv + _widestHeads + (3 * _widestFfn))) + Marshal.SizeOf<DeviceRow>() + 12;
-        _memory = new DeviceMemory((perRow * _room) + (4L * _logitRoom * _config.VocabSize) + (16 * 256));
+        (_room, _logitRoom, _splitRoom) = (Math.Max(_room, shape.Rows), Math.Max(_logitRoom, shape.Picked), Math.Max(_splitRoom, shape.Rows * shape.Splits));
+        int d = _config.ModelDim, queries = _widestHeads / _config.HeadDim;
+        long[] bytes =
+        [
+            (long)_room * d * 4, (long)_room * _widestQkv * ElementBytes, (long)_room * (_config.FfnWithGlu ? 2 : 1) * _widestFfn * ElementBytes, (long)_room * d * ElementBytes,
+            (long)_room * _widestHeads * ElementBytes, (long)_room * _widestFfn * ElementBytes, (long)_room * Marshal.SizeOf<DeviceRow>(), _room * 4L, _room * 4L, _room * 8L,
+            (long)_splitRoom * queries * (_config.HeadDim + 2) * 4, (long)_room * _mostKeys * 4, (long)_logitRoom * _config.VocabSize * 4,
+        ];
+        long[] starts = [.. bytes.Select((_, i) => bytes.Take(i).Sum(size => (size + 255) / 256 * 256))];
+        _memory = new DeviceMemory(starts[^1] + bytes[^1]);
+        nint At(int i) => _memory.Address + (nint)starts[i];
+        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11), At(12));
+        CudaDevice.Clear(_memory.Address, _memory.Bytes, _stream.Handle); // the counters, and numbers for the first search of algorithms
     }
 
-    static int Blocks(int items, int each) => (items + each - 1) / each;
+    /// <summary>Where a pass keeps its numbers; widths are those of the widest layer.</summary>
+    /// <param name="X">The residual stream.</param>
+    /// <param name="Qkv">Queries, keys and values.</param>
+    /// <param name="GateUp">Gate and up.</param>
+    /// <param name="Normed">The normalised residual.</param>
+    /// <param name="Heads">Attention's result.</param>
+    /// <param name="Active">SwiGLU's result.</param>
+    /// <param name="Rows">The rows.</param>
+    /// <param name="Picked">Those whose logits are wanted.</param>
+    /// <param name="Everything">0, 1, 2, …</param>
+    /// <param name="Tiles">Of neighbouring rows.</param>
+    /// <param name="Partial">Attention's results of splits.</param>
+    /// <param name="Counters">Of splits that are done.</param>
+    /// <param name="Logits">The logits.</param>
+    readonly record struct PassBuffers(
+        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Rows, nint Picked, nint Everything, nint Tiles, nint Partial, nint Counters, nint Logits);
 }

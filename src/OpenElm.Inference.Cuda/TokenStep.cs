@@ -12,78 +12,66 @@ internal sealed class TokenStep : IDisposable
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
     readonly StepModel _model;
-    readonly int _blocks;
+    readonly int _multiprocessors;
     readonly nint _stream;
+    uint _step;
 
-    public TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, KernelModule module, CudaDevice device, nint stream)
     {
-        (_layout, _blocks, _stream) = (layout, device.Multiprocessors, stream);
-        _module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout));
-        _kernel = _module["decode_step"];
-        _kernel.ReserveShared(layout.SharedBytes);
+        (_layout, _module, _kernel, _multiprocessors, _stream) = (layout, module, module["decode_step"], device.Multiprocessors, stream);
+        int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4;
+        StepWork[] work = StepWork.Deal(config, weights.Layers, weights.Head, elementBytes, layout);
+        StepLayer[] layers = new StepLayer[config.Layers.Length];
+        int words = 0;
+        for (int i = 0; i < layers.Length; i++)
+        {
+            DeviceLayer layer = weights.Layers[i];
+            LayerShape shape = layer.Shape;
+            int splits = StepLayout.Splits(shape, layout.Blocks), letters = shape.KvHeads * splits * shape.QueryHeadsPerKvHead * (config.HeadDim + 2);
+            layers[i] = new StepLayer(layer.AttnNorm, layer.FfnNorm, layer.QNorm, layer.KNorm, shape.QueryHeads, shape.KvHeads, shape.FfnDim, layer.FirstKvHead, words, splits);
+            words += (2 * (shape.QueryHeads + shape.KvHeads) * config.HeadDim) + ((letters + 3) / 4 * 4) + (2 * config.ModelDim) + shape.FfnDim;
+        }
 
-        StepMatrix[] matrices = [.. Matrices(config, weights, _blocks * StepLayout.Warps)];
-        StepLayer[] layers = [.. weights.Layers.Select(layer => new StepLayer(
-            layer.AttnNorm, layer.FfnNorm, layer.QNorm, layer.KNorm, layer.Shape.QueryHeads, layer.Shape.KvHeads, layer.Shape.FfnDim, layer.FirstKvHead))];
-        int matrixBytes = matrices.Length * Marshal.SizeOf<StepMatrix>();
-        _tables = new DeviceMemory(matrixBytes + (layers.Length * Marshal.SizeOf<StepLayer>()));
-        CudaDevice.Copy<StepMatrix>(matrices, _tables.Address, stream);
-        CudaDevice.Copy<StepLayer>(layers, _tables.Address + matrixBytes, stream);
-
-        int queryHeads = config.Layers.Max(layer => layer.QueryHeads), qkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
-        long[] floats = [config.ModelDim, qkv, (long)queryHeads * StepLayout.MostSplits * config.HeadDim, (long)queryHeads * StepLayout.MostSplits * 2, config.Layers.Max(layer => layer.FfnDim), config.VocabSize, 16];
-        long[] starts = [.. floats.Select((_, i) => floats.Take(i).Sum(count => (count + 63) / 64 * 256))];
-        _buffers = new DeviceMemory(starts[^1] + 256);
+        int workBytes = work.Length * StepWork.Bytes;
+        _tables = new DeviceMemory(workBytes + (layers.Length * StepLayer.Bytes));
+        CudaDevice.Copy<StepWork>(work, _tables.Address, stream);
+        CudaDevice.Copy<StepLayer>(layers, _tables.Address + workBytes, stream);
+        _buffers = new DeviceMemory(((long)words * sizeof(float)) + ((long)config.VocabSize * sizeof(float)) + 512);
         CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
-        nint At(int buffer) => _buffers.Address + (nint)starts[buffer];
+        (int ownRows, int partials) = StepLayout.Shares(config, elementBytes, layout.Blocks, layout.PieceBytes);
         _model = new StepModel
         {
-            Matrices = _tables.Address,
-            Layers = _tables.Address + matrixBytes,
+            Work = _tables.Address,
+            Layers = _tables.Address + workBytes,
             Embedding = weights.Embedding,
             FinalNorm = weights.FinalNorm,
-            X = At(0),
-            Qkv = At(1),
-            Partial = At(2),
-            Extremes = At(3),
-            H = At(4),
-            Logits = At(5),
-            Meeting = At(6),
+            Words = _buffers.Address + 256,
+            Logits = _buffers.Address + 256 + (words * sizeof(float)),
+            Ends = _buffers.Address,
             LayerCount = layers.Length,
-            Width = config.ModelDim,
-            Vocab = config.VocabSize,
+            OwnRows = ownRows,
+            Partials = partials,
             Eps = (float)config.RmsNormEps,
+            Slots = StepLayout.Slots(config, layout.Blocks),
         };
     }
 
     /// <summary>[vocab], after a step.</summary>
     public nint Logits => _model.Logits;
 
-    /// <summary>The matrices in the order of a step, and which warp has each one's first unit: where the one before ended, so that all read about as much.</summary>
+    /// <summary>Compiles a model's step for a device.</summary>
     /// <param name="config">The architecture.</param>
-    /// <param name="weights">Their addresses.</param>
-    /// <param name="warps">Of all blocks.</param>
-    /// <returns>Four for each layer, then the head.</returns>
-    public static IEnumerable<StepMatrix> Matrices(OpenElmConfig config, DeviceWeights weights, int warps)
+    /// <param name="weights">Its weights on the device.</param>
+    /// <param name="precision">How they are kept.</param>
+    /// <param name="layout">How it is laid out, as the weights are.</param>
+    /// <param name="device">The device.</param>
+    /// <param name="stream">Where steps go.</param>
+    /// <returns>The step.</returns>
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, nint stream)
     {
-        long before = 0;
-        foreach (DeviceLayer layer in weights.Layers)
-        {
-            LayerShape shape = layer.Shape;
-            yield return Next(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim);
-            yield return Next(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim);
-            yield return Next(layer.Proj1, shape.FfnDim, config.ModelDim);
-            yield return Next(layer.Proj2, config.ModelDim, shape.FfnDim);
-        }
-
-        yield return Next(weights.Head, config.VocabSize, config.ModelDim);
-
-        StepMatrix Next(nint address, int units, int width)
-        {
-            var matrix = new StepMatrix(address, units, width, (int)(before % warps), 0);
-            before += units;
-            return matrix;
-        }
+        var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0));
+        module["decode_step"].ReserveShared(layout.SharedBytes);
+        return new TokenStep(config, weights, precision, layout, module, device, stream);
     }
 
     /// <summary>Puts a step into the stream.</summary>
@@ -91,11 +79,7 @@ internal sealed class TokenStep : IDisposable
     /// <param name="token">Its token; −1 takes token and position that the step before with the same state has chosen.</param>
     /// <param name="position">Its position.</param>
     /// <param name="choice">Where the most likely token goes.</param>
-    public void Launch(DeviceCache cache, int token, int position, StepChoice choice)
-    {
-        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates };
-        _kernel.LaunchTogether(_stream, _blocks, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
-    }
+    public void Launch(DeviceCache cache, int token, int position, StepChoice choice) => Launch(cache, token, position, choice, 0);
 
     /// <summary>Runs a step and says where its time goes, as the first block sees it.</summary>
     /// <param name="cache">The sequence's cache.</param>
@@ -104,28 +88,25 @@ internal sealed class TokenStep : IDisposable
     /// <returns>The phases of all layers, and the head.</returns>
     public StepPhase[] Profile(DeviceCache cache, int position, StepChoice choice)
     {
-        string[] names = ["qkv", "attention", "out", "gate and up", "down"];
-        int meetings = names.Length * _model.LayerCount;
-        using var memory = new DeviceMemory(sizeof(long) * ((2L * meetings) + 2));
-        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = memory.Address };
+        // Of a layer: numbers there and rows done of qkv; queries there, own past done, splits joined; numbers there and rows done of the other matrices.
+        const int OfLayer = 11;
+        int notes = (OfLayer * _model.LayerCount) + 3;
+        using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
-        _kernel.LaunchTogether(_stream, _blocks, 32 * StepLayout.Warps, _layout.SharedBytes, model, cache.Address, cache.Capacity, 0, position, choice.Place);
+        Launch(cache, 0, position, choice, memory.Address);
         end.Record(_stream);
         end.Synchronize();
-        long[] cycles = new long[(2 * meetings) + 2];
+        long[] cycles = new long[notes];
         DeviceMemory.CopyBack(memory.Address, cycles, _stream);
-        double microseconds = 1000 * end.MillisecondsSince(start), perCycle = microseconds / (cycles[^1] - cycles[0]); // launch and end are a few of them
-        var phases = new StepPhase[names.Length + 1];
-        for (int i = 0; i < names.Length; i++)
-        {
-            IEnumerable<int> own = Enumerable.Range(0, _model.LayerCount).Select(layer => (layer * names.Length) + i);
-            phases[i] = new StepPhase(
-                names[i], _model.LayerCount, own.Sum(at => cycles[(2 * at) + 1] - cycles[2 * at]) * perCycle, own.Sum(at => cycles[(2 * at) + 2] - cycles[(2 * at) + 1]) * perCycle);
-        }
-
-        phases[^1] = new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, 0);
-        return phases;
+        double perCycle = 1000 * end.MillisecondsSince(start) / (cycles[^1] - cycles[0]); // launch and end are a few of them
+        double Until(int note) => Enumerable.Range(0, _model.LayerCount).Sum(layer => cycles[1 + (layer * OfLayer) + note] - cycles[(layer * OfLayer) + note]) * perCycle;
+        StepPhase Of(string name, int note, bool waits = true) => new(name, _model.LayerCount, Until(note), waits ? Until(note - 1) : 0);
+        return
+        [
+            Of("qkv", 1), Of("queries, rotated", 2, false), Of("own past", 3, false), Of("splits, joined", 4, false), Of("out", 6), Of("gate and up", 8), Of("down", 10),
+            new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, (cycles[^2] - cycles[^3]) * perCycle),
+        ];
     }
 
     /// <summary>Reads memory with all threads and nothing else.</summary>
@@ -140,7 +121,7 @@ internal sealed class TokenStep : IDisposable
         for (int i = 0; i < 6; i++)
         {
             start.Record(_stream);
-            read.Launch(_stream, (8 * _blocks, 1), 256, address, (int)(bytes >> 14), _model.X);
+            read.Launch(_stream, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _model.Ends);
             end.Record(_stream);
             end.Synchronize();
             best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
@@ -155,6 +136,12 @@ internal sealed class TokenStep : IDisposable
         _tables.Dispose();
         _buffers.Dispose();
     }
+
+    void Launch(DeviceCache cache, int token, int position, StepChoice choice, nint profile)
+    {
+        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = ++_step };
+        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
+    }
 }
 
 /// <summary>Where a step's choice goes, and what it may choose.</summary>
@@ -166,36 +153,35 @@ internal sealed class TokenStep : IDisposable
 /// <param name="Sin">[positions, headDim / 2].</param>
 internal readonly record struct StepChoice(nint State, nint Host, int Place, int Candidates, nint Cos, nint Sin);
 
-/// <summary><c>Matrix</c> of step.cu.</summary>
-internal readonly record struct StepMatrix(nint Weights, int Units, int Width, int Offset, int Reserved);
-
 /// <summary><c>Layer</c> of step.cu.</summary>
-internal readonly record struct StepLayer(nint AttnNorm, nint FfnNorm, nint QNorm, nint KNorm, int QueryHeads, int KvHeads, int FfnDim, int FirstKvHead);
+internal readonly record struct StepLayer(nint AttnNorm, nint FfnNorm, nint QNorm, nint KNorm, int QueryHeads, int KvHeads, int FfnDim, int FirstKvHead, int Words, int Splits)
+{
+    /// <summary>Its size.</summary>
+    public const int Bytes = 56;
+}
 
 /// <summary><c>Model</c> of step.cu, field for field.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal record struct StepModel
 {
-    public nint Matrices { get; set; }
+    public nint Work { get; set; }
     public nint Layers { get; set; }
     public nint Embedding { get; set; }
     public nint FinalNorm { get; set; }
     public nint Cos { get; set; }
     public nint Sin { get; set; }
-    public nint X { get; set; }
-    public nint Qkv { get; set; }
-    public nint Partial { get; set; }
-    public nint Extremes { get; set; }
-    public nint H { get; set; }
+    public nint Words { get; set; }
     public nint Logits { get; set; }
     public nint Chosen { get; set; }
     public nint State { get; set; }
     public nint Profile { get; set; }
-    public nint Meeting { get; set; }
+    public nint Ends { get; set; }
     public int LayerCount { get; set; }
-    public int Width { get; set; }
-    public int Vocab { get; set; }
+    public int OwnRows { get; set; }
+    public int Partials { get; set; }
     public int Candidates { get; set; }
     public float Eps { get; set; }
+    public uint Step { get; set; }
+    public int Slots { get; set; }
     public int Reserved { get; set; }
 }

@@ -49,11 +49,25 @@ internal abstract class InferenceBackend : IDisposable
     /// <returns>The chain; null where the backend has none.</returns>
     public virtual GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) => null;
 
+    /// <summary>Begins to choose the most likely tokens of several sequences side by side.</summary>
+    /// <param name="caches">The sequences' caches.</param>
+    /// <param name="tokens">The tokens to feed first.</param>
+    /// <param name="positions">Their positions.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <returns>The chain; null where the backend has none.</returns>
+    public virtual BatchChain? BeginGreedy(IReadOnlyList<SequenceCache> caches, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, int candidates) => null;
+
     /// <summary>Where the time of generating one token goes.</summary>
     /// <param name="cache">A sequence's cache.</param>
     /// <param name="position">The token's position there.</param>
     /// <returns>The phases; none where the backend does not know.</returns>
     public virtual IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position) => [];
+
+    /// <summary>Where the time of a prompt goes.</summary>
+    /// <param name="state">A sequence, as long as the prompt.</param>
+    /// <param name="tokens">The prompt.</param>
+    /// <returns>Kernels by name; none where the backend does not know.</returns>
+    public virtual IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens) => [];
 
     /// <summary>Bytes a second of weights that are only read.</summary>
     public abstract double MeasureReadBandwidth();
@@ -85,6 +99,17 @@ internal abstract class GreedyChain : IDisposable
     /// <param name="logit">The chosen token's logit.</param>
     /// <returns>The chosen token.</returns>
     public abstract int Next(out float logit);
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
+}
+
+/// <summary>The most likely tokens of several sequences, step after step, computed ahead. Their caches belong to it until it is disposed.</summary>
+internal abstract class BatchChain : IDisposable
+{
+    /// <summary>Feeds a token of each sequence and waits for what follows them.</summary>
+    /// <param name="tokens">The chosen tokens.</param>
+    public abstract void Next(Span<int> tokens);
 
     /// <inheritdoc/>
     public abstract void Dispose();

@@ -125,12 +125,17 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
     }
 
     /// <summary>Makes a model of random weights, for measurements of speed.</summary>
-    internal static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options)
+    /// <param name="config">The architecture.</param>
+    /// <param name="options">How it computes.</param>
+    /// <param name="type">Of the matrices.</param>
+    /// <returns>The model.</returns>
+    /// <exception cref="OpenElmException">The architecture is impossible, or an option is wrong.</exception>
+    public static OpenElmModel CreateRandom(OpenElmConfig config, InferenceOptions options, DType type = DType.BF16)
     {
         options = options.Validated();
         return new OpenElmModel(config.Validated(), adapters =>
         {
-            var weights = new Benchmarking.RandomWeights(config);
+            var weights = new Benchmarking.RandomWeights(config, type);
             if (options.Device is not { } device)
             {
                 return new CpuBackend(config, options, team => ModelWeights.Of(config, weights.Weights, team, weights));
@@ -225,6 +230,17 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         return _backend.BeginGreedy(state.Cache, token, state.Length, candidates);
+    }
+
+    /// <summary>Begins to choose the most likely tokens of several sequences side by side; their states belong to the chain until that is disposed.</summary>
+    /// <param name="tokens">The token of each to feed first.</param>
+    /// <param name="states">The sequences.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <returns>The chain; null where the model's backend has none.</returns>
+    internal BatchChain? BeginGreedy(ReadOnlySpan<int> tokens, IReadOnlyList<SequenceState> states, int candidates)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _backend.BeginGreedy([.. states.Select(state => state.Cache)], tokens, [.. states.Select(state => state.Length)], candidates);
     }
 
     /// <summary>Measures how fast the weights are read where nothing else is done: the ceiling of generation.</summary>

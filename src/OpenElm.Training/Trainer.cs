@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpenElm.Checkpoints;
+using OpenElm.Cuda;
 using OpenElm.Data;
 using OpenElm.Distributed;
 using OpenElm.IO;
@@ -59,6 +60,11 @@ public sealed class Trainer<TBatch> : IDisposable
         if (!model.Options.IsCpu && run.Trainer.Kernels is (KernelChoice.Fused or KernelChoice.Auto))
         {
             string? refusal = objective is CausalLMObjective ? GpuUpdate.Refusal(model) : "they train next tokens only";
+            if (run.Trainer.Fp8Products && (refusal ?? GpuEightBits.Refusal(model.Config, new CudaDevice(Math.Max(0, TorchLibrary.Device(model.Options.Device).index)).ComputeCapability)) is { } reason)
+            {
+                throw new OpenElmException($"trainer.fp8_products cannot be had: {reason}. Leave it out.");
+            }
+
             if (refusal is not null && run.Trainer.Deterministic)
             {
                 throw NotDeterministic(refusal);
@@ -77,12 +83,21 @@ public sealed class Trainer<TBatch> : IDisposable
         {
             throw NotDeterministic("trainer.kernels chooses others");
         }
+        else if (run.Trainer.Fp8Products)
+        {
+            throw new OpenElmException("trainer.fp8_products needs the fused kernels on a GPU; leave it out, or set trainer.kernels to fused and train with --device cuda.");
+        }
 
         if (group is null)
         {
             _optimizer = new AdamW(Model.Trainable, options);
             _ema = run.Trainer.EmaMomentum > 0 ? new ExponentialMovingAverage(_optimizer.MasterWeights(), run.Trainer.EmaMomentum) : null;
             return;
+        }
+
+        if (run.Trainer.Fp8Products)
+        {
+            throw new OpenElmException("trainer.fp8_products is made for one device; leave it out, or train on one.");
         }
 
         Sharding level = run.Distributed.Sharding;
@@ -264,7 +279,7 @@ public sealed class Trainer<TBatch> : IDisposable
 
         if (_gpu is null)
         {
-            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs };
+            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs, EightBits = _run.Trainer.Fp8Products };
             _gpu = _sharded is null
                 ? GpuUpdate.Create(Model, _optimizer!, _gpuLoss, first.Sequences, first.SequenceLength, options)
                 : new GpuUpdate(Model, _sharded, _options, _gpuLoss, first.Sequences, first.SequenceLength);

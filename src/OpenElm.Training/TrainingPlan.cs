@@ -112,7 +112,7 @@ public sealed record TrainingPlan
             return plan;
         }
 
-        var memory = GpuMemory.Of(config, trainer.Precision, trainer.MicroBatch, run.Data.SequenceLength, accumulates: trainer.Accumulation > 1, trainer.ActivationCheckpointing);
+        var memory = GpuMemory.Of(config, trainer.Precision, trainer.MicroBatch, run.Data.SequenceLength, accumulates: trainer.Accumulation > 1, trainer.ActivationCheckpointing, trainer.Fp8Products);
         return plan with
         {
             WeightBytes = memory.WeightBytes,

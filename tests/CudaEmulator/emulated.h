@@ -13,6 +13,7 @@ extern "C" Grid* emu_grid; extern "C" void emu_yield();
 #define __device__
 #define __global__ EMU_KERNEL
 #define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __shared__ static
@@ -21,7 +22,6 @@ extern "C" Grid* emu_grid; extern "C" void emu_yield();
 #define blockIdx (emu_grid->current->blockIdx)
 #define blockDim (emu_grid->blockDim)
 #define gridDim (emu_grid->gridDim)
-static inline int emu_block() { return blockIdx.x + blockIdx.y * gridDim.x; }
 #define DYNAMIC_SHARED(type, name) type* name = (type*)emu_grid->shared[emu_grid->current->linear]
 // linear: index of the resident block
 static inline void emu_meet(int* arrived, int* gen, int n) { int g = *gen; if (++*arrived == n) { *arrived = 0; ++*gen; } else while (*gen == g) emu_yield(); }
@@ -37,16 +37,48 @@ static inline void __threadfence() {}
 static inline u32 __float_as_uint(float x) { u32 b; memcpy(&b, &x, 4); return b; }
 static inline float __uint_as_float(u32 b) { float x; memcpy(&x, &b, 4); return x; }
 #define __expf expf
+static inline int __float_as_int(float x) { int b; memcpy(&b, &x, 4); return b; }
+static inline float __int_as_float(int b) { float x; memcpy(&x, &b, 4); return x; }
+static inline float __fdividef(float a, float b) { return a / b; }
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+static inline int atomicMax(int* p, int v) { int o = *p; if (v > o) *p = v; return o; }
+template <class X> static inline X min(X a, X b) { return a < b ? a : b; }
+struct alignas(16) uint4 { u32 x, y, z, w; }; struct alignas(8) uint2 { u32 x, y; }; struct alignas(16) float4 { float x, y, z, w; };
+static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return { x, y, z, w }; }
+static inline uint2 make_uint2(u32 x, u32 y) { return { x, y }; }
+static inline float4 make_float4(float x, float y, float z, float w) { return { x, y, z, w }; }
 static inline u64 atomicMax(u64* p, u64 v) { u64 o = *p; if (v > o) *p = v; return o; }
+static inline u32 atomicAdd(u32* p, u32 v) { u32 o = *p; *p += v; return o; }
 static inline u64 atomicAdd(u64* p, u64 v) { u64 o = *p; *p += v; return o; }
 static inline u64 atomicExch(u64* p, u64 v) { u64 o = *p; *p = v; return o; }
 // the engine's copies
-static inline void init_arrival(u64* b) { *b = 0; }
+// A barrier: its phase, arrivals that are missing, arrivals of a phase, bytes that are missing.
+struct EmuBarrier { u64 phase : 1, left : 15, count : 16; long long bytes : 32; };
+static inline EmuBarrier* emu_barrier(u64* b) { return (EmuBarrier*)b; }
+static inline void emu_settle(EmuBarrier* b) { if (b->left == 0 && b->bytes == 0) { b->phase ^= 1; b->left = b->count; } }
+static inline void init_arrival(u64* b, int arrivals) { EmuBarrier* e = emu_barrier(b); e->phase = 0; e->left = e->count = arrivals; e->bytes = 0; }
 static inline void publish_arrivals() {}
-static inline void copy_async(void* to, const void* from, int bytes, u64* b) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); ++*b; }
-static inline void await_arrival(u64* b, int parity) { while ((int)(*(volatile u64*)b & 1) == parity) emu_yield(); }
-static inline void arrive(u64* c) { ++*c; }
-static inline u64 look(const u64* c) { return *(volatile const u64*)c; }
+static inline void expect(u64* b, int bytes) { EmuBarrier* e = emu_barrier(b); e->bytes += bytes; e->left--; emu_settle(e); }
+static inline void copy_async(void* to, const void* from, int bytes, u64* b, bool) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); EmuBarrier* e = emu_barrier(b); e->bytes -= bytes; if (e->left == 0) emu_settle(e); }
+static inline void arrive(u64* b) { EmuBarrier* e = emu_barrier(b); e->left--; emu_settle(e); }
+static inline bool has_arrived(u64* b, int parity) { return (int)emu_barrier(b)->phase != parity; }
+static inline void meet() { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, blockDim.x - 32); }
+static inline void await_arrival(u64* b, int parity) { while ((int)emu_barrier(b)->phase == parity) emu_yield(); }
+static inline u32 read_word(const float* p) { return *(volatile const u32*)p; }
+static inline void read_words(const float* p, u32 (&w)[4]) { if ((size_t)p & 15) abort(); for (int i = 0; i < 4; i++) w[i] = ((volatile const u32*)p)[i]; }
+static inline void write_word(float* p, u32 bits) { *(volatile u32*)p = bits; }
+static inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(x); }
+static inline u32 __ballot_sync(unsigned, bool x)
+{
+    int w = emu_grid->current->warp, lane = threadIdx.x % 32; emu_grid->exchange[w * 32 + lane] = x; __syncwarp();
+    u32 all = 0; for (int i = 0; i < emu_grid->warp_size_[w]; i++) all |= (u32)(emu_grid->exchange[w * 32 + i] != 0) << i;
+    __syncwarp(); return all;
+}
+static inline int __float2int_rn(float x) { return (int)rintf(x); }
+static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (signed char)(b >> i); return c; }
+static inline float half_to_float(u16 bits) { _Float16 x; memcpy(&x, &bits, 2); return (float)x; }
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+static inline float __fdividef(float a, float b) { return a / b; }
 static inline void rest() { emu_yield(); }
 static inline long long cycles() { static long long c; return ++c; }
 
@@ -60,12 +92,17 @@ static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
         d[i] += s; }
     __syncwarp();
 }
-static inline void load_transposed(const u16* row, u32& b0, u32& b1)
+static inline void load_matrices(const u16* row, u32 (&r)[4])
 {
-    int lane = threadIdx.x % 32; u32* to[2] = { &b0, &b1 };
-    for (int i = 0; i < 2; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); *to[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) { const u16* own = (const u16*)emu_exchange((u64)row, i * 8 + lane / 4); r[i] = own[lane % 4 * 2] | (u32)own[lane % 4 * 2 + 1] << 16; }
 }
-struct Float4;
-template <class F = Float4> static inline F emu_fresh4(const float* p) { if ((size_t)p & 15) abort(); return F{ p[0], p[1], p[2], p[3] }; }
-#define fresh4(p) emu_fresh4(p)
-static inline void fetch(const void*) {}
+static inline void load_transposed(const u16* row, u32 (&r)[4])
+{
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); r[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
+}
+static inline void copy_early(void* to, const void* from, bool there) { if (((size_t)to | (size_t)from) & 15) abort(); if (there) memcpy(to, from, 16); else memset(to, 0, 16); }
+static inline void end_group() {}
+static inline void meet_half(int half) { static int arrived[512], gen[512]; int b = 2 * emu_grid->current->linear + half; emu_meet(arrived + b, gen + b, 128); }
+static inline void await_groups_but_one() {}

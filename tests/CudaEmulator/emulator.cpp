@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 #include <set>
+#include <map>
+#include <functional>
 #include <regex>
 #include <fstream>
 #include <dlfcn.h>
@@ -53,7 +55,7 @@ static void run_blocks(Dim grid, int threads, int shared_bytes, int first, int c
     g.block_arrived = ba.data(); g.block_gen = bg.data(); g.warp_arrived = wa.data(); g.warp_gen = wg.data(); g.exchange = ex.data(); g.shared = sh.data(); g.warp_size_ = ws.data(); g.block_live = bl.data();
     std::vector<Fiber> fibers(count * threads);
     for (int b = 0; b < count; b++) for (int t = 0; t < threads; t++) {
-        Fiber& f = fibers[b * threads + t]; f.threadIdx = { t, 0, 0 }; f.blockIdx = { (first + b) % grid.x, (first + b) / grid.x, 0 }; f.linear = b; f.warp = b * wpb + t / 32; f.done = false; f.stack = stack_at(b * threads + t);
+        Fiber& f = fibers[b * threads + t]; f.threadIdx = { t, 0, 0 }; f.blockIdx = { (first + b) % grid.x, (first + b) / grid.x % grid.y, (first + b) / grid.x / grid.y }; f.linear = b; f.warp = b * wpb + t / 32; f.done = false; f.stack = stack_at(b * threads + t);
         void** top = (void**)(f.stack + STACK - 64); *--top = 0; *--top = (void*)fiber_main; for (int i = 0; i < 6; i++) *--top = 0; f.sp = top; }
     emu_grid = &g; size_t left = fibers.size();
     while (left) for (auto& f : fibers) if (!f.done) { g.current = &f; emu_switch(&scheduler_sp, f.sp); if (f.done) {
@@ -85,10 +87,26 @@ API cuModuleLoadData(void** m, void* image) {
     size_t n = *(size_t*)image; char name[] = "/tmp/emu-XXXXXX"; int fd = mkstemp(name); if (write(fd, (char*)image + 8, n) != (ssize_t)n) return 1; close(fd);
     *m = dlopen(name, RTLD_NOW | RTLD_LOCAL); if (!*m) fprintf(stderr, "%s\n", dlerror()); unlink(name); return *m ? 0 : 1; }
 API cuModuleUnload(void*) { return 0; }
-API cuModuleGetFunction(void** f, void* m, const char* name) { *f = dlsym(m, (std::string("launch_") + name).c_str()); return *f ? 0 : 500; }
+static std::map<void*, int> arguments_of;
+API cuModuleGetFunction(void** f, void* m, const char* name) {
+    *f = dlsym(m, (std::string("launch_") + name).c_str()); if (!*f) return 500;
+    arguments_of[*f] = ((int (*)())dlsym(m, (std::string("count_") + name).c_str()))(); return 0; }
 API cuFuncSetAttribute(void*, int, int) { return 0; }
-API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args, void**) {
-    entry = (Entry)f; entry_args = args; for (unsigned b = 0; b < gx * gy; b++) run_blocks({ (int)gx, (int)gy, 1 }, bx, sh, b, 1); return 0; }
+// A recorded launch keeps its arguments, of 8 bytes at most.
+static std::vector<std::function<void()>>* recording;
+static void launch_all(void* f, Dim grid, int threads, int shared, void** args) {
+    entry = (Entry)f; entry_args = args; for (int b = 0; b < grid.x * grid.y * grid.z; b++) run_blocks(grid, threads, shared, b, 1); }
+API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args, void**) {
+    Dim grid = { (int)gx, (int)gy, (int)gz };
+    if (!recording) { launch_all(f, grid, bx, sh, args); return 0; }
+    std::vector<u64> kept(32); for (int i = 0; i < arguments_of[f]; i++) memcpy(&kept[i], args[i], 8);
+    recording->push_back([=]() mutable { void* pointers[32]; for (int i = 0; i < 32; i++) pointers[i] = &kept[i]; launch_all(f, grid, bx, sh, pointers); }); return 0; }
+API cuStreamBeginCapture_v2(void*, int) { recording = new std::vector<std::function<void()>>; return 0; }
+API cuStreamEndCapture(void*, void** g) { *g = recording; recording = nullptr; return 0; }
+API cuGraphInstantiateWithFlags(void** e, void* g, u64) { *e = new std::vector<std::function<void()>>(*(std::vector<std::function<void()>>*)g); return 0; }
+API cuGraphDestroy(void* g) { delete (std::vector<std::function<void()>>*)g; return 0; }
+API cuGraphExecDestroy(void* g) { delete (std::vector<std::function<void()>>*)g; return 0; }
+API cuGraphLaunch(void* g, void*) { for (auto& f : *(std::vector<std::function<void()>>*)g) f(); return 0; }
 API cuLaunchCooperativeKernel(void* f, unsigned gx, unsigned, unsigned, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args) {
     entry = (Entry)f; entry_args = args; run_blocks({ (int)gx, 1, 1 }, bx, sh, 0, gx); return 0; }
 API cuStreamSynchronize(void*) { return 0; }
@@ -120,8 +138,8 @@ API nvrtcCompileProgram(void* p, int n, char** o) {
         std::string text = read(name + ".ii");
         std::regex kernel("extern \"C\" EMU_KERNEL[^{;]*?(\\w+)\\((?=[^()]*\\)\\s*\\{)"); std::set<std::string> names;
         for (std::sregex_iterator i(text.begin(), text.end(), kernel), e; i != e; ++i) names.insert((*i)[1]);
-        text += "\ntemplate <class... A, size_t... I> void emu_call(void (*f)(A...), void** a, std::index_sequence<I...>) { f(*(std::remove_reference_t<A>*)a[I]...); }\ntemplate <class... A> void emu_call(void (*f)(A...), void** a) { emu_call(f, a, std::index_sequence_for<A...>()); }\n";
-        for (auto& k : names) text += "extern \"C\" void launch_" + k + "(void** a) { emu_call(&" + k + ", a); }\n";
+        text += "\ntemplate <class... A, size_t... I> void emu_call(void (*f)(A...), void** a, std::index_sequence<I...>) { f(*(std::remove_reference_t<A>*)a[I]...); }\ntemplate <class... A> int emu_count(void (*f)(A...)) { return sizeof...(A); }\ntemplate <class... A> void emu_call(void (*f)(A...), void** a) { emu_call(f, a, std::index_sequence_for<A...>()); }\n";
+        for (auto& k : names) text += "extern \"C\" void launch_" + k + "(void** a) { emu_call(&" + k + ", a); }\nextern \"C\" int count_" + k + "() { return emu_count(&" + k + "); }\n";
         std::ofstream(cpp) << text;
         rc = system(("g++ -std=c++17 -O2 -w -shared -fPIC -DEMU_KERNEL= " + cpp + " " + home + "/libcuda.so.1 -o " + so + " 2> " + err).c_str());
     }
@@ -149,7 +167,13 @@ API cublasLtMatmulPreferenceSetAttribute(void*, int, void*, size_t) { return 0; 
 API cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int, void*, int* found) { *found = 1; return 0; }
 static float at(void* p, Layout* l, size_t i) { if (l->type == 0) return ((float*)p)[i]; unsigned b = (unsigned)((unsigned short*)p)[i] << 16; float x; memcpy(&x, &b, 4); return x; }
 static void put(void* p, Layout* l, size_t i, float x) { if (l->type == 0) { ((float*)p)[i] = x; return; } unsigned b; memcpy(&b, &x, 4); ((unsigned short*)p)[i] = (b + 0x7fff + (b >> 16 & 1)) >> 16; }
-API cublasLtMatmul(void*, Desc* d, float* alpha, void* a, Layout* al, void* b, Layout* bl, float* beta, void* c, Layout* cl, void* o, Layout* ol, void*, void*, size_t, void*) {
+static void product(Desc* d, float alpha, void* a, Layout* al, void* b, Layout* bl, float beta, void* c, Layout* cl, void* o, Layout* ol) {
     u64 m = ol->r, n = ol->c, k = d->ta ? al->r : al->c; 
     for (u64 j = 0; j < n; j++) for (u64 i = 0; i < m; i++) { double s = 0; for (u64 q = 0; q < k; q++) s += (double)at(a, al, d->ta ? q + i * al->ld : i + q * al->ld) * at(b, bl, d->tb ? j + q * bl->ld : q + j * bl->ld);
-        put(o, ol, i + j * ol->ld, (float)(*alpha * s) + (*beta ? *beta * at(c, cl, i + j * cl->ld) : 0)); } return 0; }
+        put(o, ol, i + j * ol->ld, (float)(alpha * s) + (beta ? beta * at(c, cl, i + j * cl->ld) : 0)); } }
+
+API cublasLtMatmul(void*, Desc* d, float* alpha, void* a, Layout* al, void* b, Layout* bl, float* beta, void* c, Layout* cl, void* o, Layout* ol, void*, void*, size_t, void*) {
+    float one = *alpha, other = *beta;
+    if (recording) recording->push_back([=] { product(d, one, a, al, b, bl, other, c, cl, o, ol); });
+    else product(d, one, a, al, b, bl, other, c, cl, o, ol);
+    return 0; }

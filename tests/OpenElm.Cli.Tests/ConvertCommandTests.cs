@@ -75,6 +75,20 @@ public sealed class ConvertCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_folder_is_split_into_files_of_the_wanted_size()
+    {
+        Assert.Equal(0, Openelm.Run("convert", "--random", "gpt-test", _folder["whole"]).Code);
+        (int code, _, string error) = Openelm.Run("convert", _folder["whole"], _folder["split"], "--max-shard-size", "1");
+        Assert.True(code == 0, error);
+        string[] files = Directory.GetFiles(_folder["split"], "model-*.safetensors");
+        Assert.True(files.Length > 1);
+        using ModelFolder whole = ModelFolder.Open(_folder["whole"]), split = ModelFolder.Open(_folder["split"]);
+        long largest = Math.Max(1_000_000, whole.Weights.Values.Max(weight => weight.ByteCount));
+        Assert.All(files, file => Assert.InRange(new FileInfo(file).Length, 1, largest + 100_000)); // the header
+        Assert.All(whole.Weights, weight => Assert.True(weight.Value.Bytes.SequenceEqual(split.Weights[weight.Key].Bytes)));
+    }
+
+    [Fact]
     public void A_training_checkpoint_of_CoreNet_says_what_was_derived()
     {
         string training = Path.Combine(RepositoryFiles.Root, "tests", "OpenElm.Tests", "Data", "torch", "training.pt");
@@ -95,6 +109,8 @@ public sealed class ConvertCommandTests : IDisposable
     [InlineData("GGUF cannot hold this model", "MODEL", "--to", "gguf")]
     [InlineData("is none of them", "MODEL", "--to", "mlx")]
     [InlineData("says its own architecture", "MODEL", "--config", "openelm-270m")]
+    [InlineData("at least 1 megabyte", "MODEL", "--max-shard-size", "0")]
+    [InlineData("keeps them in one file", "MODEL", "--max-shard-size", "1", "--to", "gguf")]
     [InlineData("'int3' not recognized", "MODEL", "--dtype", "int3")]
     public void Wrong_requests_exit_with_2(string message, params string[] arguments)
     {

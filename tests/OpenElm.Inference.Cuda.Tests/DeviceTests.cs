@@ -1,3 +1,4 @@
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Tests;
@@ -84,6 +85,95 @@ public sealed class DeviceTests
         float[] logits = new float[6 * config.VocabSize];
         model.Forward([new SequenceRun(first, 10, 1), new SequenceRun(second, 5, 5)], [.. tokens.AsSpan(5), .. tokens.AsSpan(0, 5)], logits);
         Close.Assert(expected, logits.AsSpan(config.VocabSize), Fp32);
+    }
+
+    [Theory, InlineData(CudaPrecision.Fp32), InlineData(CudaPrecision.Bf16)]
+    public void Passes_of_one_shape_that_are_recorded_give_what_the_first_gave(CudaPrecision precision)
+    {
+        InferenceOptions options = On(precision);
+        OpenElmConfig config = Models[1];
+        int[] tokens = TestModels.Tokens(20, config.VocabSize);
+        using OpenElmModel model = TestModels.Random(config, options);
+        float[] first = new float[tokens.Length * config.VocabSize], other = new float[first.Length], again = new float[first.Length];
+        model.ComputeLogits(tokens, 0, first);
+        model.ComputeLogits([.. tokens.Reverse()], 0, other);
+        model.ComputeLogits(tokens, 0, again);
+        Close.Assert(first, again, 1e-5);
+        Assert.NotEqual(first, other);
+    }
+
+    [Fact]
+    public void Sequences_side_by_side_choose_what_each_chooses_alone()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        int[][] prompts = [[1, 403, 407], [1, 298, 261, 279, 300], [1]];
+        using OpenElmModel model = TestModels.Stories(options);
+        int vocab = model.Config.VocabSize;
+        float[] logits = new float[vocab];
+        SequenceState[] states = [.. prompts.Select(_ => model.CreateState(30))];
+        int[][] expected = [.. prompts.Select((prompt, i) =>
+        {
+            using var text = TextModel.Of(TestModels.Stories(), null);
+            return text.Generate(prompt, new GenerationOptions { MaxTokens = 12, IgnoreEos = true }).ToArray();
+        })];
+        int[] tokens = [.. prompts.Select((prompt, i) =>
+        {
+            model.Prefill(prompt, states[i], logits);
+            return Array.IndexOf(logits, logits.Max());
+        })];
+        using (BatchChain chain = Assert.IsAssignableFrom<BatchChain>(model.BeginGreedy(tokens, states, vocab)))
+        {
+            for (int step = 0; step < 12; step++)
+            {
+                Assert.Equal(expected.Select(output => output[step]), tokens);
+                chain.Next(tokens);
+            }
+        }
+
+        Array.ForEach(states, state => state.Dispose());
+    }
+
+    [Fact]
+    public void Behind_long_prompts_sequences_side_by_side_have_the_logits_of_the_processor()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        OpenElmConfig config = Models[1] with { MaxContextLength = 600, RopeMaxLength = 1200 };
+        int[] tokens = TestModels.Tokens(560, config.VocabSize);
+        float[] expected = Whole(TestModels.Random(config), tokens);
+        using OpenElmModel model = TestModels.Random(config, options);
+        using SequenceState first = model.CreateState(570), second = model.CreateState(300);
+        float[] logits = new float[2 * config.VocabSize];
+        model.Prefill(tokens.AsSpan(0, 559), first, logits);
+        model.Prefill(tokens.AsSpan(0, 256), second, logits);
+        model.Forward([new SequenceRun(first, 1, 1), new SequenceRun(second, 1, 1)], [tokens[559], tokens[256]], logits);
+        Close.Assert(expected.AsSpan(559 * config.VocabSize, config.VocabSize), logits.AsSpan(0, config.VocabSize), Fp32);
+        Close.Assert(expected.AsSpan(256 * config.VocabSize, config.VocabSize), logits.AsSpan(config.VocabSize), Fp32);
+    }
+
+    // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
+    [Theory, InlineData(DType.Q8_0, "cuda-bf16"), InlineData(DType.Q4_0, "cuda-bf16"), InlineData(DType.Q4_1, "cuda-bf16"), InlineData(DType.Q4_K, "cuda-bf16")]
+    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, string kernels)
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        string file = Path.Combine(Path.GetTempPath(), $"openelm-{Guid.NewGuid():N}.gguf");
+        try
+        {
+            TestModels.WriteBlocked(file, dtype);
+            int[] tokens = TestModels.Tokens(12, TestModels.Blocked.VocabSize);
+            float[] expected = Whole(OpenElmModel.Load(file), tokens), prompt = Whole(OpenElmModel.Load(file, options), tokens);
+            OpenElmModel packed = OpenElmModel.Load(file, options);
+            Assert.Equal(kernels, packed.KernelName);
+            Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(TestModels.Blocked).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * (dtype == DType.Q8_0 ? 1.07 : 0.63));
+            float[] steps = OneByOne(packed, tokens);
+            Assert.InRange(Error(expected, prompt), 1e-6, 0.06);
+            Assert.InRange(Error(expected, steps), 1e-6, 0.06);
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+
+        static double Error(float[] expected, float[] actual) => Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e));
     }
 
     [Fact]

@@ -1,6 +1,9 @@
+using System.Buffers.Binary;
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Inference.Tests;
+using OpenElm.Quantization;
 
 namespace OpenElm.Inference.Cuda.Tests;
 
@@ -49,20 +52,83 @@ public sealed class LayoutTests
     [Theory, MemberData(nameof(Sizes))]
     public void A_step_fits_a_multiprocessor_and_keeps_enough_on_its_way(int size, CudaPrecision precision)
     {
-        var layout = StepLayout.Of(Shipped[size], precision, out string? reason);
+        var layout = StepLayout.Of(Shipped[size], precision, 132, out string? reason);
         Assert.Null(reason);
         Assert.NotNull(layout);
         Assert.InRange(layout.SharedBytes, 0, 227 * 1024);
-        Assert.Equal(0, layout.ChunkBytes % 512); // 16 bytes a lane
-        Assert.InRange(StepLayout.Warps * layout.Ring * layout.ChunkBytes, 96 << 10, 227 << 10); // a microsecond's worth of weights
+        Assert.Equal(0, layout.PieceBytes % 32); // 16 bytes a lane
+        Assert.InRange(2 * layout.Warps * layout.Ring * layout.PieceBytes, 96 << 10, 227 << 10); // microseconds' worth of weights
+    }
+
+    [Theory, MemberData(nameof(Sizes))]
+    public void Every_row_is_dealt_once_and_all_blocks_read_about_as_much(int size, CudaPrecision precision)
+    {
+        OpenElmConfig config = Shipped[size];
+        int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, perLayer = 4 + 1;
+        StepLayout layout = StepLayout.Of(config, precision, 132, out _)!;
+        var matrix = new DeviceMatrix(1 << 20, PackedFormat.Plain, 0);
+        DeviceLayer[] layers = [.. config.Layers.Select(shape => new DeviceLayer(shape, 0, 0, matrix, 0, 0, matrix, 0, matrix, matrix))];
+        StepWork[] work = StepWork.Deal(config, layers, matrix, elementBytes, layout);
+        Assert.Equal(layout.Blocks * ((perLayer * layers.Length) + 1), work.Length);
+        StepWork[][] blocks = [.. work.Chunk((perLayer * layers.Length) + 1)];
+        for (int at = 0; at < blocks[0].Length; at++)
+        {
+            if (at % perLayer == 1 && at < perLayer * layers.Length)
+            {
+                Assert.All(blocks, block => Assert.Equal(default, block[at])); // attention's, which a step fills in
+                continue;
+            }
+
+            LayerShape shape = config.Layers[Math.Min(at / perLayer, layers.Length - 1)];
+            int rows = at == blocks[0].Length - 1 ? config.VocabSize : (at % perLayer) switch
+            {
+                0 => (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim,
+                3 => 2 * shape.FfnDim,
+                _ => config.ModelDim,
+            };
+            Assert.Equal(rows, blocks.Sum(block => block[at].Rows));
+            int next = 0;
+            foreach (StepWork own in blocks.Select(block => block[at]))
+            {
+                Assert.Equal(next, own.Begin);
+                Assert.Equal(matrix.Address + ((nint)next * own.RowBytes), own.First);
+                next += at % perLayer == 3 && at < perLayer * layers.Length ? own.Rows / 2 : own.Rows;
+            }
+        }
+
+        long[] bytes = [.. blocks.Select(block => block.Sum(own => (long)own.Rows * own.RowBytes))];
+        Assert.InRange(bytes.Max() / bytes.Average(), 1, 1.01);
+    }
+
+    // Blocks in the order of a row, as device.cu reads them; a scale of Q4_K is a product that a half rounds.
+    [Theory, InlineData(DType.Q8_0, 0), InlineData(DType.Q4_0, 0), InlineData(DType.Q4_1, 0), InlineData(DType.Q4_K, 2e-3)]
+    public void Packed_rows_hold_the_numbers_of_the_blocks(DType dtype, double allowance)
+    {
+        const int Width = 1280, Columns = 512;
+        var random = new Random(2);
+        float[] row = [.. Enumerable.Range(0, Width).Select(_ => random.NextSingle() - 0.5f)], expected = new float[Width];
+        byte[] blocks = new byte[Width / dtype.BlockElements() * dtype.BlockBytes()];
+        BlockFormats.Quantize(dtype, row, blocks);
+        BlockFormats.Dequantize(dtype, blocks, expected);
+        PackedFormat format = dtype == DType.Q8_0 ? PackedFormat.Bytes : PackedFormat.Nibbles;
+        byte[] packed = new byte[PackedRows.Bytes(format, Width)];
+        PackedRows.Pack(dtype, blocks, Columns, packed);
+        float Half(int at) => (float)BinaryPrimitives.ReadHalfLittleEndian(packed.AsSpan(at));
+        for (int i = 0; i < Width; i++)
+        {
+            int first = i / Columns * Columns, count = Math.Min(Columns, Width - first), start = (int)PackedRows.Bytes(format, first), own = i - first, block = own / 32;
+            float actual = format == PackedFormat.Bytes ? Half(start + count + (2 * block)) * (sbyte)packed[start + own]
+                : (Half(start + (count / 2) + (2 * block)) * ((packed[start + (16 * block) + (own % 16)] >> (own % 32 < 16 ? 0 : 4)) & 15)) - Half(start + (count / 2) + (count / 16) + (2 * block));
+            Assert.InRange(Math.Abs(actual - expected[i]), 0, allowance);
+        }
     }
 
     [Fact]
     public void What_a_step_cannot_do_is_said()
     {
-        Assert.Null(StepLayout.Of(TestModels.Layerwise, CudaPrecision.Bf16, out string? reason));
+        Assert.Null(StepLayout.Of(TestModels.Layerwise, CudaPrecision.Bf16, 132, out string? reason));
         Assert.Equal("a head of 18 is no power of two from 8 to 256", reason);
-        Assert.Null(StepLayout.Of(TestModels.Blocked with { ModelDim = 100 }, CudaPrecision.Bf16, out reason));
+        Assert.Null(StepLayout.Of(TestModels.Blocked with { ModelDim = 100 }, CudaPrecision.Bf16, 132, out reason));
         Assert.Equal("the widths are no multiples of 8", reason);
     }
 
@@ -78,7 +144,7 @@ public sealed class LayoutTests
             Assert.Skip($"no CUDA compiler here: {e.Message}");
         }
 
-        Assert.All(Shipped.Append(TestModels.Blocked), config => Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, StepLayout.Of(config, precision, out _))));
+        Assert.All(Shipped.Append(TestModels.Blocked), config => Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, StepLayout.Of(config, precision, 132, out _))));
     }
 
     [Fact]

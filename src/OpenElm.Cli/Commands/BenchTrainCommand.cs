@@ -21,6 +21,7 @@ internal static class BenchTrainCommand
         var precision = new Option<Precision>("--precision") { Description = "Number formats", DefaultValueFactory = _ => Precision.Bf16 };
         var checkpointing = new Option<bool>("--activation-checkpointing") { Description = "Compute layers again in the backward pass" };
         var deterministic = new Option<bool>("--deterministic") { Description = "The same bits every time (GPU)" };
+        var fp8 = new Option<bool>("--fp8-products") { Description = "Most matrix products in eight bits (GPU)" };
         var graphs = new Option<bool>("--cuda-graphs") { Description = "Record the launches of a pass once and send them together (GPU)", DefaultValueFactory = _ => true };
         var microBatch = new Option<int>("--micro-batch") { Description = "Sequences of a forward pass", DefaultValueFactory = _ => 8 };
         var accumulation = new Option<int>("--accumulation") { Description = "Forward passes of an update", DefaultValueFactory = _ => 1 };
@@ -34,7 +35,7 @@ internal static class BenchTrainCommand
         Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("train", "Measure training: updates of a shipped architecture with random weights, on random tokens")
         {
-            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, graphs, microBatch, accumulation, length, warmup, steps, windows, sharding, profile,
+            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, fp8, graphs, microBatch, accumulation, length, warmup, steps, windows, sharding, profile,
         };
         command.SetAction(parsed =>
         {
@@ -55,6 +56,7 @@ internal static class BenchTrainCommand
                 Precision = parsed.GetValue(precision),
                 ActivationCheckpointing = parsed.GetValue(checkpointing),
                 Deterministic = parsed.GetValue(deterministic),
+                Fp8Products = parsed.GetValue(fp8),
                 CudaGraphs = parsed.GetValue(graphs),
                 MicroBatch = parsed.GetValue(microBatch),
                 Accumulation = parsed.GetValue(accumulation),
@@ -94,6 +96,7 @@ internal static class BenchTrainCommand
                 options.ActivationCheckpointing,
                 options.Deterministic,
                 options.CudaGraphs,
+                options.Fp8Products,
                 options.MicroBatch,
                 options.Accumulation,
                 options.SequenceLength,
@@ -117,7 +120,7 @@ internal static class BenchTrainCommand
             return;
         }
 
-        context.Output.WriteLine($"{size}, {options.Precision}, {(result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels)} kernels on {options.Device}: "
+        context.Output.WriteLine($"{size}, {options.Precision}{(options.Fp8Products ? " with products in eight bits" : "")}, {(result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels)} kernels on {options.Device}: "
             + $"{result.MedianTokensPerSecond:n0} tokens/s ({string.Join(' ', result.TokensPerSecond.Select(rate => $"{rate:n0}"))}), median update {1000 * result.StepSeconds:0.00} ms ({options.MicroBatch * options.Accumulation * options.SequenceLength / result.StepSeconds:n0} tokens/s), "
             + $"{flops / 1e12:0.0} TFLOP/s ({flops / DatasheetFlops:0.0%} of {DatasheetFlops / 1e12:0})");
         context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB (planned {result.PlannedBytes / 1e9:0.00}), "

@@ -39,11 +39,12 @@ internal static class ConvertCommand
         var vocabRows = new Option<string>("--vocab-rows") { Description = "Rows of the vocabulary: keep, tokenizer (cut those behind its last piece), or a number", DefaultValueFactory = _ => Keep };
         var config = new Option<string?>("--config") { Description = "Architecture of a CoreNet checkpoint, which does not say it: a config.json or a shipped model" };
         var noVerify = new Option<bool>("--no-verify") { Description = "Compare only architectures and weights, do not run source and result: for models larger than this machine's memory" };
+        var maxShardSize = new Option<int?>("--max-shard-size") { Description = "Largest weights file of a Hugging Face folder, in megabytes (10^6 bytes); one tensor is never split [default: 5000]" };
         var random = new Option<string?>("--random") { Description = $"Random weights for a config.json or a shipped model: {string.Join(", ", NamedConfigs.Names)}" };
         var seed = new Option<int>("--seed") { Description = "Seed of random weights" };
         var command = new Command("convert", "Write a model in another format or type, and check that it computes the same")
         {
-            paths, to, dtype, overwrite, tokenizer, vocabRows, config, noVerify, random, seed,
+            paths, to, dtype, overwrite, tokenizer, vocabRows, config, noVerify, maxShardSize, random, seed,
         };
         command.SetAction(parsed =>
         {
@@ -58,7 +59,8 @@ internal static class ConvertCommand
                 given[^1],
                 parsed.GetValue(to) is { } format ? Formats[format] : CheckpointWriter.FormatOf(given[^1]),
                 parsed.GetValue(dtype) is { } type ? Types[type] : null,
-                parsed.GetValue(overwrite), parsed.GetValue(tokenizer), parsed.GetValue(vocabRows)!, !parsed.GetValue(noVerify));
+                parsed.GetValue(overwrite), parsed.GetValue(tokenizer), parsed.GetValue(vocabRows)!, !parsed.GetValue(noVerify), parsed.GetValue(maxShardSize));
+            options.Validate();
             if (source is not null)
             {
                 Convert(context, source, parsed.GetValue(config) is { } name ? ModelSource.Find(name).Config : null, options);
@@ -73,6 +75,7 @@ internal static class ConvertCommand
             "openelm convert checkpoint_average.pt openelm-270m --vocab-rows 32000",
             "openelm convert openelm-270m openelm-270m-mlx --to mlx --dtype affine4x64",
             "openelm convert openelm-270m-q4.gguf openelm-270m-again --dtype bf16",
+            "openelm convert runs/books/average books --dtype bf16 --max-shard-size 15",
             "openelm convert samples/stories260k/stories260K.bin stories --tokenizer samples/stories260k/tok512.bin",
             "openelm convert --random openelm-270m random-270m.gguf --seed 1");
     }
@@ -85,7 +88,7 @@ internal static class ConvertCommand
             context.Log(note);
         }
 
-        ModelContent content = WithRows(WithTokenizer(CheckpointWriter.Content(checkpoint, options.Format, options.Type), options.Tokenizer), options.Rows);
+        ModelContent content = WithOptions(CheckpointWriter.Content(checkpoint, options.Format, options.Type), options);
         if (!options.RunsModels)
         {
             context.Warn("Source and result are not run (--no-verify): only their architectures and weights are compared.");
@@ -107,9 +110,15 @@ internal static class ConvertCommand
             throw new OpenElmException($"Random weights are drawn as fp32, bf16 or fp16; convert the result to {type}.");
         }
 
-        ModelContent content = WithRows(WithTokenizer(RandomModel.Create(config, seed, options.Type ?? DType.F32), options.Tokenizer), options.Rows);
+        ModelContent content = WithOptions(RandomModel.Create(config, seed, options.Type ?? DType.F32), options);
         CheckpointWriter.Write(options.Destination, content, options.Format, options.Overwrite, written => Checkpoint.Open(written).Dispose());
         Report(context, options, content, null);
+    }
+
+    static ModelContent WithOptions(ModelContent content, Options options)
+    {
+        content = WithRows(WithTokenizer(content, options.Tokenizer), options.Rows);
+        return options.MaxShardSize is { } megabytes ? content with { MaxShardBytes = megabytes * 1_000_000L } : content;
     }
 
     static ModelContent WithTokenizer(ModelContent content, string? path)
@@ -178,5 +187,19 @@ internal static class ConvertCommand
         context.Output.WriteLine(options.Destination);
     }
 
-    sealed record Options(string Destination, CheckpointFormat Format, DType? Type, bool Overwrite, string? Tokenizer, string Rows, bool RunsModels);
+    sealed record Options(string Destination, CheckpointFormat Format, DType? Type, bool Overwrite, string? Tokenizer, string Rows, bool RunsModels, int? MaxShardSize)
+    {
+        public void Validate()
+        {
+            if (MaxShardSize is < 1)
+            {
+                throw new OpenElmException($"--max-shard-size is {MaxShardSize}; it must be at least 1 megabyte.");
+            }
+
+            if (MaxShardSize is not null && Format != CheckpointFormat.HuggingFace)
+            {
+                throw new OpenElmException($"--max-shard-size splits the weights of a Hugging Face folder; {Format} keeps them in one file.");
+            }
+        }
+    }
 }

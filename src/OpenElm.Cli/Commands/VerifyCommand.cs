@@ -11,6 +11,7 @@ namespace OpenElm.Cli.Commands;
 internal static class VerifyCommand
 {
     const string Training = "training", Inference = "inference";
+    const string Golden = "golden", Kernels = "kernels", Passes = "passes", Runs = "runs";
 
     public static Command Create(CommandContext context)
     {
@@ -19,12 +20,16 @@ internal static class VerifyCommand
         runtime.AcceptOnlyFromAmong(Training, Inference);
         var device = new Option<string>("--device") { Description = "Where the runtimes compute", DefaultValueFactory = _ => "cpu" };
         device.AcceptOnlyFromAmong("cpu", "cuda");
-        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device };
+        var part = new Option<string?>("--part") { Description = "Only this part: golden files, or what is checked of the training kernels of a GPU one by one, in passes over a model, in whole runs" };
+        part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
+        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part };
         command.SetAction(parsed =>
         {
             string path = parsed.GetRequiredValue(folder);
             var rows = new List<(string Runtime, GoldenResult Result)>();
-            foreach (IGoldenRuntime tested in Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)))
+            bool Wanted(string name) => (parsed.GetValue(part) ?? name) == name;
+
+            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)) : [])
             {
                 using (tested)
                 {
@@ -39,11 +44,17 @@ internal static class VerifyCommand
             string where = parsed.GetRequiredValue(device);
             if (where != "cpu" && parsed.GetValue(runtime) is not Inference)
             {
-                foreach (GoldenResult result in GpuKernelSuite.Run(where).Concat(GpuPassSuite.Run(where)).Concat(GpuRunSuite.Run(where)))
+                IEnumerable<GoldenResult> results = (Wanted(Kernels) ? GpuKernelSuite.Run(where) : []).Concat(Wanted(Passes) ? GpuPassSuite.Run(where) : []).Concat(Wanted(Runs) ? GpuRunSuite.Run(where) : []);
+                foreach (GoldenResult result in results)
                 {
                     context.Cancellation.ThrowIfCancellationRequested();
                     rows.Add(($"{result.Kind} ({where})", result));
                 }
+            }
+
+            if (where != "cpu" && parsed.GetValue(runtime) is not Training)
+            {
+                rows.AddRange(DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)).Select(result => ($"inference ({where}) = inference (cpu)", result)));
             }
 
             if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))
@@ -70,8 +81,7 @@ internal static class VerifyCommand
 
         if (name is not Training && device != "cpu")
         {
-            InferenceDevice gpu = CudaInferenceDevice.TryOpen(CudaPrecision.Fp32, out string? reason)
-                ?? throw new OpenElmException($"Inference cannot be verified on --device {device}: {reason}.");
+            CudaInferenceDevice gpu = Device(CudaPrecision.Fp32, device);
             yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu });
             yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu }, tokenByToken: true);
         }
@@ -84,6 +94,9 @@ internal static class VerifyCommand
             }
         }
     }
+
+    static CudaInferenceDevice Device(CudaPrecision precision, string device) =>
+        CudaInferenceDevice.TryOpen(precision, out string? reason) ?? throw new OpenElmException($"Inference cannot be verified on --device {device}: {reason}.");
 
     static void Report(CommandContext context, List<(string Runtime, GoldenResult Result)> rows)
     {

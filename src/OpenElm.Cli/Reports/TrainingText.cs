@@ -62,7 +62,7 @@ internal static class TrainingText
         }
 
         output.WriteLine();
-        output.WriteLine($"training loss            {result.TrainingLoss:f4}");
+        WriteIfKnown("training loss", double.IsNaN(result.TrainingLoss) ? null : result.TrainingLoss); // resumed behind the last update
         WriteIfKnown("validation loss", result.ValidationLoss);
         WriteIfKnown("  of the average", result.AverageValidationLoss);
         WriteIfKnown("  of a bigram model", result.BigramLoss);
@@ -78,8 +78,12 @@ internal static class TrainingText
         }
 
         output.WriteLine($"tokens trained on        {result.TokensSeen:n0}");
-        output.WriteLine($"tokens a second          {result.TokensPerSecond:n0}");
-        output.WriteLine($"wait for data            {result.DataWaitShare:p2}");
+        if (result.TokensPerSecond > 0)
+        {
+            output.WriteLine($"tokens a second          {result.TokensPerSecond:n0}");
+            output.WriteLine($"wait for data            {result.DataWaitShare:p2}");
+        }
+
         output.WriteLine($"model                    {result.Model}");
         if (result.Adapter is { } adapter)
         {

@@ -58,7 +58,11 @@ public sealed record PreparedManifest
 
     internal string ToJson() => JsonSerializer.Serialize(this, DataJson.Default.PreparedManifest);
 
-    internal static PreparedManifest Load(string folder)
+    /// <summary>Reads the manifest of a folder that <see cref="DataPreparation"/> wrote; its pieces are not looked at.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <returns>The manifest.</returns>
+    /// <exception cref="OpenElmException">There is none, it cannot be read, or it is of another version.</exception>
+    public static PreparedManifest Load(string folder)
     {
         string path = Path.Combine(folder, FileName);
         try

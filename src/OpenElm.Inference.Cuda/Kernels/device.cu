@@ -20,6 +20,7 @@ typedef float T;
 #endif
 
 struct __align__(16) Float4 { float x, y, z, w; };
+struct __align__(8) Float2 { float x, y; };
 struct __align__(16) Word4 { u32 x, y, z, w; };
 
 __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_float(bits); }
@@ -27,12 +28,49 @@ __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_floa
 __device__ __forceinline__ float widen(u16 bits) { return bits_to_float((u32)bits << 16); }
 __device__ __forceinline__ float widen(float x) { return x; }
 
+#ifdef EMULATED
 // To the nearest bfloat16, halves to the even one.
-__device__ __forceinline__ void narrow(float x, u16& to)
+inline void narrow(float x, u16& to)
 {
     u32 bits = __float_as_uint(x);
     to = (u16)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 64 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+
+inline u32 pair(float low, float high)
+{
+    u16 a, b;
+    narrow(low, a);
+    narrow(high, b);
+    return a | (u32)b << 16;
+}
+
+inline float power(float x) { return exp2f(x); }
+#else
+__device__ __forceinline__ void narrow(float x, u16& to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to) : "f"(x)); }
+
+// Two bfloat16 numbers.
+__device__ __forceinline__ u32 pair(float low, float high)
+{
+    u32 both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+// Of two; very small ones are 0.
+__device__ __forceinline__ float power(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ float half_to_float(u16 bits)
+{
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
+}
+#endif
 __device__ __forceinline__ void narrow(float x, float& to) { to = x; }
 
 __device__ __forceinline__ float sum_of_warp(float x)
@@ -42,7 +80,7 @@ __device__ __forceinline__ float sum_of_warp(float x)
     return x;
 }
 
-__device__ __forceinline__ float silu(float x) { return x / (1 + __expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1 + __expf(-x)); }
 
 __device__ __forceinline__ void load8(const T* from, float* to)
 {
@@ -66,13 +104,7 @@ __device__ __forceinline__ void store8(T* to, const float* x)
 #if BF16
     u32 words[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-    {
-        u16 low, high;
-        narrow(x[2 * i], low);
-        narrow(x[2 * i + 1], high);
-        words[i] = low | (u32)high << 16;
-    }
+    for (int i = 0; i < 4; i++) words[i] = pair(x[2 * i], x[2 * i + 1]);
     *(Word4*)to = Word4{ words[0], words[1], words[2], words[3] };
 #else
 #pragma unroll
@@ -80,9 +112,37 @@ __device__ __forceinline__ void store8(T* to, const float* x)
 #endif
 }
 
+__device__ __forceinline__ void store4(T* to, const Float4& x)
+{
+#if BF16
+    *(u64*)to = (u64)pair(x.z, x.w) << 32 | pair(x.x, x.y);
+#else
+    *(Float4*)to = x;
+#endif
+}
+
+// How a matrix is kept. Packed rows are pieces of some columns, the last one maybe of fewer: the piece's numbers, then a half for each 32 of them,
+// their scale, then in nibbles another half, what is subtracted. A nibble's byte j of 32 has numbers j and j + 16.
+enum Format { PLAIN = 0, NIBBLES = 4, BYTES = 8 };
+
+// Eight neighbouring numbers of a packed row, whose pieces have some columns.
+__device__ __forceinline__ void load_packed(const char* row, int width, int columns, int format, int at, float* to)
+{
+    int piece = at / columns, c = width - piece * columns < columns ? width - piece * columns : columns, i = at - piece * columns;
+    const char* from = row + (size_t)piece * (format == BYTES ? columns / 16 * 17 : columns / 8 * 5);
+    const u16* scales = (const u16*)(from + (format == BYTES ? c : c / 2));
+    float scale = half_to_float(scales[i / 32]), less = format == BYTES ? 0 : half_to_float(scales[c / 32 + i / 32]);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+    {
+        int number = format == BYTES ? ((const signed char*)from)[i + j] : ((const unsigned char*)from)[i / 32 * 16 + (i + j) % 16] >> (i % 32 < 16 ? 0 : 4) & 15;
+        to[j] = scale * number - less;
+    }
+}
+
 // One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].
 struct Row
 {
-    int token, position, capacity, reserved;
+    int token, position, capacity, steps;                        // steps: that a chain has chosen for it
     T* cache;
 };

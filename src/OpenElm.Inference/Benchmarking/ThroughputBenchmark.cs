@@ -1,4 +1,6 @@
 using System.Collections.Immutable;
+using System.Numerics.Tensors;
+using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 
@@ -16,13 +18,22 @@ public sealed record ThroughputOptions
     /// <summary>Measured runs, after one that warms up.</summary>
     public int Repetitions { get; init; } = 3;
 
+    /// <summary>Whether a prompt's kernels are traced, too, after all measurements.</summary>
+    public bool Profiles { get; init; }
+
+    /// <summary>The type of matrices: BF16 or a block format.</summary>
+    public DType Weights { get; init; } = DType.BF16;
+
+    /// <summary>Sequences side by side.</summary>
+    public int Batch { get; init; } = 1;
+
     /// <summary>Checks every option.</summary>
     /// <returns>These options.</returns>
     /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>
     public ThroughputOptions Validated()
     {
         var problems = new List<string>();
-        foreach ((string name, int value, int least) in new[] { ("tokens of the prompt", PromptTokens, 1), ("generated tokens", GeneratedTokens, 2), ("repetitions", Repetitions, 1) })
+        foreach ((string name, int value, int least) in new[] { ("tokens of the prompt", PromptTokens, 1), ("generated tokens", GeneratedTokens, 2), ("repetitions", Repetitions, 1), ("sequences", Batch, 1) })
         {
             if (value < least)
             {
@@ -45,9 +56,10 @@ public sealed record ThroughputOptions
 /// <param name="Kernels">What computed it.</param>
 /// <param name="Generations">Generation in every repetition, tokens a second.</param>
 /// <param name="Step">Where the time of a token in the middle of the output goes; empty on the processor.</param>
+/// <param name="Prompt">Where the time of a prompt goes; empty on the processor, and where it is not asked for.</param>
 public sealed record ThroughputResult(
     string Model, long Parameters, double PromptTokensPerSecond, double GenerationTokensPerSecond, double TotalTokensPerSecond,
-    long WeightBytes, double ReadBytesPerSecond, string Kernels, ImmutableArray<double> Generations, ImmutableArray<StepPhase> Step)
+    long WeightBytes, double ReadBytesPerSecond, string Kernels, ImmutableArray<double> Generations, ImmutableArray<StepPhase> Step, ImmutableArray<StepPhase> Prompt)
 {
     /// <summary>Generation as a share of reading the weights once a token and doing nothing else.</summary>
     public double ShareOfReadBandwidth => GenerationTokensPerSecond * WeightBytes / ReadBytesPerSecond;
@@ -70,12 +82,19 @@ public static class ThroughputBenchmark
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validated();
-        using var model = TextModel.Of(OpenElmModel.CreateRandom(config, inference), null);
+        using var model = TextModel.Of(OpenElmModel.CreateRandom(config, inference, options.Weights), null);
         var random = new Random(1);
-        int[] prompt = [.. Enumerable.Range(0, options.PromptTokens).Select(_ => random.Next(config.VocabSize))];
+        int[] prompt = [.. Enumerable.Range(0, options.PromptTokens * options.Batch).Select(_ => random.Next(config.VocabSize))];
         var rates = new GenerationRates[options.Repetitions];
         for (int i = -1; i < rates.Length; i++)
         {
+            if (options.Batch > 1)
+            {
+                GenerationRates measured = RunBatch(model.Model, prompt, options, i < 0, time ?? TimeProvider.System, cancellation);
+                rates[Math.Max(0, i)] = measured;
+                continue;
+            }
+
             using GenerationSession session = model.CreateSession(time: time);
             GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = i < 0 ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens, IgnoreEos = true });
             foreach (int token in run.Tokens(cancellation))
@@ -92,7 +111,56 @@ public static class ThroughputBenchmark
         return new ThroughputResult(
             name, TensorShapes.Of(config).Sum(shape => shape.Elements), Median(rate => rate.PromptTokensPerSecond), Median(rate => rate.GenerationTokensPerSecond),
             Median(rate => rate.TotalTokensPerSecond), model.Model.WeightBytes, model.Model.MeasureReadBandwidth(), model.Model.KernelName,
-            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)));
+            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)), options.Profiles ? ProfilePrompt(model.Model, prompt.AsSpan(0, options.PromptTokens)) : []);
+    }
+
+    // Sequences side by side: their prompts together, then a token of each in every step.
+    static GenerationRates RunBatch(OpenElmModel model, int[] prompts, ThroughputOptions options, bool isWarmUp, TimeProvider time, CancellationToken cancellation)
+    {
+        (int vocab, int generated) = (model.Config.VocabSize, isWarmUp ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens);
+        SequenceState[] states = [.. Enumerable.Range(0, options.Batch).Select(_ => model.CreateState(options.PromptTokens + options.GeneratedTokens))];
+        try
+        {
+            float[] logits = new float[options.Batch * vocab];
+            int[] tokens = new int[options.Batch];
+            long start = time.GetTimestamp();
+            model.Forward([.. states.Select(state => new SequenceRun(state, options.PromptTokens, 1))], prompts, logits);
+            Choose();
+            TimeSpan toFirst = time.GetElapsedTime(start);
+            using BatchChain? chain = model.BeginGreedy(tokens, states, vocab);
+            for (int i = 1; i < generated; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                if (chain is not null)
+                {
+                    chain.Next(tokens);
+                    continue;
+                }
+
+                model.Forward([.. states.Select(state => new SequenceRun(state, 1, 1))], tokens, logits);
+                Choose();
+            }
+
+            return new GenerationRates(options.PromptTokens * options.Batch, generated * options.Batch, toFirst, time.GetElapsedTime(start));
+
+            void Choose()
+            {
+                for (int i = 0; i < tokens.Length; i++)
+                {
+                    tokens[i] = TensorPrimitives.IndexOfMax<float>(logits.AsSpan(i * vocab, vocab));
+                }
+            }
+        }
+        finally
+        {
+            Array.ForEach(states, state => state.Dispose());
+        }
+    }
+
+    static ImmutableArray<StepPhase> ProfilePrompt(OpenElmModel model, ReadOnlySpan<int> prompt)
+    {
+        using SequenceState state = model.CreateState(prompt.Length);
+        return [.. model.Backend.ProfilePrompt(state, prompt)];
     }
 
     // The second of two: the first warms up.

@@ -33,6 +33,9 @@ public sealed record TrainingBenchmarkOptions
     /// <summary>Whether gradients have the same bits every time.</summary>
     public bool Deterministic { get; init; }
 
+    /// <summary>Whether most matrix products read copies in eight bits.</summary>
+    public bool Fp8Products { get; init; }
+
     /// <summary>Whether the launches of a pass are recorded once and then sent together.</summary>
     public bool CudaGraphs { get; init; } = true;
 
@@ -182,7 +185,7 @@ public static class TrainingBenchmark
         result = result with { ExchangeShare = exchanging / measured };
         if (trainer.Gpu is not null && options.Group is null)
         {
-            result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing).TotalBytes };
+            result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes };
         }
 
         return options.Profile && device is not null ? WithProfile(result, device, () => Update().Dispose()) : result;
@@ -218,6 +221,7 @@ public static class TrainingBenchmark
                 ActivationCheckpointing = options.ActivationCheckpointing,
                 Deterministic = options.Deterministic,
                 CudaGraphs = options.CudaGraphs,
+                Fp8Products = options.Fp8Products,
             },
         };
         var module = new OpenElmModule(options.Config, run.Trainer.ModuleOptions(options.Device) with { PaddingId = PaddingId < options.Config.VocabSize ? PaddingId : null });
@@ -276,19 +280,18 @@ public static class TrainingBenchmark
             return result;
         }
 
-        (long busy, long end) = (0, kernels[0].Start);
+        long end = kernels[0].Start;
         var idle = new Dictionary<string, long>();
         foreach (TracedKernel kernel in kernels)
         {
             idle[kernel.Name] = idle.GetValueOrDefault(kernel.Name) + Math.Max(0, kernel.Start - end);
-            busy += Math.Max(0, kernel.End - Math.Max(kernel.Start, end)); // kernels may overlap
             end = Math.Max(end, kernel.End);
         }
 
         double all = kernels.Sum(kernel => (double)(kernel.End - kernel.Start));
         return result with
         {
-            IdleShare = 1 - (busy / (double)(end - kernels[0].Start)),
+            IdleShare = 1 - (KernelTrace.BusyNanoseconds(kernels) / (double)(end - kernels[0].Start)),
             Kernels = [.. kernels.GroupBy(kernel => kernel.Name)
                 .Select(group => (group.Key, Count: group.Count(), Time: group.Sum(kernel => (double)(kernel.End - kernel.Start))))
                 .OrderByDescending(group => group.Time)

@@ -33,6 +33,12 @@ public sealed record TrainerConfig : IValidated
     /// </summary>
     public bool Deterministic { get; init; }
 
+    /// <summary>
+    /// Whether most matrix products of the fused GPU path read copies in eight bits (Hopper and later): faster, at the cost of rounding that training has to bear (docs/gpu-training.md).
+    /// What precision says holds for everything else.
+    /// </summary>
+    public bool Fp8Products { get; init; }
+
     /// <summary>Whether the fused GPU path records the launches of a pass once and then sends them together, so that the GPU does not wait for the host.</summary>
     public bool CudaGraphs { get; init; } = true;
 
@@ -54,6 +60,8 @@ public sealed record TrainerConfig : IValidated
         problems.Require(Steps >= 0, path, "steps", $"is {Steps}; it must be at least 1.");
         problems.Require(MicroBatch >= 1, path, "micro_batch", $"is {MicroBatch}; it must be at least 1.");
         problems.Require(Accumulation >= 1, path, "accumulation", $"is {Accumulation}; it must be at least 1.");
+        problems.Require(!Fp8Products || Precision != Precision.Fp32, path, "fp8_products", "needs precision bf16 or autocast.");
+        problems.Require(!Fp8Products || !Deterministic, path, "fp8_products", "is not deterministic across a resume, because its factors begin anew; leave out deterministic or fp8_products.");
         problems.Require(ClipGradNorm >= 0, path, "clip_grad_norm", $"is {ClipGradNorm}; it must be 0 (no clipping) or more.");
         problems.Require(EmaMomentum is >= 0 and <= 1, path, "ema_momentum", $"is {EmaMomentum}; it must be 0 (none) or in (0, 1].");
         problems.Require(LogEvery >= 1, path, "log_every", $"is {LogEvery}; it must be at least 1.");

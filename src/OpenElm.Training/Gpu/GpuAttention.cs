@@ -15,7 +15,7 @@ internal sealed class GpuAttention(AttentionBackend backend, bool isDeterministi
 {
     Tensor? _q, _k, _v, _y;
     AttentionResult? _result;
-    PackedRecords? _records;
+    PackedRecords? _records; // of the last forward pass
 
     /// <summary>Chooses as libtorch does.</summary>
     /// <param name="heads">Heads of the shape that is to be computed.</param>
@@ -44,16 +44,18 @@ internal sealed class GpuAttention(AttentionBackend backend, bool isDeterministi
             return ByAutograd(heads, records);
         }
 
-        if (records is not null)
+        if (records is null && backend == AttentionBackend.Cudnn)
         {
-            (_q, _k, _v) = (ByRecord(heads.Q), ByRecord(heads.K), ByRecord(heads.V));
-            _result = Dispatcher.PackedAttention(_q, _k, _v, records.Starts, records.Longest).Keep();
-            return _result.Output.view(heads.Q.size(0), heads.Q.size(2), heads.Q.size(1), heads.Q.size(3)).DetachFromDisposeScope();
+            (_q, _k, _v) = (heads.Q.alias().DetachFromDisposeScope(), heads.K.alias().DetachFromDisposeScope(), heads.V.alias().DetachFromDisposeScope());
+            _result = CudaAttention.Cudnn(_q, _k, _v).Keep();
+            return ByToken(_result.Output).DetachFromDisposeScope();
         }
 
-        (_q, _k, _v) = (heads.Q.alias().DetachFromDisposeScope(), heads.K.alias().DetachFromDisposeScope(), heads.V.alias().DetachFromDisposeScope());
-        _result = (backend == AttentionBackend.Cudnn ? Dispatcher.CudnnAttention(_q, _k, _v) : Dispatcher.FlashAttention(_q, _k, _v)).Keep();
-        return ByToken(_result.Output).DetachFromDisposeScope();
+        (_q, _k, _v) = (ForFlash(heads.Q), ForFlash(heads.K), ForFlash(heads.V));
+        _result = CudaAttention.Flash(_q, _k, _v, records?.Starts, records?.Longest ?? heads.Q.size(2)).Keep();
+        return _result.Output.view(heads.Q.size(0), heads.Q.size(2), heads.Q.size(1), heads.Q.size(3)).DetachFromDisposeScope();
+
+        Tensor ForFlash(Tensor views) => (records is null ? views.transpose(1, 2) : views.transpose(1, 2).flatten(0, 1)).DetachFromDisposeScope(); // [batch, seq, …] or [tokens, …]
     }
 
     /// <param name="dy">[batch, seq, queryHeads, headDim].</param>
@@ -89,18 +91,15 @@ internal sealed class GpuAttention(AttentionBackend backend, bool isDeterministi
             return (ByToken(gradients[0]), ByToken(gradients[1]), ByToken(gradients[2]));
         }
 
-        using var determinism = Determinism.During(isDeterministic);
-        if (_records is not null)
+        if (_records is null && backend == AttentionBackend.Cudnn)
         {
-            (Tensor dq, Tensor dk, Tensor dv) = Dispatcher.PackedAttentionBackward(dy.flatten(0, 1), _q!, _k!, _v!, _records.Starts, _result!);
-            return (dq.contiguous(), dk.contiguous(), dv.contiguous());
+            (Tensor q, Tensor k, Tensor v) = CudaAttention.CudnnGradients(dy.transpose(1, 2), _q!, _k!, _v!, _result!);
+            return (ByToken(q), ByToken(k), ByToken(v));
         }
 
-        Tensor byHead = dy.transpose(1, 2);                                             // [batch, queryHeads, seq, headDim]
-        (Tensor q, Tensor k, Tensor v) = backend == AttentionBackend.Cudnn
-            ? Dispatcher.CudnnAttentionBackward(byHead, _q!, _k!, _v!, _result!)
-            : Dispatcher.FlashAttentionBackward(byHead, _q!, _k!, _v!, _result!);
-        return (ByToken(q), ByToken(k), ByToken(v));
+        using var determinism = Determinism.During(isDeterministic);
+        (Tensor dq, Tensor dk, Tensor dv) = CudaAttention.FlashGradients(_records is null ? dy : dy.flatten(0, 1), _q!, _k!, _v!, _result!);
+        return (dq.contiguous(), dk.contiguous(), dv.contiguous());
     }
 
     Tensor ByAutograd(QueryKeyValue heads, PackedRecords? records)
@@ -114,8 +113,6 @@ internal sealed class GpuAttention(AttentionBackend backend, bool isDeterministi
     }
 
     static Tensor Leaf(Tensor view) => view.detach().requires_grad_(true).DetachFromDisposeScope();
-
-    static Tensor ByRecord(Tensor heads) => heads.transpose(1, 2).flatten(0, 1).DetachFromDisposeScope(); // [tokens, heads, headDim]
 
     // All libraries lay their results out token after token; where one does not, it is copied.
     static Tensor ByToken(Tensor heads) => heads.transpose(1, 2).contiguous();

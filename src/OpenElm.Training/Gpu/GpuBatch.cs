@@ -75,7 +75,7 @@ internal sealed class GpuBatch : IDisposable
     {
         _order.Sort(inputs, paddingId);
         ImmutableArray<Segment> segments = positions is null ? [] : SequenceLayout.SegmentsOf(positions, _length);
-        Fill(_staging.Next(), inputs, targets, positions, segments, gradientScale, measuredScale);
+        Fill(_staging.Next(), _length, inputs, targets, positions, segments, _order, gradientScale, measuredScale);
         _staging.Send(_buffer.Address, stream);
         return positions is null ? null : new PackedRecords(segments, _buffer.Tensor.narrow(0, (6 * _tokens) + 1, segments.Length + 1), segments.Max(segment => segment.Length));
     }
@@ -87,32 +87,34 @@ internal sealed class GpuBatch : IDisposable
         _buffer.Dispose();
     }
 
-    static int CountOf(int tokens) => (7 * tokens) + 5;
+    internal static int CountOf(int tokens) => (7 * tokens) + 5;
 
     // Seven parts of a row of tokens each, the last two with one number more; then how many ids occur and the two factors.
-    void Fill(Span<int> all, ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, int[]? positions, ImmutableArray<Segment> segments, float gradientScale, float measuredScale)
+    internal static void Fill(
+        Span<int> all, int length, ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, int[]? positions, ImmutableArray<Segment> segments, EmbeddingOrder order, float gradientScale, float measuredScale)
     {
+        int tokens = inputs.Length;
         inputs.CopyTo(all);
-        targets.CopyTo(all[_tokens..]);
-        Span<int> places = all.Slice(2 * _tokens, _tokens);
-        for (int token = 0; token < _tokens; token++)
+        targets.CopyTo(all[tokens..]);
+        Span<int> places = all.Slice(2 * tokens, tokens);
+        for (int token = 0; token < tokens; token++)
         {
-            places[token] = positions is null ? token % _length : positions[token];
+            places[token] = positions is null ? token % length : positions[token];
         }
 
-        _order.Order.CopyTo(all[(3 * _tokens)..]);
-        _order.Ids.CopyTo(all[(4 * _tokens)..]);
-        _order.Starts.CopyTo(all[(5 * _tokens)..]);
-        Span<int> records = all[((6 * _tokens) + 1)..];
+        order.Order.CopyTo(all[(3 * tokens)..]);
+        order.Ids.CopyTo(all[(4 * tokens)..]);
+        order.Starts.CopyTo(all[(5 * tokens)..]);
+        Span<int> records = all[((6 * tokens) + 1)..];
         for (int i = 0; i < segments.Length; i++)
         {
-            records[i] = (segments[i].Row * _length) + segments[i].Start;
+            records[i] = (segments[i].Row * length) + segments[i].Start;
         }
 
-        records[segments.Length] = _tokens;
-        all[(7 * _tokens) + 2] = _order.Distinct;
-        all[(7 * _tokens) + 3] = BitConverter.SingleToInt32Bits(gradientScale);
-        all[(7 * _tokens) + 4] = BitConverter.SingleToInt32Bits(measuredScale);
+        records[segments.Length] = tokens;
+        all[(7 * tokens) + 2] = order.Distinct;
+        all[(7 * tokens) + 3] = BitConverter.SingleToInt32Bits(gradientScale);
+        all[(7 * tokens) + 4] = BitConverter.SingleToInt32Bits(measuredScale);
     }
 
     nint Part(int number) => _buffer.Address + (number * _tokens * sizeof(int));

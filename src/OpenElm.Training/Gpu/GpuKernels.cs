@@ -10,15 +10,17 @@ namespace OpenElm.Training.Gpu;
 /// <param name="Residual">Weights and residual stream.</param>
 /// <param name="Product">Operands and results of matrix products.</param>
 /// <param name="Gradient">Gradients of weights.</param>
-internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product, ScalarType Gradient)
+/// <param name="EightBits">Whether most products read copies in eight bits (<see cref="GpuEightBits"/>).</param>
+internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product, ScalarType Gradient, bool EightBits = false)
 {
     /// <summary>The formats of a precision.</summary>
     /// <param name="precision">The precision.</param>
     /// <param name="accumulates">Whether gradients of several micro-batches are summed, which is done in single precision.</param>
-    public static GpuTypes Of(Precision precision, bool accumulates)
+    /// <param name="eightBits">Whether most products read copies in eight bits.</param>
+    public static GpuTypes Of(Precision precision, bool accumulates, bool eightBits = false)
     {
         ScalarType weight = precision == Precision.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32, product = precision == Precision.Fp32 ? ScalarType.Float32 : ScalarType.BFloat16;
-        return new(weight, product, accumulates ? ScalarType.Float32 : weight);
+        return new(weight, product, accumulates ? ScalarType.Float32 : weight, eightBits);
     }
 }
 
@@ -29,12 +31,12 @@ internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product
 /// <remarks>Parameters are device addresses; their shapes are said beside the kernels.</remarks>
 internal sealed class GpuKernels : IDisposable
 {
-    static readonly string[] Sources = ["rms_norm", "qk_norm_rope", "swiglu", "loss", "embedding", "adamw"];
+    static readonly string[] Sources = ["rms_norm", "qk_norm_rope", "swiglu", "loss", "embedding", "adamw", "fp8"];
 
     readonly Dictionary<string, KernelModule> _modules;
     readonly Kernel _normForward, _normBackward, _sumPartials, _rotateForward, _rotateBackward;
     readonly Kernel _swigluForward, _swigluForwardOdd, _swigluBackward, _swigluBackwardOdd;
-    readonly Kernel _crossEntropy, _sumLosses, _embeddingForward, _embeddingBackward, _gradientSquares, _clipFactor, _adamW;
+    readonly Kernel _crossEntropy, _sumLosses, _embeddingForward, _embeddingBackward, _gradientSquares, _clipFactor, _adamW, _eightBitWeight, _nextFactors;
     readonly OpenElmConfig _config;
     readonly float _eps;
     readonly int _multiprocessors;
@@ -53,6 +55,7 @@ internal sealed class GpuKernels : IDisposable
         (_crossEntropy, _sumLosses) = (_modules["loss"]["cross_entropy"], _modules["loss"]["sum_losses"]);
         (_embeddingForward, _embeddingBackward) = (_modules["embedding"]["embedding_forward"], _modules["embedding"]["embedding_backward"]);
         (_gradientSquares, _clipFactor, _adamW) = (_modules["adamw"]["gradient_squares"], _modules["adamw"]["clip_factor"], _modules["adamw"]["adamw"]);
+        (_eightBitWeight, _nextFactors) = (_modules["fp8"]["eight_bit_weight"], _modules["fp8"]["next_factors"]);
     }
 
     /// <summary>The stream of every launch: libtorch's current stream, so that its operators and ours keep their order. That is the default one, but while launches are recorded.</summary>
@@ -72,8 +75,13 @@ internal sealed class GpuKernels : IDisposable
     /// <summary>The names of all files.</summary>
     public static IReadOnlyList<string> Names => Sources;
 
-    public void RmsNorm(nint x, nint weight, nint y, int rows) =>
-        _normForward.Launch(Stream, (Blocks(rows, 8), 1), 256, x, weight, y, rows, _eps);
+    /// <param name="x">What is normalised.</param>
+    /// <param name="weight">The factors.</param>
+    /// <param name="y">The result; not written where it has a copy.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="copy">Of the result.</param>
+    public void RmsNorm(nint x, nint weight, nint y, int rows, EightBits copy = default) =>
+        _normForward.Launch(Stream, (Blocks(rows, 8), 1), 256, x, weight, y, rows, _eps, copy.Values, copy.State);
 
     /// <param name="dy">The gradient of the norm's result, overwritten by that result where it is wanted.</param>
     /// <param name="x">What was normalised.</param>
@@ -86,10 +94,11 @@ internal sealed class GpuKernels : IDisposable
     /// <param name="isFirst">Whether nothing flows past the norm.</param>
     /// <param name="wantsResult">Whether the norm's result is computed again.</param>
     /// <param name="accumulate">Whether <paramref name="gradient"/> is added to.</param>
-    public void RmsNormBackward(nint dy, nint x, nint weight, nint residual, nint rounded, nint partials, nint gradient, int rows, bool isFirst, bool wantsResult, bool accumulate)
+    /// <param name="copy">Of <paramref name="residual"/> on return.</param>
+    public void RmsNormBackward(nint dy, nint x, nint weight, nint residual, nint rounded, nint partials, nint gradient, int rows, bool isFirst, bool wantsResult, bool accumulate, EightBits copy = default)
     {
         int blocks = Math.Min(NormBlocks, Blocks(rows, 4));
-        _normBackward.Launch(Stream, (blocks, 1), 128, dy, x, weight, residual, rounded, partials, rows, _eps, isFirst ? 1 : 0, wantsResult ? 1 : 0);
+        _normBackward.Launch(Stream, (blocks, 1), 128, dy, x, weight, residual, rounded, partials, rows, _eps, isFirst ? 1 : 0, wantsResult ? 1 : 0, copy.Values, copy.State);
         SumPartials(partials, gradient, blocks, _config.ModelDim, _config.ModelDim, accumulate);
     }
 
@@ -98,23 +107,29 @@ internal sealed class GpuKernels : IDisposable
 
     public void NormAndRotateBackward(
         nint dq, nint dk, nint dv, nint qkv, nint qWeight, nint kWeight, nint cos, nint sin, nint positions, nint partials, nint qGradient, nint kGradient,
-        int tokens, LayerShape shape, bool accumulate)
+        int tokens, LayerShape shape, bool accumulate, EightBits copy = default)
     {
         int blocks = Math.Min(RotateBlocks, Blocks(tokens, 8)), headDim = _config.HeadDim;
-        _rotateBackward.Launch(Stream, (blocks, 1), 256, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, positions, partials, tokens, shape.QueryHeads, shape.KvHeads, _eps);
+        _rotateBackward.Launch(Stream, (blocks, 1), 256, dq, dk, dv, qkv, qWeight, kWeight, cos, sin, positions, partials, tokens, shape.QueryHeads, shape.KvHeads, _eps, copy.Values, copy.State);
         SumPartials(partials, qGradient, blocks, headDim, 2 * headDim, accumulate);
         SumPartials(partials + (headDim * sizeof(float)), kGradient, blocks, headDim, 2 * headDim, accumulate);
     }
 
-    public void SwiGlu(nint gateUp, nint y, int rows, int width) =>
-        (width % 8 == 0 ? _swigluForward : _swigluForwardOdd).Launch(Stream, Columns(rows, width), 128, gateUp, y, rows, width);
+    /// <param name="gateUp">Gates and ups.</param>
+    /// <param name="y">The result; not written where it has a copy.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="width">Of the result.</param>
+    /// <param name="copy">Of the result.</param>
+    public void SwiGlu(nint gateUp, nint y, int rows, int width, EightBits copy = default) =>
+        (width % 8 == 0 ? _swigluForward : _swigluForwardOdd).Launch(Stream, Columns(rows, width), 128, gateUp, y, rows, width, copy.Values, copy.State);
 
     /// <param name="dy">The gradient of the result, overwritten by the result.</param>
     /// <param name="gateUp">What went in, overwritten by its gradient.</param>
     /// <param name="rows">Rows.</param>
     /// <param name="width">Of the result.</param>
-    public void SwiGluBackward(nint dy, nint gateUp, int rows, int width) =>
-        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width), 128, dy, gateUp, rows, width);
+    /// <param name="copy">Of the gradient.</param>
+    public void SwiGluBackward(nint dy, nint gateUp, int rows, int width, EightBits copy = default) =>
+        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width), 128, dy, gateUp, rows, width, copy.Values, copy.State);
 
     public void CrossEntropy(nint logits, nint targets, nint entropies, nint zs, int rows, int ignored, nint scales, float zFactor, float smoothing) =>
         _crossEntropy.Launch(Stream, (rows, 1), 512, logits, targets, entropies, zs, ignored, scales, zFactor, smoothing);
@@ -140,6 +155,11 @@ internal sealed class GpuKernels : IDisposable
     public void AdamW(nint slots, nint chunks, int chunkCount, nint clip, float rate, float beta1, float beta2, float eps, float correction1, float correction2, float t) =>
         _adamW.Launch(Stream, (chunkCount, 1), 256, slots, chunks, clip, rate, beta1, beta2, eps, correction1, correction2, t);
 
+    public void EightBitWeight(nint weight, nint copy, nint transposed, nint state, int rows, int columns) =>
+        _eightBitWeight.Launch(Stream, (Blocks(columns, 64), Blocks(rows, 64)), 256, weight, copy, transposed, state, rows, columns);
+
+    public void NextFactors(nint states, int count, int kinds, int gradients) => _nextFactors.Launch(Stream, (Blocks(count, 256), 1), 256, states, count, kinds, gradients);
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -158,6 +178,7 @@ internal sealed class GpuKernels : IDisposable
             ["RESIDUAL_BF16"] = IsBf16(types.Residual),
             ["PRODUCT_BF16"] = IsBf16(types.Product),
             ["GRADIENT_BF16"] = IsBf16(types.Gradient),
+            ["EIGHT_BIT"] = types.EightBits ? "1" : "0",
             ["WIDTH"] = config.ModelDim.ToString(CultureInfo.InvariantCulture),
             ["HEAD_DIM"] = config.HeadDim.ToString(CultureInfo.InvariantCulture),
             ["VOCAB"] = config.VocabSize.ToString(CultureInfo.InvariantCulture),

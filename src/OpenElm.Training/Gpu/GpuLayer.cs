@@ -23,13 +23,15 @@ internal sealed class GpuLayer : IDisposable
     /// <param name="weight">Finds a weight by its name.</param>
     public GpuLayer(OpenElmConfig config, int number, int tokens, GpuTypes types, Device device, GpuActivations activations, GpuAttention attention, Func<string, WeightPair> weight)
     {
-        (Shape, _activations, Attention) = (config.Layers[number], activations, attention);
+        (Number, Shape, _activations, Attention) = (number, config.Layers[number], activations, attention);
         WeightPair Of(string part) => weight($"layers.{number}.{part}.weight");
 
         (AttnNorm, Qkv, QNorm, KNorm, Out) = (Of("attn_norm"), Of("attn.qkv_proj"), Of("attn.q_norm"), Of("attn.k_norm"), Of("attn.out_proj"));
         (FfnNorm, Proj1, Proj2) = (Of("ffn_norm"), Of("ffn.proj_1"), Of("ffn.proj_2"));
         AttnInput = DeviceBuffer.Empty(device, types.Residual, tokens, config.ModelDim);
     }
+
+    public int Number { get; }
 
     public LayerShape Shape { get; }
 

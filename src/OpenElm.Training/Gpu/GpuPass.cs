@@ -26,6 +26,9 @@ internal sealed record GpuPassOptions
 
     /// <summary>Whether the launches are recorded once and then sent together.</summary>
     public bool RecordsLaunches { get; init; }
+
+    /// <summary>Whether most products read copies in eight bits.</summary>
+    public bool EightBits { get; init; }
 }
 
 /// <summary>
@@ -35,7 +38,7 @@ internal sealed record GpuPassOptions
 internal sealed class GpuPass : IDisposable
 {
     /// <summary>Of cuBLASLt.</summary>
-    public const long WorkspaceBytes = 64L << 20;
+    public const long WorkspaceBytes = 32L << 20;
 
     const string Embedding = "token_embeddings.weight";
 
@@ -53,12 +56,15 @@ internal sealed class GpuPass : IDisposable
     readonly WeightPair _embedding, _norm, _head;
     readonly GpuBatch _batch;
     readonly DeviceBuffer _cos, _sin;
-    readonly DeviceBuffer _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
+    readonly DeviceBuffer _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace;
     readonly DeviceBuffer? _roundedFlow;
+    readonly GpuEightBits? _eight;
     readonly DeviceBuffer?[] _rounded; // matrices as products read them, where weights have another type
     readonly nint _logits;
     readonly int _tokens, _rows;
     readonly List<TorchGraph> _graphs = []; // of a first micro-batch, and of those whose gradients are added
+    CudaStream? _recorder;
+    bool _isCalibrated;
 
     /// <summary>Allocates every buffer, finds the fastest algorithm of every product and records the launches.</summary>
     /// <param name="module">The model; its weights stay where they are.</param>
@@ -69,7 +75,7 @@ internal sealed class GpuPass : IDisposable
     public GpuPass(OpenElmModule module, int sequences, int sequenceLength, LossOptions loss, GpuPassOptions options)
     {
         (_module, _config, _loss, _options, Sequences, SequenceLength) = (module, module.Config, loss, options, sequences, sequenceLength);
-        Types = GpuTypes.Of(module.Options.Precision, options.Accumulates);
+        Types = GpuTypes.Of(module.Options.Precision, options.Accumulates, options.EightBits);
         TorchDevice = TorchLibrary.Device(module.Options.Device);
         using var noGrad = no_grad();
         _device = new CudaDevice(Math.Max(0, TorchDevice.index));
@@ -95,10 +101,10 @@ internal sealed class GpuPass : IDisposable
         _layers = [.. Enumerable.Range(0, _config.NumTransformerLayers).Select(i => new GpuLayer(
             _config, i, _tokens, Types, TorchDevice, _activations[isCheckpointed ? 0 : i], new GpuAttention(Attention, module.Options.Deterministic), name => pairs[name]))];
 
+        _eight = options.EightBits ? new GpuEightBits(_config, _layers, _tokens, TorchDevice, _kernels) : null;
         _batch = new GpuBatch(sequences, sequenceLength, _config.VocabSize, TorchDevice);
         SequenceLayout layout = module.LayoutOf(null, sequenceLength);
         (_cos, _sin) = (Rows(layout.Cos), Rows(layout.Sin));
-        _last = Empty(Types.Residual, _tokens, _config.ModelDim);
         _normed = Empty(Types.Product, _tokens, _config.ModelDim);
         _flow = Empty(Types.Residual, _tokens, _config.ModelDim);
         _roundedFlow = Types.Residual == Types.Product ? null : Empty(Types.Product, _tokens, _config.ModelDim);
@@ -179,43 +185,75 @@ internal sealed class GpuPass : IDisposable
         int valid = targets.Length - targets.Count((int)_loss.IgnoreIndex);
         PackedRecords? records = _batch.Send(
             inputs, targets, positions, _module.Options.PaddingId, (float)(share.GradientShare / valid), (float)(share.MeasuredShare / valid), _kernels.Stream);
-        if (records is null && _graphs.ElementAtOrDefault(share.Accumulate ? 1 : 0) is { } graph)
+        Calibrate(records);
+        Send(records, share.Accumulate);
+    }
+
+    /// <summary>Ends an update: chooses the factors of copies in eight bits anew.</summary>
+    public void EndUpdate() => _eight?.NextFactors();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (IDisposable part in _graphs.Cast<IDisposable>().Concat(_layers).Concat(_activations).Concat([_gradients, _batch]).Concat(_eight is null ? [] : [_eight]))
+        {
+            part.Dispose();
+        }
+
+        foreach (DeviceBuffer? buffer in _rounded.Concat([_roundedFlow, _cos, _sin, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
+        {
+            buffer?.Dispose();
+        }
+
+        _recorder?.Dispose();
+        _products.Dispose();
+        _kernels.Dispose();
+    }
+
+    void Send(PackedRecords? records, bool accumulate)
+    {
+        if (records is null && _graphs.ElementAtOrDefault(accumulate ? 1 : 0) is { } graph)
         {
             graph.Replay();
         }
         else
         {
-            Launch(records, share.Accumulate);
+            Launch(records, accumulate);
         }
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    // The first batch of a run is passed several times, each time with better factors.
+    void Calibrate(PackedRecords? records)
     {
-        foreach (IDisposable part in _graphs.Cast<IDisposable>().Concat(_layers).Concat(_activations).Concat([_gradients, _batch]))
+        if (_eight is not null && !_isCalibrated)
         {
-            part.Dispose();
-        }
+            _eight.Reset();
+            for (int pass = 0; pass < GpuEightBits.CalibrationPasses; pass++)
+            {
+                Send(records, accumulate: false);
+                _eight.NextFactors();
+            }
 
-        foreach (DeviceBuffer? buffer in _rounded.Concat([_roundedFlow, _cos, _sin, _last, _normed, _scratch, _flow, _partials, _entropies, _zs, _sums, _workspace]))
-        {
-            buffer?.Dispose();
+            ClearLosses();
+            _isCalibrated = true;
         }
-
-        _products.Dispose();
-        _kernels.Dispose();
     }
 
     // The pass, top to bottom. Where every layer has activations of its own, the backward pass finds them; else it fills them again, but for the last layer.
     void Launch(PackedRecords? records, bool accumulate)
     {
         _module.Watch?.BeforeModel();
+        if (!accumulate)
+        {
+            _eight?.CopyWeights();
+        }
+
         _kernels.LookUp(_batch.Inputs, _embedding.Value, _layers[0].AttnInput.Address, _tokens);
         for (int i = 0; i < _layers.Length; i++)
         {
             _module.Watch?.BeforeForward(i);
             bool isKept = _activations.Length > 1 || i == _layers.Length - 1;
-            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _last.Address, records);
+            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _flow.Address, records);
             if (!isKept)
             {
                 _layers[i].ReleaseAttention();
@@ -244,28 +282,32 @@ internal sealed class GpuPass : IDisposable
     void Activate(GpuLayer layer, PackedRecords? records)
     {
         LayerShape shape = layer.Shape;
-        _kernels.RmsNorm(layer.AttnInput.Address, layer.AttnNorm.Value, _normed.Address, _tokens);
-        Multiply(_shapes.Forward(_shapes.QkvWidth(shape), _config.ModelDim), _normed.Address, layer.Qkv.Value, layer.Heads.Address);
+        EightBits normed = Copy(layer, EightBitOperand.AttnNormed);
+        _kernels.RmsNorm(layer.AttnInput.Address, layer.AttnNorm.Value, _normed.Address, _tokens, normed);
+        Multiply(_shapes.Forward(_shapes.QkvWidth(shape), _config.ModelDim), layer, EightBitOperand.Qkv, normed, _normed.Address, layer.Qkv.Value, layer.Heads.Address);
         _kernels.NormAndRotate(layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, _cos.Address, _sin.Address, _batch.Positions, layer.Rotated.Address, _tokens, shape);
         layer.Attended = layer.Attention.Forward(HeadsOf(layer), records);
         Multiply(_shapes.Adding(_shapes.QueryWidth(shape)), Dispatcher.DataPointer(layer.Attended), layer.Out.Value, layer.FfnInput.Address, layer.AttnInput.Address);
-        _kernels.RmsNorm(layer.FfnInput.Address, layer.FfnNorm.Value, _normed.Address, _tokens);
-        Multiply(_shapes.Forward(2 * shape.FfnDim, _config.ModelDim), _normed.Address, layer.Proj1.Value, layer.GateUp.Address);
+        normed = Copy(layer, EightBitOperand.FfnNormed);
+        _kernels.RmsNorm(layer.FfnInput.Address, layer.FfnNorm.Value, _normed.Address, _tokens, normed);
+        Multiply(_shapes.Forward(2 * shape.FfnDim, _config.ModelDim), layer, EightBitOperand.Proj1, normed, _normed.Address, layer.Proj1.Value, layer.GateUp.Address);
     }
 
     void Forward(GpuLayer layer, nint next, PackedRecords? records)
     {
         Activate(layer, records);
-        _kernels.SwiGlu(layer.GateUp.Address, _scratch.Address, _tokens, layer.Shape.FfnDim);
-        Multiply(_shapes.Adding(layer.Shape.FfnDim), _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
+        EightBits copy = Copy(layer, EightBitOperand.SwiGlu);
+        _kernels.SwiGlu(layer.GateUp.Address, _scratch.Address, _tokens, layer.Shape.FfnDim, copy);
+        Multiply(_shapes.Adding(layer.Shape.FfnDim), layer, EightBitOperand.Proj2, copy, _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
     }
 
-    // From the last layer's result to the loss and back.
+    // From the last layer's result, which lies where its gradient will, to the loss and back.
     void FinishForward(bool accumulate)
     {
-        _kernels.RmsNorm(_last.Address, _norm.Value, _normed.Address, _tokens);
+        _kernels.RmsNorm(_flow.Address, _norm.Value, _normed.Address, _tokens);
         HeadAndLoss(accumulate);
-        _kernels.RmsNormBackward(_normed.Address, _last.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, accumulate);
+        _kernels.RmsNormBackward(_normed.Address, _flow.Address, _norm.Value, _flow.Address, RoundedFlow, _partials.Address, _norm.Gradient, _tokens, isFirst: true, wantsResult: false, accumulate,
+            Copy(_layers[^1], EightBitOperand.FlowBehindFfn));
     }
 
     // _flow holds the gradient of the residual stream behind the layer, and on return that before it.
@@ -273,21 +315,24 @@ internal sealed class GpuPass : IDisposable
     {
         LayerShape shape = layer.Shape;
         (int model, int qkv, int queries) = (_config.ModelDim, _shapes.QkvWidth(shape), _shapes.QueryWidth(shape));
-        Multiply(_shapes.Backward(model, shape.FfnDim), FlowOperand, layer.Proj2.Value, _scratch.Address);                                  // dy
-        _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim);                                             // dy → y
+        (EightBits flow, EightBits gateUp) = (Copy(layer, EightBitOperand.FlowBehindAttention), Copy(layer, EightBitOperand.GateUpGradient));
+        Multiply(_shapes.Backward(model, shape.FfnDim), layer, EightBitOperand.Proj2, Copy(layer, EightBitOperand.FlowBehindFfn), FlowOperand, layer.Proj2.Value, _scratch.Address); // dy
+        _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim, gateUp);                                     // dy → y
         Multiply(_shapes.Weight(model, shape.FfnDim, accumulate), FlowOperand, _scratch.Address, layer.Proj2.Gradient);
-        Multiply(_shapes.Backward(2 * shape.FfnDim, model), layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
-        _kernels.RmsNormBackward(_normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
+        Multiply(_shapes.Backward(2 * shape.FfnDim, model), layer, EightBitOperand.Proj1, gateUp, layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
+        _kernels.RmsNormBackward(
+            _normed.Address, layer.FfnInput.Address, layer.FfnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.FfnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate, flow);
         Multiply(_shapes.Weight(2 * shape.FfnDim, model, accumulate), layer.GateUp.Address, _normed.Address, layer.Proj1.Gradient);
 
-        Multiply(_shapes.Backward(model, queries), FlowOperand, layer.Out.Value, _scratch.Address);
+        Multiply(_shapes.Backward(model, queries), layer, EightBitOperand.Out, flow, FlowOperand, layer.Out.Value, _scratch.Address);
         Multiply(_shapes.Weight(model, queries, accumulate), FlowOperand, Dispatcher.DataPointer(layer.Attended!), layer.Out.Gradient);
+        EightBits heads = Copy(layer, EightBitOperand.HeadsGradient);
         using (Tensor dy = _scratch.View(Sequences, SequenceLength, shape.QueryHeads, _config.HeadDim))
         {
             (Tensor q, Tensor k, Tensor v) = layer.Attention.Backward(dy);
             _kernels.NormAndRotateBackward(
                 Dispatcher.DataPointer(q), Dispatcher.DataPointer(k), Dispatcher.DataPointer(v), layer.Heads.Address, layer.QNorm.Value, layer.KNorm.Value, _cos.Address, _sin.Address,
-                _batch.Positions, _partials.Address, layer.QNorm.Gradient, layer.KNorm.Gradient, _tokens, shape, accumulate);
+                _batch.Positions, _partials.Address, layer.QNorm.Gradient, layer.KNorm.Gradient, _tokens, shape, accumulate, heads);
             foreach (Tensor tensor in new[] { q, k, v })
             {
                 tensor.Dispose();
@@ -296,8 +341,10 @@ internal sealed class GpuPass : IDisposable
             layer.ReleaseAttention();
         }
 
-        Multiply(_shapes.Backward(qkv, model), layer.Heads.Address, layer.Qkv.Value, _normed.Address);
-        _kernels.RmsNormBackward(_normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate);
+        Multiply(_shapes.Backward(qkv, model), layer, EightBitOperand.Qkv, heads, layer.Heads.Address, layer.Qkv.Value, _normed.Address);
+        _kernels.RmsNormBackward(
+            _normed.Address, layer.AttnInput.Address, layer.AttnNorm.Value, _flow.Address, RoundedFlow, _partials.Address, layer.AttnNorm.Gradient, _tokens, isFirst: false, wantsResult: true, accumulate,
+            layer.Number > 0 ? Copy(_layers[layer.Number - 1], EightBitOperand.FlowBehindFfn) : default);
         Multiply(_shapes.Weight(qkv, model, accumulate), layer.Heads.Address, _normed.Address, layer.Qkv.Gradient);
     }
 
@@ -345,11 +392,12 @@ internal sealed class GpuPass : IDisposable
 
         CudaDevice.Synchronize(_kernels.Stream);
         TorchMemory.ReleaseReserve(TorchDevice);
+        _recorder = new CudaStream();
         try
         {
             foreach (bool accumulate in Accumulations)
             {
-                _graphs.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _graphs.FirstOrDefault(), stream => On(stream, () => Launch(records: null, accumulate))));
+                _graphs.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _recorder, _graphs.FirstOrDefault(), () => LaunchInto(_recorder.Handle, accumulate)));
             }
         }
         catch (Exception e) when (e is CudaException or InvalidOperationException)
@@ -367,20 +415,20 @@ internal sealed class GpuPass : IDisposable
         FinishForward(accumulate);
         foreach (GpuLayer layer in _layers)
         {
-            Forward(layer, _last.Address, records: null);
+            Forward(layer, _flow.Address, records: null);
             Backward(layer, accumulate);
         }
 
         FinishBackward(accumulate);
     }
 
-    void On(nint stream, Action launch)
+    void LaunchInto(nint stream, bool accumulate)
     {
         _kernels.Stream = stream;
         try
         {
             using DisposeScope scope = NewDisposeScope();
-            launch();
+            Launch(records: null, accumulate);
         }
         finally
         {
@@ -412,9 +460,25 @@ internal sealed class GpuPass : IDisposable
 
     void Multiply(in ProductShape shape, nint a, nint b, nint d, nint c = 0) => _products.Multiply(shape, a, b, d, _kernels.Stream, c);
 
+    // A product with a weight of a layer, of copies in eight bits where there are any.
+    void Multiply(in ProductShape shape, GpuLayer layer, EightBitOperand weight, EightBits copy, nint a, nint b, nint d, nint c = 0)
+    {
+        if (_eight is null)
+        {
+            Multiply(shape, a, b, d, c);
+            return;
+        }
+
+        EightBits weightCopy = _eight.Weight(layer.Number, weight, transposed: !shape.TransposeB);
+        _products.Multiply(GpuProductShapes.OfEightBits(shape), copy.Values, weightCopy.Values, d, _kernels.Stream, c, (copy.State, weightCopy.State));
+    }
+
+    EightBits Copy(GpuLayer layer, EightBitOperand operand) => _eight is null ? default : _eight[layer.Number, operand];
+
     // On values such as occur: products of zeros are faster than others.
     void FindFastestProducts()
     {
+        _eight?.FillWithAnything();
         foreach (DeviceBuffer buffer in _activations.SelectMany(layer => new[] { layer.FfnInput, layer.Heads, layer.GateUp }).Concat([_normed, _scratch, _roundedFlow ?? _flow]))
         {
             buffer.Tensor.normal_();
@@ -424,14 +488,14 @@ internal sealed class GpuPass : IDisposable
         {
             (int model, int qkv, int queries, int ffn) = (_config.ModelDim, _shapes.QkvWidth(layer.Shape), _shapes.QueryWidth(layer.Shape), layer.Shape.FfnDim);
             (nint normed, nint scratch, nint flow, nint heads, nint gateUp, nint next) = (_normed.Address, _scratch.Address, FlowOperand, layer.Heads.Address, layer.GateUp.Address, layer.AttnInput.Address);
-            Find(_shapes.Forward(qkv, model), normed, layer.Qkv.Value, heads);
+            FindFor(layer, EightBitOperand.Qkv, EightBitOperand.AttnNormed, _shapes.Forward(qkv, model), normed, layer.Qkv.Value, heads);
             Find(_shapes.Adding(queries), scratch, layer.Out.Value, next);
-            Find(_shapes.Forward(2 * ffn, model), normed, layer.Proj1.Value, gateUp);
-            Find(_shapes.Adding(ffn), scratch, layer.Proj2.Value, next);
-            Find(_shapes.Backward(model, ffn), flow, layer.Proj2.Value, scratch);
-            Find(_shapes.Backward(2 * ffn, model), gateUp, layer.Proj1.Value, normed);
-            Find(_shapes.Backward(model, queries), flow, layer.Out.Value, scratch);
-            Find(_shapes.Backward(qkv, model), heads, layer.Qkv.Value, normed);
+            FindFor(layer, EightBitOperand.Proj1, EightBitOperand.FfnNormed, _shapes.Forward(2 * ffn, model), normed, layer.Proj1.Value, gateUp);
+            FindFor(layer, EightBitOperand.Proj2, EightBitOperand.SwiGlu, _shapes.Adding(ffn), scratch, layer.Proj2.Value, next);
+            FindFor(layer, EightBitOperand.Proj2, EightBitOperand.FlowBehindFfn, _shapes.Backward(model, ffn), flow, layer.Proj2.Value, scratch);
+            FindFor(layer, EightBitOperand.Proj1, EightBitOperand.GateUpGradient, _shapes.Backward(2 * ffn, model), gateUp, layer.Proj1.Value, normed);
+            FindFor(layer, EightBitOperand.Out, EightBitOperand.FlowBehindAttention, _shapes.Backward(model, queries), flow, layer.Out.Value, scratch);
+            FindFor(layer, EightBitOperand.Qkv, EightBitOperand.HeadsGradient, _shapes.Backward(qkv, model), heads, layer.Qkv.Value, normed);
             foreach (bool accumulate in Accumulations)
             {
                 Find(_shapes.Weight(model, ffn, accumulate), flow, scratch, layer.Proj2.Gradient);
@@ -449,6 +513,18 @@ internal sealed class GpuPass : IDisposable
         }
 
         _products.SaveChoices();
+
+        void FindFor(GpuLayer layer, EightBitOperand weight, EightBitOperand operand, in ProductShape shape, nint a, nint b, nint d)
+        {
+            if (_eight is null)
+            {
+                Find(shape, a, b, d);
+                return;
+            }
+
+            (EightBits copy, EightBits weightCopy) = (Copy(layer, operand), _eight.Weight(layer.Number, weight, transposed: !shape.TransposeB));
+            _products.FindFastest(GpuProductShapes.OfEightBits(shape), copy.Values, weightCopy.Values, d, _kernels.Stream, (copy.State, weightCopy.State));
+        }
 
         void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, _kernels.Stream);
     }

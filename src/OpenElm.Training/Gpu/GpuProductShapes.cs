@@ -21,6 +21,10 @@ internal sealed class GpuProductShapes(OpenElmConfig config, GpuTypes types, int
     /// <summary>dx = dy · W.</summary>
     public ProductShape Backward(int outputs, int inputs) => new(tokens, inputs, outputs, TransposeA: false, TransposeB: false, _product, _product);
 
+    /// <summary>The same product of copies in eight bits: of numbers forward, of gradients and transposed weights backward.</summary>
+    public static ProductShape OfEightBits(in ProductShape shape) =>
+        shape with { Inputs = shape.TransposeB ? MatrixType.Fp8 : MatrixType.Fp8Gradient, TransposeB = true };
+
     /// <summary>dW = dyᵀ · x.</summary>
     public ProductShape Weight(int outputs, int inputs, bool accumulate) => new(outputs, inputs, tokens, TransposeA: true, TransposeB: false, _product, _gradient, accumulate ? 1 : 0);
 

@@ -54,7 +54,7 @@ internal sealed class GpuUpdate : IDisposable
     public static GpuUpdate Create(OpenElmModule module, AdamW optimizer, LossOptions loss, int sequences, int sequenceLength, GpuPassOptions options)
     {
         (OpenElmConfig config, ModuleOptions how) = (module.Config, module.Options);
-        var needed = GpuMemory.Of(config, how.Precision, sequences, sequenceLength, options.Accumulates, how.ActivationCheckpointing);
+        var needed = GpuMemory.Of(config, how.Precision, sequences, sequenceLength, options.Accumulates, how.ActivationCheckpointing, options.EightBits);
         (long used, long total) = CudaDevice.Memory;
         try
         {
@@ -69,7 +69,7 @@ internal sealed class GpuUpdate : IDisposable
             throw OutOfMemory(e);
         }
 
-        OpenElmException OutOfMemory(Exception e) => new(GpuMemory.TooLarge(config, how, sequences, sequenceLength, options.Accumulates, total), e);
+        OpenElmException OutOfMemory(Exception e) => new(GpuMemory.TooLarge(config, how, sequences, sequenceLength, options, total), e);
     }
 
     /// <summary>The pass over the model.</summary>
@@ -116,6 +116,7 @@ internal sealed class GpuUpdate : IDisposable
             constant += shares[i].Measured * IgnoredZLoss(batch.Targets);
         }
 
+        _pass.EndUpdate();
         Tensor norm = _adamW.Step(learningRate, maxNorm, update);
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace OpenElm.Training.Kernels;
 
 /// <summary>The specification: one operator for each step of the formula, gradients by autograd.</summary>
-internal sealed class ReferenceKernels : TrainingKernels
+internal class ReferenceKernels : TrainingKernels
 {
     /// <inheritdoc/>
     public override Tensor RmsNorm(Tensor x, Tensor weight, double eps)

@@ -111,7 +111,11 @@ public sealed class PretrainRun : IDisposable
         void Require(ImmutableArray<DataSource> sources) =>
             _ = new CorpusTexts(_config.Data with { Sources = sources, PreparedDir = null }, _options.BaseDirectory);
 
-        if (_config.Data.PreparedDir is null)
+        if (_config.Data.PreparedDir is { } prepared)
+        {
+            _ = PreparedManifest.Load(Path.GetFullPath(prepared, Path.GetFullPath(_options.BaseDirectory)));
+        }
+        else
         {
             Require(_config.Data.Sources);
         }
@@ -119,11 +123,27 @@ public sealed class PretrainRun : IDisposable
         if (_config.Validation is { } validation)
         {
             Require(validation.Sources);
+            if (validation.BigramBaseline && _config.Data.PreparedDir is not null)
+            {
+                RequireTextForBigrams(() => Require(_config.Data.Sources));
+            }
         }
 
         if (_config.Tokenizer.Path is { } path && !File.Exists(Path.GetFullPath(path, Path.GetFullPath(_options.BaseDirectory))))
         {
             throw new OpenElmException($"There is no tokenizer {path}; set tokenizer.path to a SentencePiece tokenizer.model.");
+        }
+    }
+
+    static void RequireTextForBigrams(Action require)
+    {
+        try
+        {
+            require();
+        }
+        catch (OpenElmException missing)
+        {
+            throw new OpenElmException($"validation.bigram_baseline counts the training text itself, not data.prepared_dir; set it to false, or bring the text. {missing.Message}", missing);
         }
     }
 

@@ -22,20 +22,15 @@ internal enum AttentionBackend
 /// <param name="Offset">Likewise.</param>
 /// <param name="Mask">For debugging.</param>
 internal sealed record AttentionResult(
-    Tensor Output, Tensor LogSumExp, Tensor? QueryStarts, Tensor? KeyStarts, long LongestQuery, long LongestKey, Tensor Seed, Tensor Offset, Tensor Mask) : IDisposable
+    Tensor Output, Tensor LogSumExp, Tensor QueryStarts, Tensor KeyStarts, long LongestQuery, long LongestKey, Tensor Seed, Tensor Offset, Tensor Mask) : IDisposable
 {
-    /// <summary>Takes over the nine results of an operator.</summary>
-    public static unsafe AttentionResult Take(ulong* stack) => new(
-        Dispatcher.Take(stack[0]), Dispatcher.Take(stack[1]), Dispatcher.Take(stack[2]), Dispatcher.Take(stack[3]), (long)stack[4], (long)stack[5],
-        Dispatcher.Take(stack[6]), Dispatcher.Take(stack[7]), Dispatcher.Take(stack[8]));
-
     /// <summary>Takes the tensors out of the current scope.</summary>
     /// <returns>This.</returns>
     public AttentionResult Keep()
     {
-        foreach (Tensor? tensor in All)
+        foreach (Tensor tensor in All)
         {
-            tensor?.DetachFromDisposeScope();
+            tensor.DetachFromDisposeScope();
         }
 
         return this;
@@ -44,11 +39,11 @@ internal sealed record AttentionResult(
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (Tensor? tensor in All)
+        foreach (Tensor tensor in All)
         {
-            tensor?.Dispose();
+            tensor.Dispose();
         }
     }
 
-    Tensor?[] All => [Output, LogSumExp, QueryStarts, KeyStarts, Seed, Offset, Mask];
+    Tensor[] All => [Output, LogSumExp, QueryStarts, KeyStarts, Seed, Offset, Mask];
 }

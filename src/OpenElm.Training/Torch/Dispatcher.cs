@@ -43,83 +43,6 @@ internal static unsafe class Dispatcher
         return (AttentionBackend)stack[0];
     }
 
-    /// <summary>Causal attention by cuDNN, with what its backward pass needs.</summary>
-    /// <param name="q">[batch, queryHeads, seq, headDim].</param>
-    /// <param name="k">[batch, kvHeads, seq, headDim].</param>
-    /// <param name="v">[batch, kvHeads, seq, headDim].</param>
-    /// <returns>[batch, queryHeads, seq, headDim], logarithms of sums, and what else the library wants back.</returns>
-    public static AttentionResult CudnnAttention(Tensor q, Tensor k, Tensor v)
-    {
-        ulong* stack = stackalloc ulong[] { T(q), T(k), T(v), 0, Bit(true), Bits(0), Bit(true), Bit(false), 0 };
-        Call("aten::_scaled_dot_product_cudnn_attention"u8, ""u8, stack);
-        return AttentionResult.Take(stack);
-    }
-
-    /// <summary>The gradients of <see cref="CudnnAttention"/>.</summary>
-    /// <returns>As q, k and v.</returns>
-    public static (Tensor Q, Tensor K, Tensor V) CudnnAttentionBackward(Tensor dy, Tensor q, Tensor k, Tensor v, AttentionResult forward)
-    {
-        ulong* stack = stackalloc ulong[]
-        {
-            T(dy), T(q), T(k), T(v), T(forward.Output), T(forward.LogSumExp), T(forward.Seed), T(forward.Offset), T(null), T(forward.QueryStarts), T(forward.KeyStarts),
-            (ulong)forward.LongestQuery, (ulong)forward.LongestKey, Bits(0), Bit(true), 0,
-        };
-        Call("aten::_scaled_dot_product_cudnn_attention_backward"u8, ""u8, stack);
-        return (Take(stack[0]), Take(stack[1]), Take(stack[2]));
-    }
-
-    /// <summary>Causal flash attention, with what its backward pass needs.</summary>
-    /// <inheritdoc cref="CudnnAttention"/>
-    public static AttentionResult FlashAttention(Tensor q, Tensor k, Tensor v)
-    {
-        ulong* stack = stackalloc ulong[9] { T(q), T(k), T(v), Bits(0), Bit(true), Bit(false), 0, 0, 0 };
-        Call("aten::_scaled_dot_product_flash_attention"u8, ""u8, stack);
-        return AttentionResult.Take(stack);
-    }
-
-    /// <summary>The gradients of <see cref="FlashAttention"/>.</summary>
-    /// <returns>As q, k and v.</returns>
-    public static (Tensor Q, Tensor K, Tensor V) FlashAttentionBackward(Tensor dy, Tensor q, Tensor k, Tensor v, AttentionResult forward)
-    {
-        ulong* stack = stackalloc ulong[]
-        {
-            T(dy), T(q), T(k), T(v), T(forward.Output), T(forward.LogSumExp), T(forward.QueryStarts), T(forward.KeyStarts), (ulong)forward.LongestQuery, (ulong)forward.LongestKey,
-            Bits(0), Bit(true), T(forward.Seed), T(forward.Offset), 0,
-        };
-        Call("aten::_scaled_dot_product_flash_attention_backward"u8, ""u8, stack);
-        return (Take(stack[0]), Take(stack[1]), Take(stack[2]));
-    }
-
-    /// <summary>Causal flash attention within records that stand one after the other.</summary>
-    /// <param name="q">[tokens, queryHeads, headDim].</param>
-    /// <param name="k">[tokens, kvHeads, headDim].</param>
-    /// <param name="v">[tokens, kvHeads, headDim].</param>
-    /// <param name="starts">[records + 1]: where each begins, then where the last ends; int32.</param>
-    /// <param name="longest">Tokens of the longest record.</param>
-    /// <returns>[tokens, queryHeads, headDim], and what the backward pass needs.</returns>
-    public static AttentionResult PackedAttention(Tensor q, Tensor k, Tensor v, Tensor starts, long longest)
-    {
-        ulong* stack = stackalloc ulong[]
-        {
-            T(q), T(k), T(v), Optional(T(starts)), Optional(T(starts)), (ulong)longest, (ulong)longest, Bits(0), Bit(true), Bit(false), 0, 0, 0, 0, 0,
-        };
-        Call("aten::_flash_attention_forward"u8, ""u8, stack);
-        return new AttentionResult(Take(stack[0]), Take(stack[1]), null, null, longest, longest, Take(stack[2]), Take(stack[3]), Take(stack[4]));
-    }
-
-    /// <summary>The gradients of <see cref="PackedAttention"/>.</summary>
-    /// <returns>As q, k and v.</returns>
-    public static (Tensor Q, Tensor K, Tensor V) PackedAttentionBackward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor starts, AttentionResult forward)
-    {
-        ulong* stack = stackalloc ulong[]
-        {
-            T(dy), T(q), T(k), T(v), T(forward.Output), T(forward.LogSumExp), T(starts), T(starts), (ulong)forward.LongestQuery, (ulong)forward.LongestKey,
-            Bits(0), Bit(true), T(forward.Seed), T(forward.Offset), 0, 0, 0,
-        };
-        Call("aten::_flash_attention_backward"u8, ""u8, stack);
-        return (Take(stack[0]), Take(stack[1]), Take(stack[2]));
-    }
-
     /// <summary>libtorch's own RMSNorm: x · rsqrt(mean(x²) + ε) · weight over the last dimension.</summary>
     /// <param name="x">[…, width].</param>
     /// <param name="weight">[width].</param>
@@ -236,16 +159,10 @@ internal static unsafe class Dispatcher
         }
     }
 
-    internal static Tensor Take(ulong handle) => Tensor.UnsafeCreateTensor((nint)handle);
+    static Tensor Take(ulong handle) => Tensor.UnsafeCreateTensor((nint)handle);
 
-    static ulong T(Tensor? tensor)
+    static ulong T(Tensor tensor)
     {
-        if (tensor is null)
-        {
-            Check(NativeInterface.NewUndefined(out nint none), "aoti_torch_new_uninitialized_tensor");
-            return (ulong)none;
-        }
-
         Check(NativeInterface.NewTensorHandle(tensor.Handle, out nint handle), "aoti_torch_new_tensor_handle");
         GC.KeepAlive(tensor);
         return (ulong)handle;

@@ -22,13 +22,13 @@ internal sealed unsafe class TorchGraph : IDisposable
 
     static readonly string[] Names = [Construct, Destruct, Begin, End, Replay_, Pool, CreateGuard, DeleteGuard];
 
-    readonly CudaStream _stream = new();
+    readonly CudaStream _stream;
     nint _graph; // 0 once it is destroyed
 
     [StructLayout(LayoutKind.Sequential)]
     readonly record struct PoolId(ulong First, ulong Second);
 
-    TorchGraph() => _graph = (nint)NativeMemory.AlignedAlloc(ObjectBytes, 64);
+    TorchGraph(CudaStream stream) => (_stream, _graph) = (stream, (nint)NativeMemory.AlignedAlloc(ObjectBytes, 64));
 
     /// <summary>Why nothing can be recorded with the loaded libtorch.</summary>
     /// <returns>The reason in half a sentence; null if it can.</returns>
@@ -38,16 +38,17 @@ internal sealed unsafe class TorchGraph : IDisposable
         : Names.FirstOrDefault(name => !NativeLibrary.TryGetExport(library, name, out _)) is { } missing ? $"this libtorch has no {missing}"
         : null;
 
-    /// <summary>Records what an action puts into the stream that it is given, which is also libtorch's current one meanwhile. Nothing runs.</summary>
+    /// <summary>Records what an action puts into a stream, which is also libtorch's current one meanwhile. Nothing runs.</summary>
     /// <param name="device">The GPU's number.</param>
-    /// <param name="shared">An earlier recording that is never replayed at the same time, whose memory serves this one too; null takes memory of its own.</param>
+    /// <param name="stream">The stream, which must outlive the recording.</param>
+    /// <param name="shared">An earlier recording of the same stream that is never replayed at the same time, whose memory serves this one too; null takes memory of its own.</param>
     /// <param name="record">Makes the launches on this thread, and waits for nothing.</param>
     /// <returns>The recording.</returns>
     /// <exception cref="CudaException">Something cannot be recorded.</exception>
-    public static TorchGraph Record(int device, TorchGraph? shared, Action<nint> record)
+    public static TorchGraph Record(int device, CudaStream stream, TorchGraph? shared, Action record)
     {
-        var graph = new TorchGraph();
-        int made = ((delegate* unmanaged<nint, int, out nint, int>)Export(CreateGuard))(graph._stream.Handle, device, out nint guard);
+        var graph = new TorchGraph(stream);
+        int made = ((delegate* unmanaged<nint, int, out nint, int>)Export(CreateGuard))(stream.Handle, device, out nint guard);
         if (made != 0)
         {
             throw new CudaException("libtorch does not take a stream of ours");
@@ -79,15 +80,13 @@ internal sealed unsafe class TorchGraph : IDisposable
             NativeMemory.AlignedFree((void*)_graph);
             _graph = 0;
         }
-
-        _stream.Dispose();
     }
 
-    void Fill(Action<nint> record)
+    void Fill(Action record)
     {
         try
         {
-            record(_stream.Handle);
+            record();
         }
         catch
         {

@@ -188,7 +188,7 @@ public static partial class TorchLibrary
     internal static void AnswerImports()
     {
         NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => name == NativeNames.Shim ? LoadedLibraries.Shim : 0);
-        NativeLibrary.SetDllImportResolver(typeof(TorchLibrary).Assembly, (name, _, _) => name == NativeNames.TorchCpu ? LoadedLibraries.TorchCpu : 0);
+        NativeLibrary.SetDllImportResolver(typeof(TorchLibrary).Assembly, (name, _, _) => name == NativeNames.TorchCpu ? LoadedLibraries.TorchCpu : name == NativeNames.TorchCuda ? LoadedLibraries.TorchCuda : 0);
     }
 
     /// <summary>The handle of libtorch's CUDA part; 0 in a build without it.</summary>

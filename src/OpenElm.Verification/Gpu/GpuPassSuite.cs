@@ -23,9 +23,8 @@ public static class GpuPassSuite
     public const double LeastAllowance = 2e-3;
 
     const string Kind = "passes";
-    const int Sequences = 2, Length = 200, Vocab = 1000, Ignored = 999;
+    const int Sequences = 2, Length = 200, Ignored = 7;
 
-    static readonly OpenElmConfig Config = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 3, VocabSize = Vocab };
     static readonly LossOptions Loss = new() { IgnoreIndex = Ignored, ZLossFactor = 1e-4 };
 
     /// <summary>Runs every check.</summary>
@@ -33,24 +32,26 @@ public static class GpuPassSuite
     /// <returns>One result for each way.</returns>
     public static IEnumerable<GoldenResult> Run(string device)
     {
+        OpenElmConfig config = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 3, VocabSize = 1000 };
         foreach (Precision precision in new[] { Precision.Bf16, Precision.Autocast, Precision.Fp32 })
         {
             string name = precision.ToString().ToLowerInvariant();
-            yield return GoldenResult.Of($"pass-{name}", Kind, AgainstReference(device, precision, positions: null));
-            yield return GoldenResult.Of($"packed-{name}", Kind, AgainstReference(device, precision, Packed()));
+            yield return GoldenResult.Of($"pass-{name}", Kind, AgainstReference(device, config, precision, Length, isPacked: false));
+            yield return GoldenResult.Of($"packed-{name}", Kind, AgainstReference(device, config, precision, Length, isPacked: true));
         }
 
         var options = new ModuleOptions { Device = device, Kernels = KernelChoice.Fused, Precision = Precision.Bf16, PaddingId = Ignored };
         ModuleOptions exact = options with { Deterministic = true };
-        yield return GoldenResult.Of("checkpointed", Kind, AgainstEachOther(exact, exact with { ActivationCheckpointing = true }, recorded: false, allowance: 0));
-        yield return GoldenResult.Of("recorded", Kind, AgainstEachOther(exact, exact, recorded: true, allowance: 0));
-        yield return GoldenResult.Of("recorded-cudnn", Kind, AgainstEachOther(options, options with { ActivationCheckpointing = true }, recorded: true, allowance: 1e-2));
+        yield return GoldenResult.Of("checkpointed", Kind, AgainstEachOther(config, Length, exact, exact with { ActivationCheckpointing = true }, recorded: false, allowance: 0));
+        yield return GoldenResult.Of("recorded", Kind, AgainstEachOther(config, Length, exact, exact, recorded: true, allowance: 0));
+        yield return GoldenResult.Of("recorded-cudnn", Kind, AgainstEachOther(config, Length, options, options with { ActivationCheckpointing = true }, recorded: true, allowance: 1e-2));
     }
 
-    static List<GoldenCheck> AgainstReference(string device, Precision precision, int[]? positions)
+    internal static List<GoldenCheck> AgainstReference(string device, OpenElmConfig config, Precision precision, int length, bool isPacked)
     {
+        int[]? positions = isPacked ? Packed(length) : null;
         var options = new ModuleOptions { Device = device, Kernels = KernelChoice.Fused, Precision = precision, PaddingId = Ignored };
-        using OpenElmModule exact = Create(options with { Kernels = KernelChoice.Reference, Precision = Precision.Fp32 }), theirs = Create(options with { Kernels = KernelChoice.Torch }), ours = Create(options);
+        using OpenElmModule exact = Create(config, options with { Kernels = KernelChoice.Reference, Precision = Precision.Fp32 }), theirs = Create(config, options with { Kernels = KernelChoice.Torch }), ours = Create(config, options);
         using (no_grad())
         {
             foreach ((NamedWeight weight, NamedWeight rounded) in exact.Weights.Zip(ours.Weights))
@@ -59,9 +60,9 @@ public static class GpuPassSuite
             }
         }
 
-        (int[] ids, int[] targets) = Batch(seed: 5);
-        Outcome expected = ByAutograd(exact, ids, targets, positions), torch = ByAutograd(theirs, ids, targets, positions), actual;
-        using (var pass = new GpuPass(ours, Sequences, Length, Loss, new GpuPassOptions()))
+        (int[] ids, int[] targets) = Batch(config.VocabSize, length, seed: 5);
+        Outcome expected = ByAutograd(exact, ids, targets, positions, length), torch = ByAutograd(theirs, ids, targets, positions, length), actual;
+        using (var pass = new GpuPass(ours, Sequences, length, Loss, new GpuPassOptions()))
         {
             pass.ClearLosses();
             pass.Run(ids, targets, positions, new MicroBatchShare(1, 1, Accumulate: false));
@@ -74,16 +75,16 @@ public static class GpuPassSuite
     }
 
     // Two batches, the second of which adds to the gradients of the first; twice, so that what the first round leaves does not matter.
-    static List<GoldenCheck> AgainstEachOther(ModuleOptions first, ModuleOptions second, bool recorded, double allowance)
+    internal static List<GoldenCheck> AgainstEachOther(OpenElmConfig config, int length, ModuleOptions first, ModuleOptions second, bool recorded, double allowance)
     {
         Outcome expected = Twice(first, new GpuPassOptions { Accumulates = true }), actual = Twice(second, new GpuPassOptions { Accumulates = true, RecordsLaunches = recorded });
-        using OpenElmModule module = Create(first);
+        using OpenElmModule module = Create(config, first);
         return [.. Names(module).Select((name, i) => GoldenComparison.Compare(name, expected.Values[i], actual.Values[i], GoldenMeasure.Relative, allowance))];
 
-        static Outcome Twice(ModuleOptions options, GpuPassOptions how)
+        Outcome Twice(ModuleOptions options, GpuPassOptions how)
         {
-            using OpenElmModule module = Create(options);
-            using var pass = new GpuPass(module, Sequences, Length, Loss, how);
+            using OpenElmModule module = Create(config, options);
+            using var pass = new GpuPass(module, Sequences, length, Loss, how);
             if (how.RecordsLaunches && pass.RecordingRefusal is { } refusal)
             {
                 throw new OpenElmException($"The launches of a pass are not recorded: {refusal}.");
@@ -94,7 +95,7 @@ public static class GpuPassSuite
                 pass.ClearLosses();
                 for (int i = 0; i < 2; i++)
                 {
-                    (int[] ids, int[] targets) = Batch(seed: i + 1);
+                    (int[] ids, int[] targets) = Batch(config.VocabSize, length, seed: i + 1);
                     pass.Run(ids, targets, positions: null, new MicroBatchShare(0.5, 0.5, Accumulate: i > 0));
                 }
             }
@@ -103,49 +104,44 @@ public static class GpuPassSuite
         }
     }
 
-    static OpenElmModule Create(ModuleOptions options)
+    static OpenElmModule Create(OpenElmConfig config, ModuleOptions options)
     {
-        var module = new OpenElmModule(Config, options);
+        var module = new OpenElmModule(config, options);
         module.Initialize(seed: 3);
         return module;
     }
 
-    static Outcome ByAutograd(OpenElmModule module, int[] ids, int[] targets, int[]? positions)
+    static Outcome ByAutograd(OpenElmModule module, int[] ids, int[] targets, int[]? positions, int length)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor On(int[] values) => tensor(values, [Sequences, Length]).to(ScalarType.Int64, TorchLibrary.Device(module.Options.Device));
+        Tensor On(int[] values) => tensor(values, [Sequences, length]).to(ScalarType.Int64, TorchLibrary.Device(module.Options.Device));
 
-        LossResult loss = new CausalLMLoss(Loss).Compute(module, On(ids), On(targets), module.LayoutOf(positions, Length));
+        LossResult loss = new CausalLMLoss(Loss).Compute(module, On(ids), On(targets), module.LayoutOf(positions, length));
         loss.Total.backward();
         return new([[loss.CrossEntropy.item<float>()], [loss.ZLoss.item<float>()], .. module.Weights.Select(weight => TrainingGoldenRuntime.Floats(weight.Value.grad!))]);
     }
 
     static IEnumerable<string> Names(OpenElmModule module) => ["cross entropy", "z-loss", .. module.Weights.Select(weight => weight.Name)];
 
-    static (int[] Ids, int[] Targets) Batch(int seed)
+    static (int[] Ids, int[] Targets) Batch(int vocab, int length, int seed)
     {
         var random = new Random(seed);
-        int[] ids = [.. Enumerable.Range(0, Sequences * Length).Select(_ => random.Next(Vocab))];
-        return (ids, [.. ids.Select(_ => random.Next(Vocab))]);
+        int[] ids = [.. Enumerable.Range(0, Sequences * length).Select(_ => random.Next(vocab))];
+        return (ids, [.. ids.Select(_ => random.Next(vocab))]);
     }
 
-    // Records of 1 to 90 tokens; one fills its sequence.
-    static int[] Packed()
+    // Records of several lengths; one fills its sequence.
+    static int[] Packed(int length)
     {
         var random = new Random(11);
-        int[] positions = new int[Sequences * Length];
-        for (int at = 0; at < Length;)
+        int[] positions = [.. Enumerable.Range(0, Sequences * length).Select(at => at % length)];
+        for (int at = 0; at < length;)
         {
-            int end = Math.Min(Length, at + random.Next(1, 90));
+            int end = Math.Min(length, at + random.Next(1, length / 2));
             for (int begin = at; at < end; at++)
             {
                 positions[at] = at - begin;
             }
-        }
-
-        for (int at = Length; at < positions.Length; at++)
-        {
-            positions[at] = at % Length;
         }
 
         return positions;

@@ -14,13 +14,16 @@ namespace OpenElm.Verification.Gpu;
 public static class GpuRunSuite
 {
     /// <summary>How far the loss of one update of a curve may be from the reference's.</summary>
-    public const double CurveAllowance = 0.05;
+    public const double CurveAllowance = 0.03;
 
     /// <summary>The same for the mean of the last hundred updates.</summary>
-    public const double CurveMeanAllowance = 0.01;
+    public const double CurveMeanAllowance = 0.005;
+
+    /// <summary>How far the loss of one update may be from that with products in bfloat16, if products read eight bits.</summary>
+    public const double Fp8Allowance = 0.15;
 
     const string Kind = "runs";
-    const int Vocab = 512, CurveUpdates = 300, CurveTail = 100, RepeatedUpdates = 8;
+    const int Vocab = 512, CurveUpdates = 300, CurveTail = 100, Fp8Updates = 1000, RepeatedUpdates = 8;
 
     /// <summary>Runs every check.</summary>
     /// <param name="device"><c>cuda</c> or <c>cuda:N</c>.</param>
@@ -32,6 +35,8 @@ public static class GpuRunSuite
             yield return GoldenResult.Of($"curve-{precision}".ToLowerInvariant(), Kind, Curves(device, precision));
         }
 
+        yield return GoldenResult.Of("curve-fp8", Kind, Fp8Curve(device));
+
         // The width and head size at which libraries choose other kernels than for toys.
         OpenElmConfig wide = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 4, ModelDim = 1024, VocabSize = 4096 };
         yield return GoldenResult.Of("repeated", Kind, Repeated(device, wide, length: 512, deterministic: true, mustEqual: true));
@@ -42,14 +47,7 @@ public static class GpuRunSuite
 
     static List<GoldenCheck> Curves(string device, Precision precision)
     {
-        OpenElmConfig config = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 4, ModelDim = 256, VocabSize = Vocab };
-        var chain = new MarkovChain(Vocab, seed: 1);
-        TokenBatch[] batches = [.. Enumerable.Range(0, CurveUpdates).Select(i => chain.Batch(sequences: 8, length: 128, i))];
-        float[] Losses(KernelChoice kernels)
-        {
-            using Trainer<TokenBatch> trainer = TrainerOf(device, config, new TrainerConfig { Steps = CurveUpdates, Precision = precision, Kernels = kernels });
-            return [.. batches.Select(batch => Update(trainer, batch).Loss)];
-        }
+        float[] Losses(KernelChoice kernels) => CurveOf(device, new TrainerConfig { Steps = CurveUpdates, Precision = precision, Kernels = kernels });
 
         (float[] reference, float[] fused) = (Losses(KernelChoice.Reference), Losses(KernelChoice.Fused));
         return
@@ -59,6 +57,26 @@ public static class GpuRunSuite
             // The model must have learned for the curves to say anything.
             GoldenComparison.Compare("last loss below half of the first", 0, Math.Max(0, fused.TakeLast(CurveTail).Average() - (fused[0] / 2)), GoldenMeasure.Absolute, 0),
         ];
+    }
+
+    // Products in eight bits against those in bfloat16, long enough for a bias to show.
+    static List<GoldenCheck> Fp8Curve(string device)
+    {
+        var how = new TrainerConfig { Steps = Fp8Updates, Precision = Precision.Bf16, Kernels = KernelChoice.Fused };
+        (float[] expected, float[] actual) = (CurveOf(device, how), CurveOf(device, how with { Fp8Products = true }));
+        return
+        [
+            GoldenComparison.Compare("losses", expected, actual, GoldenMeasure.Absolute, Fp8Allowance),
+            GoldenComparison.Compare("mean of the last losses", expected.TakeLast(CurveTail).Average(), actual.TakeLast(CurveTail).Average(), GoldenMeasure.Absolute, CurveMeanAllowance),
+        ];
+    }
+
+    static float[] CurveOf(string device, TrainerConfig how)
+    {
+        OpenElmConfig config = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 4, ModelDim = 256, VocabSize = Vocab };
+        var chain = new MarkovChain(Vocab, seed: 1);
+        using Trainer<TokenBatch> trainer = TrainerOf(device, config, how);
+        return [.. Enumerable.Range(0, how.Steps).Select(i => Update(trainer, chain.Batch(sequences: 8, length: 128, i)).Loss)];
     }
 
     // A run at one go, and one that is stopped and resumed half way.

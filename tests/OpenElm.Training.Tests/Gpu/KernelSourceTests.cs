@@ -25,6 +25,11 @@ public sealed class KernelSourceTests
             {
                 Assert.NotEmpty(GpuKernels.Compile(name, architecture, config, types));
             }
+
+            if (architecture == Hopper)
+            {
+                Assert.NotEmpty(GpuKernels.Compile(name, architecture, config, GpuTypes.Of(Precision.Bf16, accumulates: false, eightBits: true)));
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.IO.Hashing;
 using System.Text.Json;
 using OpenElm.Checkpoints;
@@ -161,6 +162,25 @@ public sealed class PretrainRunTests : IDisposable
         DataPreparation.Write(run.Data, _folder.Path, tokenizer, _folder["prepared"]);
         Execute(run with { Output = "tokens", Data = run.Data with { PreparedDir = "prepared" } }, new Events());
         Assert.Equal(Hash("text", 10, "model.safetensors"), Hash("tokens", 10, "model.safetensors"));
+    }
+
+    [Fact]
+    public void What_prepared_tokens_lack_is_said_before_anything_is_written()
+    {
+        RunConfig run = Config("run", steps: 10);
+        RunConfig prepared = run with { Data = run.Data with { PreparedDir = "nowhere" } };
+        Assert.Contains("no prepared data", Refused(prepared, new RunOptions()), StringComparison.Ordinal);
+        Execute(Config("text", steps: 10), new Events());
+        var tokenizer = Tokenization.SentencePieceTokenizer.Load(new RunFolder(_folder["text"]).TokenizerFile);
+        DataPreparation.Write(run.Data, _folder.Path, tokenizer, _folder["nowhere"]);
+        ImmutableArray<DataSource> gone = [run.Data.Sources[0] with { FileName = "gone.jsonl" }];
+        prepared = prepared with
+        {
+            Data = prepared.Data with { Sources = gone },
+            Validation = new ValidationConfig { BigramBaseline = true, Sources = run.Data.Sources },
+        };
+        Assert.Contains("bigram_baseline counts the training text itself", Refused(prepared, new RunOptions()), StringComparison.Ordinal);
+        Assert.False(Directory.Exists(_folder["run"]));
     }
 
     [Fact]

@@ -1,11 +1,17 @@
 // Number formats and vector accesses; put in front of every other file.
 //
 // Definitions given by the compiler's caller: RESIDUAL_BF16, PRODUCT_BF16, GRADIENT_BF16 (0 or 1), WIDTH (of the residual stream),
-// HEAD_DIM, VOCAB. The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
+// HEAD_DIM, VOCAB, EIGHT_BIT (1: some products read copies in eight bits). The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
 // Arithmetic is in single precision; values are rounded where the reference kernels round them.
 //
 // Kernels walk from the last row to the first. Products write and read from the first to the last, so what a product wrote last is read
 // while it is still in the L2 cache, and what a kernel wrote last is what the next product reads first.
+
+// EMULATED compiles the same text for a processor (tests/CudaEmulator).
+
+#ifdef EMULATED
+#include "emulated.h"
+#endif
 
 struct bf16 { unsigned short bits; };
 
@@ -18,15 +24,30 @@ typedef Type<GRADIENT_BF16>::T G;
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 
+__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
+__device__ __forceinline__ void narrow(float x, bf16& to)
+{
+#ifdef EMULATED
+    unsigned bits = __float_as_uint(x);
+    to.bits = (bits & 0x7fffffff) > 0x7f800000 ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+#else
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x));
+#endif
+}
+
 __device__ __forceinline__ unsigned pack(float low, float high)
 {
+#ifdef EMULATED
+    bf16 first, second;
+    narrow(low, first);
+    narrow(high, second);
+    return first.bits | (unsigned)second.bits << 16;
+#else
     unsigned both;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
+#endif
 }
-
-__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
-__device__ __forceinline__ void narrow(float x, bf16& to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
 
 // x as T would hold it.
 template <class T> __device__ __forceinline__ float rounded(float x)
@@ -125,4 +146,43 @@ __device__ __forceinline__ float sum_of_block(float x, float* shared)
     }
     __syncthreads();
     return shared[32];
+}
+
+// A tensor's copy in eight bits has a factor: x · factor is stored, as e4m3, or as e5m2 where it is a gradient. state holds what products multiply with, 1/factor,
+// then factor, then the largest |x| since the factors were last chosen, then the largest that is remembered (fp8.cu). Nothing is stored where there is no copy.
+template <bool Gradient> __device__ __forceinline__ unsigned eight_bits(float low, float high)
+{
+    unsigned short both = 0;
+#if EIGHT_BIT && !defined(EMULATED)
+    if constexpr (Gradient) asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(both) : "f"(high), "f"(low));
+    else asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(both) : "f"(high), "f"(low));
+#endif
+    return both;
+}
+
+template <bool Gradient, int N> __device__ __forceinline__ void store_eight(unsigned char* to, const float (&x)[N], float factor, float& largest)
+{
+    if constexpr (EIGHT_BIT && N == 8)
+    {
+        unsigned words[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+        {
+            words[i] = eight_bits<Gradient>(x[4 * i] * factor, x[4 * i + 1] * factor) | eight_bits<Gradient>(x[4 * i + 2] * factor, x[4 * i + 3] * factor) << 16;
+        }
+        *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
+#pragma unroll
+        for (int i = 0; i < N; i++) largest = fmaxf(largest, fabsf(x[i]));
+    }
+}
+
+// Called by whole warps at their end.
+__device__ __forceinline__ void note_largest(float largest, float* state)
+{
+    if constexpr (EIGHT_BIT)
+    {
+#pragma unroll
+        for (int distance = 16; distance > 0; distance /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+        if (threadIdx.x % 32 == 0 && largest > *(volatile float*)(state + 2)) atomicMax(reinterpret_cast<int*>(state + 2), __float_as_int(largest));
+    }
 }

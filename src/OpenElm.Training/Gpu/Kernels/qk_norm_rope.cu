@@ -51,13 +51,15 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_forward(
 }
 
 // dq: [tokens, queries, HEAD_DIM], dk and dv: [tokens, keys, HEAD_DIM]: gradients of rotated queries and keys, and of values.
-// qkv: as above; its gradient on return. partials: [blocks, 2 · HEAD_DIM]: of the query weight, then of the key weight.
+// qkv: as above; its gradient on return. eight, state: its copy in eight bits, if there is one. partials: [blocks, 2 · HEAD_DIM]: of the query weight, then of the key weight.
 extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
     const P* dq, const P* dk, const P* dv, P* qkv, const R* q_weight, const R* k_weight, const float* cos, const float* sin, const int* positions, float* partials,
-    int tokens, int queries, int keys, float eps)
+    int tokens, int queries, int keys, float eps, unsigned char* eight, float* state)
 {
     __shared__ float total[2 * HEAD_DIM];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES * V;
+    bool copies = EIGHT_BIT && eight != nullptr;
+    float factor = copies ? state[1] : 0.0f, largest = 0;
     float dw[2][2][V] = {};                                                            // of queries and keys, in both halves
     for (int token = tokens - 1 - (blockIdx.x * 8 + warp); token >= 0; token -= gridDim.x * 8)
     {
@@ -68,15 +70,18 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
         {
             int head = first + lane / LANES;
             bool active = head < queries + keys, isKey = head >= queries;
-            P* at = qkv + ((size_t)token * (queries + 2 * keys) + head) * HEAD_DIM + part;
+            size_t place = ((size_t)token * (queries + 2 * keys) + head) * HEAD_DIM + part;
+            P* at = qkv + place;
             if (head >= queries + keys && head < queries + 2 * keys)
             {
                 const P* from = dv + ((size_t)token * keys + head - queries - keys) * HEAD_DIM + part;
                 float value[V];
                 load(from, value);
                 store(at, value);
+                if (copies) store_eight<true>(eight + place, value, factor, largest);
                 load(from + HALF, value);
                 store(at + HALF, value);
+                if (copies) store_eight<true>(eight + place + HALF, value, factor, largest);
             }
 
             const P* gradient = (isKey ? dk + ((size_t)token * keys + head - queries) * HEAD_DIM : dq + ((size_t)token * queries + head) * HEAD_DIM) + part;
@@ -116,9 +121,15 @@ extern "C" __global__ __launch_bounds__(256) void qk_norm_rope_backward(
             }
             store(at, a);
             store(at + HALF, b);
+            if (copies)
+            {
+                store_eight<true>(eight + place, a, factor, largest);
+                store_eight<true>(eight + place + HALF, b, factor, largest);
+            }
         }
     }
 
+    if (copies) note_largest(largest, state);
 #pragma unroll
     for (int kind = 0; kind < 2; kind++)
     {

@@ -2,6 +2,7 @@
 //
 // n = x · r rounded to R, y = n · w, with r = 1/sqrt(mean(x²) + eps).
 // Backward, with d = dy · w: dx = r · (d − n · mean(d · n)), added to the gradient that flows past the norm; dw = Σ dy · n.
+// eight, state: a copy in eight bits, if there is one: of y (y may be null then), and in the backward pass of the sum in residual.
 // Statistics are computed anew from x, which has to be read anyway; so is y, which the products' weight gradients need.
 
 constexpr int V = WIDTH % 8 == 0 ? 8 : 1;
@@ -11,12 +12,15 @@ constexpr bool KEEPS = STEPS * V <= 64;          // the backward pass keeps a ro
 // Whether lane's pack of this step lies in the row: known at compile time where rows are whole.
 __device__ __forceinline__ bool inside(int column) { return WIDTH % (32 * V) == 0 || column < WIDTH; }
 
-extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, const R* w, P* y, int rows, float eps)
+extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, const R* w, P* y, int rows, float eps, unsigned char* eight, float* state)
 {
     int row = rows - 1 - (blockIdx.x * 8 + threadIdx.x / 32), lane = threadIdx.x % 32;
     if (row < 0) return;
     x += (size_t)row * WIDTH;
     y += (size_t)row * WIDTH;
+    bool copies = EIGHT_BIT && eight != nullptr;
+    float factor = copies ? state[1] : 0.0f, largest = 0;
+    eight += (size_t)row * WIDTH;
     float kept[STEPS][V], squares = 0;
 #pragma unroll
     for (int step = 0; step < STEPS; step++)
@@ -38,18 +42,23 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm_forward(const R* x, c
         load(w + column, weight);
 #pragma unroll
         for (int i = 0; i < V; i++) kept[step][i] = rounded<R>(kept[step][i] * r) * weight[i];
-        store(y + column, kept[step]);
+        if (copies) store_eight<false>(eight + column, kept[step], factor, largest);
+        else store(y + column, kept[step]);
     }
+    if (copies) note_largest(largest, state);
 }
 
 // residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is only written.
 // rounded_residual: the same sum as products read it, or null where they read R. dy: the gradient of y; on return y itself, where y is wanted. partials: [blocks, WIDTH], summed by sum_partials.
 extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
-    P* dy, const R* x, const R* w, R* residual, P* rounded_residual, float* partials, int rows, float eps, int first, int wants_y)
+    P* dy, const R* x, const R* w, R* residual, P* rounded_residual, float* partials, int rows, float eps, int first, int wants_y,
+    unsigned char* eight, float* state)
 {
     __shared__ float total[WIDTH];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float dw[STEPS][V] = {};
+    bool copies = EIGHT_BIT && eight != nullptr;
+    float factor = copies ? state[1] : 0.0f, largest = 0;
     for (int row = rows - 1 - (blockIdx.x * 4 + warp); row >= 0; row -= gridDim.x * 4)
     {
         size_t begin = (size_t)row * WIDTH;
@@ -114,10 +123,13 @@ extern "C" __global__ __launch_bounds__(128) void rms_norm_backward(
                 d[i] = n * weight[i];
             }
             store(residual + begin + column, past);
+            if (copies) store_eight<true>(eight + begin + column, past, factor, largest);
             if (rounded_residual != nullptr) store(rounded_residual + begin + column, past);
             if (wants_y) store(dy + begin + column, d);
         }
     }
+
+    if (copies) note_largest(largest, state);
 
     // Warps add one after the other, so that the sum does not depend on which is faster.
     for (int turn = 0; turn < 4; turn++)

@@ -1,0 +1,68 @@
+using OpenElm.Cuda;
+
+namespace OpenElm.Inference.Cuda;
+
+/// <summary>Greedy steps of several sequences side by side: one graph a step, whose rows take what the step before has chosen; the host reads along, a few steps behind.</summary>
+internal sealed class DeviceBatchChain : BatchChain
+{
+    const int Ahead = 4;
+
+    readonly CudaBackend _backend;
+    readonly DeviceMemory _rows;
+    readonly MappedMemory<int> _chosen;
+    readonly CudaEvent[] _done = [.. Enumerable.Range(0, Ahead).Select(_ => new CudaEvent())];
+    readonly int _count, _candidates, _splits, _steps;
+    CudaGraph? _step;
+    int _launched, _taken, _moves;
+
+    public DeviceBatchChain(CudaBackend backend, DeviceRow[] rows, int candidates)
+    {
+        (_backend, _count, _candidates) = (backend, rows.Length, candidates);
+        (_splits, _steps) = (StepLayout.Parts(rows.Max(row => row.Capacity), RowPass.Split), rows.Min(row => row.Capacity - row.Position));
+        _rows = new DeviceMemory((long)rows.Length * System.Runtime.InteropServices.Marshal.SizeOf<DeviceRow>());
+        _chosen = new MappedMemory<int>(2 * Ahead * rows.Length);
+        backend.Send(rows, _rows.Address);
+    }
+
+    /// <inheritdoc/>
+    public override void Next(Span<int> tokens)
+    {
+        for (; _launched - _taken < Ahead && _launched < _steps; _launched++)
+        {
+            _backend.InStream((pass, stream, cos, sin) =>
+            {
+                if (_step is null || _moves != pass.Moves)
+                {
+                    _step?.Dispose();
+                    _step = pass.RecordStep(_rows.Address, _count, _splits, cos, sin, _candidates, _chosen.Address, Ahead);
+                    _moves = pass.Moves;
+                }
+
+                _step.Launch(stream);
+                _done[_launched % Ahead].Record(stream.Handle);
+            });
+        }
+
+        if (_taken == _launched)
+        {
+            throw new InvalidOperationException("A sequence is full.");
+        }
+
+        int at = _taken++ % Ahead;
+        _done[at].Synchronize();
+        for (int i = 0; i < _count; i++)
+        {
+            tokens[i] = _chosen.Values[2 * ((at * _count) + i)];
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _backend.Synchronize();
+        _step?.Dispose();
+        Array.ForEach(_done, mark => mark.Dispose());
+        _chosen.Dispose();
+        _rows.Dispose();
+    }
+}

@@ -1,0 +1,59 @@
+using OpenElm.Configuration;
+using OpenElm.Cuda;
+using OpenElm.Training;
+using OpenElm.Training.Torch;
+using OpenElm.Verification.Golden;
+using OpenElm.Verification.Gpu;
+
+namespace OpenElm.Parity.Tests;
+
+/// <summary>
+/// The training kernels of the GPU on a processor, where tests/CudaEmulator stands for driver and compiler: every kernel against the reference kernels. A real GPU is checked by
+/// <c>openelm verify --device cuda</c>.
+/// </summary>
+public sealed class EmulatedGpuTests
+{
+    public static TheoryData<string> Configs => [.. Widths.Keys];
+
+    static Dictionary<string, OpenElmConfig> Widths => GpuKernelSuite.OddConfigs.Append(("wide", Narrow with { ModelDim = 1536 })).Append(("narrow", Narrow)).ToDictionary(entry => entry.Item1, entry => entry.Item2);
+
+    static OpenElmConfig Narrow => NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 2, ModelDim = 64, HeadDim = 32, VocabSize = 512 };
+
+    [Theory, MemberData(nameof(Configs))]
+    public void Every_kernel_agrees_with_the_reference(string widths)
+    {
+        SkipWithoutEmulator();
+        foreach (GoldenResult result in GpuKernelSuite.Run("cpu", widths, Widths[widths]))
+        {
+            Passed(result.Checks);
+        }
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    public void The_pass_has_the_losses_and_gradients_of_the_reference(bool isPacked)
+    {
+        SkipWithoutEmulator();
+        Passed(GpuPassSuite.AgainstReference("cpu", Narrow, Precision.Fp32, length: 24, isPacked));
+        Passed(GpuPassSuite.AgainstReference("cpu", Narrow with { ShareInputOutputLayers = false }, Precision.Fp32, length: 24, isPacked));
+    }
+
+    [Fact]
+    public void Layers_that_are_computed_again_give_the_same_bits()
+    {
+        SkipWithoutEmulator();
+        var options = new ModuleOptions { Kernels = KernelChoice.Fused };
+        Passed(GpuPassSuite.AgainstEachOther(Narrow with { NumTransformerLayers = 3 }, length: 24, options, options with { ActivationCheckpointing = true }, recorded: false, allowance: 0));
+    }
+
+    static void Passed(IReadOnlyCollection<GoldenCheck> checks)
+    {
+        Assert.NotEmpty(checks);
+        Assert.All(checks, check => Assert.True(check.Passed, check.ToString()));
+    }
+
+    static void SkipWithoutEmulator()
+    {
+        Assert.SkipUnless(CudaLibraries.AreAvailable(out _) && new CudaDevice().Name == "Emulated", "tests/CudaEmulator is not in the library path");
+        TorchLibrary.EnsureLoaded();
+    }
+}
