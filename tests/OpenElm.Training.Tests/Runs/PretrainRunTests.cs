@@ -193,6 +193,15 @@ public sealed class PretrainRunTests : IDisposable
     }
 
     [Fact]
+    public void Products_in_eight_bits_are_refused_on_the_CPU()
+    {
+        RunConfig config = Config("run", steps: 10);
+        string message = Refused(config with { Trainer = config.Trainer with { Precision = Precision.Bf16, Fp8Products = true } }, new RunOptions());
+        Assert.Contains("trainer.fp8_products", message, StringComparison.Ordinal);
+        Assert.Contains("--device cuda", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_device_that_is_not_there_is_named()
     {
         Assert.SkipWhen(TorchSharp.torch.cuda.is_available(), "this machine has a CUDA device");
