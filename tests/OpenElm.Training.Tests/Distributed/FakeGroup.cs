@@ -12,7 +12,7 @@ internal sealed record FakeGroup(int Rank, int Size) : IProcessGroup
     public TimeSpan Exchanging => default;
     public IExchange StartAllReduce(nint data, long count) => throw new NotSupportedException();
     public IExchange StartReduceScatter(nint source, nint target, long count) => throw new NotSupportedException();
-    
+
     public unsafe IExchange StartAllGather(nint data, long bytes)
     {
         double* values = (double*)data;
