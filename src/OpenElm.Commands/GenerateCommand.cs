@@ -46,7 +46,7 @@ internal static class GenerateCommand
             Report(context, model, run, text, output);
         });
         return command.WithExamples(
-            "openelm generate samples/stories260k --prompt \"Once upon a time\"",
+            "openelm generate models/books-46m --prompt \"Once upon a time\" --temperature 0.8 --top-p 0.95",
             "openelm generate MODEL --prompt \"The sea\" --temperature 0.8 --top-p 0.95 --seed 7 --stop \"The end\"",
             "openelm generate MODEL --prompt \"Her data as JSON: \" --json-schema person.json",
             "openelm generate MODEL --prompt \"The answer is\" --beams 4 --max-tokens 32",
