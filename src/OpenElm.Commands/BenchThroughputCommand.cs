@@ -18,7 +18,7 @@ internal static class BenchThroughputCommand
         var generate = new Option<int>("--generate", "-n") { Description = "Tokens that are generated", DefaultValueFactory = _ => defaults.GeneratedTokens };
         var batch = new Option<int>("--batch", "-b") { Description = "Sequences side by side", DefaultValueFactory = _ => defaults.Batch };
         var weights = new Option<DType>("--weights", "-w") { Description = "Type of matrices: bf16, q8_0, q4_0, q4_k, …", DefaultValueFactory = _ => defaults.Weights };
-        var repetitions = new Option<int>("--repetitions", "-r") { Description = "Measured runs of each model, after one that warms up", DefaultValueFactory = _ => defaults.Repetitions };
+        var repetitions = new Option<int>("--repetitions", "-r") { Description = "Measured runs of each model, after two that warm up", DefaultValueFactory = _ => defaults.Repetitions };
         var threads = new Option<int?>("--threads") { Description = "Threads on the processor instead of one a processor" };
         var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token and of a prompt goes on a GPU" };
         var device = new DeviceArguments();

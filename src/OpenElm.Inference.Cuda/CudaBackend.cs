@@ -59,7 +59,7 @@ internal sealed class CudaBackend : InferenceBackend
         lock (_stream)
         {
             _device.MakeCurrent();
-            Reserve(capacity);
+            Reserve(Math.Max(capacity, _config.MaxContextLength)); // once for most: recorded passes hold its address
         }
 
         return new DeviceCache(this, _config, capacity, ElementBytes);
