@@ -1,6 +1,6 @@
+using System.IO.Hashing;
 using System.Text;
 using System.Text.Json;
-using System.IO.Hashing;
 using OpenElm.Diagnostics;
 using OpenElm.Distributed;
 using OpenElm.Yaml;
