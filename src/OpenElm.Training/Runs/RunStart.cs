@@ -27,7 +27,8 @@ internal sealed record RunStart(RunFolder Folder, TrainingCheckpoint? Checkpoint
         TrainingState? state = checkpoint?.ReadState();
         if (state is null)
         {
-            folder.MakeRoom(options.Overwrite);
+            // A run that was killed before its first checkpoint has nothing to lose.
+            folder.MakeRoom(options.Overwrite || (options.Resume == RunOptions.ResumeAuto && folder.Checkpoints() is []));
         }
         else
         {
