@@ -18,7 +18,7 @@ internal static class BenchNormsCommand
         size.AcceptOnlyFromAmong([.. NamedConfigs.Names]);
         var prompt = new Option<int>("--prompt", "-p") { Description = "Tokens of the prompt", DefaultValueFactory = _ => 36 };
         var generate = new Option<int>("--generate", "-n") { Description = "Tokens that are generated", DefaultValueFactory = _ => 1024 };
-        var rounds = new Option<int>("--rounds", "-r") { Description = "Measured rounds, after one that warms up; all rows take turns in each", DefaultValueFactory = _ => 5 };
+        var rounds = new Option<int>("--rounds", "-r") { Description = "Measured rounds, after two that warm up; all rows take turns in each", DefaultValueFactory = _ => 5 };
         Option<string> device = SharedOptions.Device();
         Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("norms", "Measure what norms cost in generation, as the paper's Table 8 does, with random weights") { size, prompt, generate, rounds, device, torchFolder };
