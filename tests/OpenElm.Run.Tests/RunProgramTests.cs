@@ -18,7 +18,7 @@ public sealed class RunProgramTests
     {
         Assert.StartsWith("openelm-run 0.", RunPrograms.RunJitted("--version").Output, StringComparison.Ordinal);
         string help = RunPrograms.RunJitted("generate", "--help").Output;
-        Assert.Contains("  openelm-run generate samples/stories260k --prompt", help, StringComparison.Ordinal);
+        Assert.Contains("  openelm-run generate models/books-46m --prompt", help, StringComparison.Ordinal);
         Assert.DoesNotContain("openelm ", help, StringComparison.Ordinal);
     }
 
