@@ -186,7 +186,7 @@ internal sealed class CudaBackend : InferenceBackend
         }
 
         IReadOnlyList<TracedKernel> kernels = KernelTrace.Stop();
-        double busy = kernels.Sum(kernel => kernel.End - kernel.Start), all = kernels.Count == 0 ? 0 : kernels[^1].End - kernels[0].Start;
+        double busy = KernelTrace.BusyNanoseconds(kernels), all = kernels.Count == 0 ? 0 : kernels[^1].End - kernels[0].Start;
         return
         [
             .. kernels.GroupBy(kernel => kernel.Name).Select(same => new StepPhase(same.Key, same.Count(), same.Sum(kernel => kernel.End - kernel.Start) / 1000.0, 0)).OrderByDescending(phase => phase.Microseconds),

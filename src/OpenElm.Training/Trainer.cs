@@ -78,7 +78,6 @@ public sealed class Trainer<TBatch> : IDisposable
             Slowdown = refusal is null ? null : $"Updates are made by libtorch's kernels, which are slower than this project's: {refusal}.";
             _gpuLoss = refusal is null ? (objective as CausalLMObjective)?.Loss : null;
         }
-
         else if (!model.Options.IsCpu && run.Trainer.Deterministic)
         {
             throw NotDeterministic("trainer.kernels chooses others");
@@ -127,6 +126,10 @@ public sealed class Trainer<TBatch> : IDisposable
     /// <summary>What is measured in each update.</summary>
     public ImmutableArray<Measurement> Measurements => _objective.Measurements;
 
+    double MaxNorm => _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
+
+    string[] TrainableNames => [.. Model.Trainable.Select(weight => weight.Name)];
+
     /// <summary>Optimizer updates made.</summary>
     public long Step { get; private set; }
 
@@ -158,12 +161,11 @@ public sealed class Trainer<TBatch> : IDisposable
         double learningRate = _schedule.LearningRate(Step);
         BatchSize[] sizes = [.. batches.Select(_objective.SizeOf)];
         int terms = sizes.Sum(size => size.Terms);
-        double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
         double[] shares = [.. sizes.Select(size => _run.Trainer.AccumulationReduction == AccumulationReduction.TokenMean ? size.Terms / (double)terms : 1.0 / batches.Count)];
         if (GpuFor(batches) is { } gpu)
         {
             (ImmutableArray<Tensor> measured, Tensor gradientNorm) = gpu.Make(
-                (IReadOnlyList<TokenBatch>)batches, [.. shares.Select(share => (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum ? 1 : share, share))], learningRate, maxNorm, Step + 1);
+                (IReadOnlyList<TokenBatch>)batches, [.. shares.Select(share => (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum ? 1 : share, share))], learningRate, MaxNorm, Step + 1);
             return Count([.. measured.Select(mean => mean.MoveToOuterDisposeScope())], gradientNorm.MoveToOuterDisposeScope());
         }
 
@@ -183,7 +185,7 @@ public sealed class Trainer<TBatch> : IDisposable
         }
 
         Model.Adapters.Dropout = null;
-        Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Trainable, maxNorm);
+        Tensor norm = GradientClipping.ClipByGlobalNorm(Model.Trainable, MaxNorm);
         _optimizer!.LearningRate = learningRate;
         _optimizer.Step();
         _optimizer.ZeroGrad();
@@ -203,7 +205,6 @@ public sealed class Trainer<TBatch> : IDisposable
     StepResult MakeUpdateTogether(IReadOnlyList<TBatch> batches)
     {
         double learningRate = _schedule.LearningRate(Step);
-        double maxNorm = _run.Trainer.ClipGradNorm > 0 ? _run.Trainer.ClipGradNorm : double.PositiveInfinity;
         TBatch[] parts = [.. batches.Select(batch => Share.Parts == 1 ? batch : _objective.PartOf(batch, Share.Part, Share.Parts))];
         BatchSize[] whole = [.. batches.Select(_objective.SizeOf)], own = [.. parts.Select(_objective.SizeOf)];
         long[] sums = _group!.Sum(own.Sum(size => (long)size.Terms), own.Sum(size => (long)size.Targets), own.Sum(size => (long)size.Positions));
@@ -244,11 +245,11 @@ public sealed class Trainer<TBatch> : IDisposable
         Tensor norm;
         if (_gpu is null)
         {
-            norm = _sharded!.Update(learningRate, maxNorm);
+            norm = _sharded!.Update(learningRate, MaxNorm);
         }
         else
         {
-            norm = _gpu.Finish(learningRate, maxNorm, Step + 1);
+            norm = _gpu.Finish(learningRate, MaxNorm, Step + 1);
             using var noGrad = no_grad();
             Tensor losses = _gpu.Pass.CopyLosses();
             means[0].add_(losses[0]);
@@ -317,12 +318,11 @@ public sealed class Trainer<TBatch> : IDisposable
                 StrictYaml.Write(_run));
         }
 
-        string[] names = [.. Model.Trainable.Select(weight => weight.Name)];
         _state.Write(() => TrainingCheckpoint.Write(
             folder,
-            path => _files.WriteInto(path, _state.Weights(names)),
-            _state.Optimizer(names, Step),
-            _run.Trainer.EmaMomentum > 0 ? _state.MovingAverages(names) : null,
+            path => _files.WriteInto(path, _state.Weights(TrainableNames)),
+            _state.Optimizer(TrainableNames, Step),
+            _run.Trainer.EmaMomentum > 0 ? _state.MovingAverages(TrainableNames) : null,
             complete,
             StrictYaml.Write(_run)));
         return new TrainingCheckpoint(folder);
@@ -376,8 +376,7 @@ public sealed class Trainer<TBatch> : IDisposable
         }
         else if (_run.Trainer.EmaMomentum > 0)
         {
-            string[] names = [.. Model.Trainable.Select(weight => weight.Name)];
-            _state!.Write(() => AtomicFolder.Write(folder, path => _files.WriteInto(path, _state.MovingAverages(names)), overwrite: true));
+            _state!.Write(() => AtomicFolder.Write(folder, path => _files.WriteInto(path, _state.MovingAverages(TrainableNames)), overwrite: true));
         }
     }
 

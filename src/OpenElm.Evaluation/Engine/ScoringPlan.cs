@@ -26,15 +26,21 @@ internal sealed class ScoringPlan
     /// <param name="ranks">How many.</param>
     public ScoringPlan PartOf(int rank, int ranks)
     {
-        long total = DistinctTokens.Sum(), before = 0;
-        int begin = Groups.Length, end = Groups.Length;
-        for (int i = Groups.Length - 1; i >= 0; i--)
-        {
-            before = total - DistinctTokens.Skip(i).Sum();
-            (begin, end) = (before >= total * rank / ranks ? i : begin, before >= total * (rank + 1) / ranks && rank < ranks - 1 ? i : end);
-        }
-
+        long total = DistinctTokens.Sum();
+        int begin = BeginOf(rank), end = rank == ranks - 1 ? Groups.Length : BeginOf(rank + 1);
         return new ScoringPlan(Groups[begin..end], Windows[begin..end], DistinctTokens[begin..end]);
+
+        // The first group that has the shares of all ranks before it.
+        int BeginOf(int part)
+        {
+            int group = 0;
+            for (long before = 0; group < Groups.Length && before < total * part / ranks; group++)
+            {
+                before += DistinctTokens[group];
+            }
+
+            return group;
+        }
     }
 
     /// <summary>Makes a plan.</summary>

@@ -88,22 +88,13 @@ public static class ThroughputBenchmark
         var rates = new GenerationRates[options.Repetitions];
         for (int i = -2; i < rates.Length; i++) // a GPU searches algorithms in the second run of a shape
         {
-            if (options.Batch > 1)
-            {
-                GenerationRates measured = RunBatch(model.Model, prompt, options, i < 0, time ?? TimeProvider.System, cancellation);
-                rates[Math.Max(0, i)] = measured;
-                continue;
-            }
-
-            using GenerationSession session = model.CreateSession(time: time);
-            GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = i < 0 ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens, IgnoreEos = true });
-            foreach (int token in run.Tokens(cancellation))
-            {
-            }
-
+            int generated = i < 0 ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens;
+            GenerationRates measured = options.Batch == 1
+                ? RunOne(model, prompt, generated, time, cancellation)
+                : RunBatch(model.Model, prompt, options, generated, time ?? TimeProvider.System, cancellation);
             if (i >= 0)
             {
-                rates[i] = run.Rates;
+                rates[i] = measured;
             }
         }
 
@@ -114,10 +105,21 @@ public static class ThroughputBenchmark
             [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)), options.Profiles ? ProfilePrompt(model.Model, prompt.AsSpan(0, options.PromptTokens)) : []);
     }
 
-    // Sequences side by side: their prompts together, then a token of each in every step.
-    static GenerationRates RunBatch(OpenElmModel model, int[] prompts, ThroughputOptions options, bool isWarmUp, TimeProvider time, CancellationToken cancellation)
+    static GenerationRates RunOne(TextModel model, int[] prompt, int generated, TimeProvider? time, CancellationToken cancellation)
     {
-        (int vocab, int generated) = (model.Config.VocabSize, isWarmUp ? Math.Min(16, options.GeneratedTokens) : options.GeneratedTokens);
+        using GenerationSession session = model.CreateSession(time: time);
+        GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = generated, IgnoreEos = true });
+        foreach (int token in run.Tokens(cancellation))
+        {
+        }
+
+        return run.Rates;
+    }
+
+    // Sequences side by side: their prompts together, then a token of each in every step.
+    static GenerationRates RunBatch(OpenElmModel model, int[] prompts, ThroughputOptions options, int generated, TimeProvider time, CancellationToken cancellation)
+    {
+        int vocab = model.Config.VocabSize;
         SequenceState[] states = [.. Enumerable.Range(0, options.Batch).Select(_ => model.CreateState(options.PromptTokens + options.GeneratedTokens))];
         try
         {

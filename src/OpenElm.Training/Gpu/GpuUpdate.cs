@@ -111,9 +111,7 @@ internal sealed class GpuUpdate : IDisposable
         double constant = 0;
         for (int i = 0; i < batches.Count; i++)
         {
-            TokenBatch batch = batches[i];
-            _pass.Run(batch.Inputs, batch.Targets, batch.Positions, new MicroBatchShare(shares[i].Gradient, shares[i].Measured, Accumulate: i > 0));
-            constant += shares[i].Measured * IgnoredZLoss(batch.Targets);
+            constant += Run(batches[i], new MicroBatchShare(shares[i].Gradient, shares[i].Measured, Accumulate: i > 0));
         }
 
         _pass.EndUpdate();
@@ -124,8 +122,8 @@ internal sealed class GpuUpdate : IDisposable
         return ([losses[0].MoveToOuterDisposeScope(), (losses[1] + constant).MoveToOuterDisposeScope()], norm);
     }
 
-    /// <summary>Puts the passes of one micro-batch into the stream, as a rank's part of an update.</summary>
-    /// <param name="batch">This rank's part of the micro-batch.</param>
+    /// <summary>Puts the passes of one micro-batch into the stream.</summary>
+    /// <param name="batch">The micro-batch; of a job's rank, its part.</param>
     /// <param name="share">How it enters the update.</param>
     /// <returns>What the ignored targets add to the z-loss.</returns>
     public double Run(TokenBatch batch, MicroBatchShare share)
