@@ -1,15 +1,26 @@
 #!/usr/bin/env bash
-# Several GPUs of one machine: losses against one GPU, weak scaling, full sharding, PyTorch's DDP and FSDP2 beside them.
-#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,distributed_bench.py OUT=results GPUS=2 distributed-gpus.sh
+# Several GPUs of one machine: losses against one GPU, weak scaling, full sharding, PyTorch's FSDP2 and DDP beside them.
+#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,distributed_bench.py OUT=results GPUS=4 distributed-gpus.sh
+# On four GPUs or more, jobs of two ranks run two at a time, on a pair of GPUs each; on two GPUs one after another.
 # Every command has a limit of its own and leaves its output in $OUT. Order: what matters most comes first.
 set -uo pipefail
 : "${OPENELM:?}" "${OUT:?}"; GPUS=${GPUS:-2}; PEERS=${PEERS:-}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1 OMPI_MCA_mca_base_component_show_load_errors=0 OMP_NUM_THREADS=8
+ALL=$(seq -s, 0 $((GPUS - 1))); FIRST=0,1; SECOND=$([ "$GPUS" -ge 4 ] && echo 2,3 || echo 0,1)
 T0=$(date +%s)
 say() { echo "[$(( $(date +%s) - T0 )) s] $*"; }
-# job RANKS SECONDS NAME ARGUMENTS...
-job() { local n=$1 limit=$2 name=$3; shift 3; say "$name"; timeout "$limit" mpirun -n "$n" --bind-to none --oversubscribe "$OPENELM" "$@" > "$OUT/$name.json" 2> "$OUT/$name.log" || { say "$name failed ($?)"; tail -5 "$OUT/$name.log"; }; }
-alone() { local gpu=$1 limit=$2 name=$3; shift 3; CUDA_VISIBLE_DEVICES=$gpu timeout "$limit" "$OPENELM" "$@" > "$OUT/$name.json" 2> "$OUT/$name.log" || { say "$name failed ($?)"; tail -5 "$OUT/$name.log"; }; }
+# job DEVICES SECONDS NAME ARGUMENTS...: a rank on each device; one device runs without mpirun.
+job() {
+    local devices=$1 limit=$2 name=$3 launch=(); shift 3
+    local n; n=$(tr ',' '\n' <<< "$devices" | wc -l)
+    [ "$n" -gt 1 ] && launch=(mpirun -n "$n" --bind-to none --oversubscribe)
+    say "$name on $devices"
+    CUDA_VISIBLE_DEVICES=$devices timeout "$limit" ${launch[@]+"${launch[@]}"} "$OPENELM" "$@" > "$OUT/$name.json" 2> "$OUT/$name.log" || { say "$name failed ($?)"; tail -5 "$OUT/$name.log"; }
+}
+# beside COMMAND...: at the same time where the machine has a second pair of GPUs; `settle` waits.
+beside() { if [ "$GPUS" -ge 4 ]; then "$@" & jobs_beside+=($!); else "$@"; fi; }
+settle() { [ ${#jobs_beside[@]} -gt 0 ] && wait "${jobs_beside[@]}"; jobs_beside=(); }
+jobs_beside=()
 show() { for name in "$@"; do python3 - "$OUT/$name.json" "$name" <<'PY'
 import json, sys
 try:
@@ -24,48 +35,57 @@ except Exception as e:
 PY
 done; }
 bench() { echo bench train --device cuda --kernels fused --json --vocab 32128 "$@"; }
+small() { bench --size openelm-270m --warmup 4 --windows 5 "$@"; }
+middle() { bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5 "$@"; }
+large() { bench --size openelm-3b --warmup 2 --windows 3 --steps 3 --micro-batch "${BATCH3B:-4}" --sharding parameters "$@"; }
 
 nvidia-smi --query-gpu=name --format=csv,noheader; nvidia-smi topo -m | head -8
-if [ -n "$PEERS" ]; then # they compile while losses are compared
-    (cd "$PEERS"; timeout 200 torchrun --nproc-per-node "$GPUS" --master-port 29501 distributed_bench.py --size 270m --how ddp --wait "$OUT/go-ddp" > "$OUT/peer-ddp.json" 2> "$OUT/peer-ddp.log" &)
-    (cd "$PEERS"; timeout 200 torchrun --nproc-per-node "$GPUS" --master-port 29502 distributed_bench.py --size 1.1b --how fsdp --steps 12 --wait "$OUT/go-fsdp" > "$OUT/peer-fsdp.json" 2> "$OUT/peer-fsdp.log" &)
-fi
-peer() { # waits until it has compiled, then lets it measure
+port=29500
+# compile NAME ARGUMENTS...: starts a peer, which compiles while losses are compared and measures when `peer` lets it.
+compile() { local name=$1; shift; [ -n "$PEERS" ] || return 0; port=$((port + 1)); (cd "$PEERS"; timeout 330 torchrun --nproc-per-node "$GPUS" --master-port $port distributed_bench.py "$@" --wait "$OUT/go-$name" > "$OUT/peer-$name.json" 2> "$OUT/peer-$name.log" &); }
+peer() { # NAME TENTHS: waits that long at most until it has compiled, lets it measure
     [ -n "$PEERS" ] || return
-    for i in $(seq "$2"); do grep -q ready "$OUT/peer-$1.json" && break; pgrep -f "how $1" > /dev/null || break; sleep 0.1; done
+    for _ in $(seq "$2"); do grep -q ready "$OUT/peer-$1.json" && break; pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done
+    grep -q ready "$OUT/peer-$1.json" || { say "peer $1 has not compiled in time"; pkill -f "go-$1"; return; }
     touch "$OUT/go-$1"; say "peer $1"
-    for i in $(seq 250); do pgrep -f "how $1" > /dev/null || break; sleep 0.1; done
+    for _ in $(seq 400); do pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done
     tail -1 "$OUT/peer-$1.json"; grep -E "Error|error" "$OUT/peer-$1.log" | tail -3
 }
 quickstart() { local name=$1; shift; echo pretrain configs/training/quickstart.yaml --device cuda --set trainer.steps=20 --set trainer.log_every=1 --set checkpoints.every=20 --set checkpoints.average_last=0 --set schedule.warmup_iterations=5 --set validation.bigram_baseline=false --set validation.max_batches=4 --set samples=null --set output="$OUT/run-$name" "$@"; }
+losses() { local devices=$1 level=$2 name; name=losses-$2-$(tr ',' '\n' <<< "$1" | wc -l); job "$devices" 60 "$name" $(quickstart "$name" --set distributed.sharding="$level"); }
 
+compile fsdp-1.1b --size 1.1b --how fsdp --steps 12
+compile fsdp-3b --size 3b --how fsdp --steps 8 --batch "${BATCH3B:-4}"
+[ -n "${SHORT:-}" ] || compile ddp --size 270m --how ddp
 say "losses against one GPU"
-alone 0 40 losses-1 $(quickstart 1)
-job "$GPUS" 40 losses-none $(quickstart none)
-job "$GPUS" 40 losses-parameters $(quickstart parameters --set distributed.sharding=parameters)
-peer ddp 700
-job "$GPUS" 40 losses-optimizer $(quickstart optimizer --set distributed.sharding=optimizer)
-job "$GPUS" 40 losses-gradients $(quickstart gradients --set distributed.sharding=gradients)
+job 0 60 losses-one $(quickstart losses-one)
+beside losses $FIRST none; beside losses $SECOND parameters; settle
+[ "$GPUS" -gt 2 ] && for level in none parameters; do losses "$ALL" $level; done
+beside losses $FIRST optimizer; beside losses $SECOND gradients; settle
 python3 - "$OUT" <<'PY'
 import json, sys, glob
 def losses(run): return {d['step']: d['loss'] for d in map(json.loads, open(f'{run}/metrics.jsonl')) if d['kind'] == 'step'}
-one = losses(sys.argv[1] + '/run-1')
+one = losses(sys.argv[1] + '/run-losses-one')
 for run in sorted(glob.glob(sys.argv[1] + '/run-*')):
     other = losses(run)
     print(run.rsplit('/', 1)[1], len(other), 'updates, last loss', other[max(other)], 'largest relative difference', max(abs(one[s] - other[s]) / one[s] for s in one))
 PY
-peer fsdp 600
+peer fsdp-1.1b 900; peer fsdp-3b 600
+[ -n "${SHORT:-}" ] || peer ddp 300
 
-alone 0 60 270m-1 $(bench --size openelm-270m --warmup 4 --windows 5) &
-alone 1 60 1.1b-1 $(bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5) &
-wait
-show 270m-1 1.1b-1
-job "$GPUS" 40 270m-none $(bench --size openelm-270m --warmup 4 --windows 5 --profile); show 270m-none
-job "$GPUS" 50 1.1b-none $(bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5 --profile); show 1.1b-none
-job "$GPUS" 50 3b-parameters $(bench --size openelm-3b --warmup 2 --windows 3 --steps 3 --micro-batch "${BATCH3B:-4}" --sharding parameters --profile); show 3b-parameters
-job "$GPUS" 50 1.1b-parameters $(bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5 --sharding parameters); show 1.1b-parameters
+beside job 0 60 270m-1 $(small); beside job 1 60 1.1b-1 $(middle); beside job $SECOND 60 270m-none-2 $(small --profile); settle
+show 270m-1 1.1b-1 270m-none-2
+if [ "$GPUS" -gt 2 ]; then
+    job "$ALL" 60 270m-none-$GPUS $(small --profile); job "$ALL" 60 1.1b-none-$GPUS $(middle); job "$ALL" 60 3b-parameters-$GPUS $(large)
+    show 270m-none-$GPUS 1.1b-none-$GPUS 3b-parameters-$GPUS
+fi
+beside job $FIRST 60 1.1b-none-2 $(middle --profile); beside job $SECOND 60 1.1b-parameters-2 $(middle); settle
+show 1.1b-none-2 1.1b-parameters-2
+beside job $FIRST 60 3b-parameters-2 $(large --profile); beside job $SECOND 60 270m-optimizer-2 $(small --sharding optimizer); settle
+show 3b-parameters-2 270m-optimizer-2
+beside job $FIRST 60 1.1b-optimizer-2 $(middle --sharding optimizer); NCCL_MAX_NCHANNELS=8 beside job $SECOND 60 270m-none-2-channels $(small); settle
+show 1.1b-optimizer-2 270m-none-2-channels
+[ "$GPUS" -gt 2 ] && { job "$ALL" 60 270m-optimizer-$GPUS $(small --sharding optimizer); show 270m-optimizer-$GPUS; }
 [ -n "${SHORT:-}" ] && { say done; exit; }
-for level in optimizer gradients; do job "$GPUS" 60 "1.1b-$level" $(bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5 --sharding $level); show "1.1b-$level"; done
-job 1 40 270m-nccl-1 $(bench --size openelm-270m --warmup 4 --windows 3); show 270m-nccl-1
-CUDA_VISIBLE_DEVICES=0 job 2 60 270m-shared $(bench --size openelm-270m --micro-batch 4 --warmup 2 --windows 2 --steps 3); show 270m-shared
+job $FIRST 60 1.1b-gradients-2 $(middle --sharding gradients); show 1.1b-gradients-2
 say done

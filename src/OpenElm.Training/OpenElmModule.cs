@@ -190,8 +190,8 @@ internal sealed class DecoderLayer : Module<Tensor, SequenceLayout, Tensor>
     public override Tensor forward(Tensor x, SequenceLayout layout)
     {
         using DisposeScope scope = NewDisposeScope();
-        x = x + _attn.call(_attnNorm.call(x), layout);
-        x = x + _ffn.call(_ffnNorm.call(x));
+        x = x.Plus(_attn.call(_attnNorm.call(x), layout));
+        x = x.Plus(_ffn.call(_ffnNorm.call(x)));
         return x.MoveToOuterDisposeScope();
     }
 }

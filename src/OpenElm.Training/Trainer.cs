@@ -176,11 +176,10 @@ public sealed class Trainer<TBatch> : IDisposable
             Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, i);
             ObjectiveResult result = _objective.Compute(Model, batches[i]);
             double share = shares[i];
-            using Scalar weight = share; // held, because TorchSharp frees a number that nobody holds even while libtorch reads it
-            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight)).backward();
+            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss * Number(share)).backward();
             for (int m = 0; m < means.Length; m++)
             {
-                means[m].add_(result.Measured[m], alpha: weight);
+                means[m].add_(result.Measured[m], alpha: Number(share));
             }
         }
 
@@ -230,11 +229,10 @@ public sealed class Trainer<TBatch> : IDisposable
                 using DisposeScope microBatch = NewDisposeScope();
                 Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, (((i * Share.Slice.World) + Share.Slice.Rank) * Share.Parts) + Share.Part);
                 ObjectiveResult result = _objective.Compute(Model, parts[i]);
-                using Scalar gradient = gradientShare, measured = share * part;
-                result.Loss.mul(gradient).backward();
+                (result.Loss * Number(gradientShare)).backward();
                 for (int m = 0; m < means.Length; m++)
                 {
-                    means[m].add_(result.Measured[m], alpha: measured);
+                    means[m].add_(result.Measured[m], alpha: Number(share * part));
                 }
             }
 
@@ -252,8 +250,8 @@ public sealed class Trainer<TBatch> : IDisposable
             norm = _gpu.Finish(learningRate, MaxNorm, Step + 1);
             using var noGrad = no_grad();
             Tensor losses = _gpu.Pass.CopyLosses();
-            means[0].add_(losses[0]);
-            means[1].add_(losses[1] + constant);
+            means[0].Add(losses[0]);
+            means[1].Add(losses[1].Plus(Number(constant)));
         }
 
         Step++;

@@ -62,7 +62,7 @@ internal sealed class AdapterSlot(Matrix matrix, ScalarType mergedType)
         Tensor sum = matrix.Floats(0, matrix.Rows);
         foreach (LowRankLayer layer in Layers.Where(layer => layer.IsEnabled))
         {
-            sum = sum + layer.WeightChange();
+            sum = sum.Plus(layer.WeightChange());
         }
 
         Tensor merged = sum.to_type(mergedType);

@@ -91,7 +91,7 @@ internal sealed class LowRankLayer : IDisposable
         Tensor gain = (Magnitude / RowNorms()).to_type(_options.ProductType);                             // [outputs]
         Tensor plain = ReferenceEquals(masked, x) ? product : _matrix.Multiply(masked);                // W x'
         Tensor scaled = gain * plain.addmm(down, up, 1, (float)Scaling);
-        return (ReferenceEquals(plain, y) ? scaled : scaled.add_(y).sub_(plain)).MoveToOuterDisposeScope(); // in place: no gradient needs the product itself
+        return (ReferenceEquals(plain, y) ? scaled : scaled.Add(y).sub_(plain)).MoveToOuterDisposeScope(); // in place: no gradient needs the product itself
     }
 
     /// <summary>Adds what the adapter changes in rows of the embedding; there is no dropout.</summary>
@@ -103,7 +103,7 @@ internal sealed class LowRankLayer : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor rows = Dispatcher.Embedding(A.t(), ids, paddingId);                                        // [batch, seq, rank]
-        return (y + (functional.linear(rows, B) * Scaling).to_type(y.dtype)).MoveToOuterDisposeScope();
+        return y.Plus((functional.linear(rows, B) * Number(Scaling)).to_type(y.dtype)).MoveToOuterDisposeScope();
     }
 
     /// <summary>What the adapter changes in the weight, in single precision: W' − W.</summary>
@@ -112,7 +112,7 @@ internal sealed class LowRankLayer : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        Tensor product = matmul(B, A) * Scaling;                                                          // [outputs, inputs]
+        Tensor product = matmul(B, A) * Number(Scaling);                                                          // [outputs, inputs]
         if (Module.IsEmbedding)
         {
             return product.t().contiguous().MoveToOuterDisposeScope(); // CoreNet's own merge forgets to transpose
@@ -124,7 +124,7 @@ internal sealed class LowRankLayer : IDisposable
         }
 
         Tensor w = _matrix.Floats(0, _matrix.Rows);
-        return (((Magnitude / RowNorms()).unsqueeze(-1) * (w + product)) - w).MoveToOuterDisposeScope();
+        return (((Magnitude / RowNorms()).unsqueeze(-1) * w.Plus(product)) - w).MoveToOuterDisposeScope();
     }
 
     public string NameOf(AdapterPart part) => new AdapterTensor(Module.Name, Module.IsEmbedding, part, _settings.Name).ToCoreNet();
@@ -147,7 +147,7 @@ internal sealed class LowRankLayer : IDisposable
         {
             using DisposeScope chunk = NewDisposeScope();
             long count = Math.Min(rows, _matrix.Rows - first);
-            norms.narrow(0, first, count).copy_(_matrix.Floats(first, count).addmm(B.narrow(0, first, count), A, alpha: (float)Scaling).pow_(2).sum(-1).sqrt_());
+            norms.narrow(0, first, count).copy_(_matrix.Floats(first, count).addmm(B.narrow(0, first, count), A, alpha: (float)Scaling).square().sum(-1).sqrt_());
         }
 
         return norms.MoveToOuterDisposeScope();

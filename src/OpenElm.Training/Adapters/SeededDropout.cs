@@ -51,22 +51,23 @@ internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropou
         using var noGrad = no_grad();
         const long Low = 0xFFFFFFFF;
         long width = x.size(-1), count = x.numel() / width, atOnce = Math.Max(1, NumbersAtOnce / width);
-        Tensor source = x.reshape(count, width), y = empty_like(source), columns = arange(width, ScalarType.Int64, x.device);
+        Tensor source = x.reshape(count, width), y = empty_like(source), columns = Range(width, ScalarType.Int64, x.device);
         for (long begin = 0; begin < count; begin += atOnce)
         {
             using DisposeScope chunk = NewDisposeScope();
-            var range = TensorIndex.Slice(begin, Math.Min(count, begin + atOnce));
-            Tensor start = (arange(begin, Math.Min(count, begin + atOnce), ScalarType.Int64, x.device) * width + unchecked((long)seed)).unsqueeze(-1); // [rows, 1]
-            Tensor high = start.ShiftRight(32) & Low, value = ((start & Low) + columns) & Low;                                                            // [rows, width]
+            long rows = Math.Min(atOnce, count - begin);
+            var range = TensorIndex.Slice(begin, begin + rows);
+            Tensor start = (Range(rows, ScalarType.Int64, x.device) * Number(width)).Plus(Number(unchecked((begin * width) + (long)seed))).unsqueeze(-1); // [rows, 1]
+            Tensor high = start.ShiftRight(32) & Low, value = (start & Low).Plus(columns) & Low;                                                            // [rows, width]
             value ^= value.ShiftRight(16);
-            value = (value * 0x7FEB352DL) & Low;
+            value = (value * Number(0x7FEB352DL)) & Low;
             value ^= value.ShiftRight(15);
             value ^= high;
-            value = (value * 0x846CA68BL) & Low;
+            value = (value * Number(0x846CA68BL)) & Low;
             value ^= value.ShiftRight(16);
-            value = (value * 0x7FEB352DL) & Low;
+            value = (value * Number(0x7FEB352DL)) & Low;
             value ^= value.ShiftRight(15);
-            y[range] = (source[range].to_type(ScalarType.Float32) * (float)(1 / (1 - share))).where(value.ge((long)(share * (1L << 32))), 0).to_type(x.dtype);
+            y[range] = (source[range].to_type(ScalarType.Float32) * Number((float)(1 / (1 - share)))).where(value.ge(Number((long)(share * (1L << 32)))), 0).to_type(x.dtype);
         }
 
         return y.reshape(x.shape).MoveToOuterDisposeScope();

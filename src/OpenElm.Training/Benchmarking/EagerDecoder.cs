@@ -57,9 +57,9 @@ internal sealed class EagerDecoder : IDisposable
             keys.narrow(2, position, tokens).copy_(heads.K);
             values.narrow(2, position, tokens).copy_(heads.V);
             Tensor y = Dispatcher.Attention(heads.Q, keys.narrow(2, 0, position + tokens), values.narrow(2, 0, position + tokens), causal: begins);
-            x = x + functional.linear(y.transpose(1, 2).reshape(1, tokens, -1), layer.OutProj);
+            x = x.Plus(functional.linear(y.transpose(1, 2).reshape(1, tokens, -1), layer.OutProj));
             Tensor gateUp = functional.linear(Norm(x, layer.FfnNorm), layer.Proj1);
-            x = x + functional.linear(_kernels.SwiGlu(gateUp), layer.Proj2);
+            x = x.Plus(functional.linear(_kernels.SwiGlu(gateUp), layer.Proj2));
         }
 
         return functional.linear(Norm(x, _finalNorm).select(1, tokens - 1), _head).MoveToOuterDisposeScope();

@@ -134,7 +134,7 @@ internal sealed class GradientExchange(IReadOnlyList<UnitState> units, TensorCol
         (int index, Tensor? bucket, Tensor part, IExchange exchange) = _parts.Dequeue();
         exchange.Wait();
         using var noGrad = no_grad();
-        _ = _isAdded[index] ? units[index].Gradients.add_(part) : units[index].Gradients.copy_(part);
+        _ = _isAdded[index] ? units[index].Gradients.Add(part) : units[index].Gradients.copy_(part);
         _isAdded[index] = true;
         bucket?.Dispose();
         part.Dispose();
@@ -155,7 +155,7 @@ internal sealed class GradientExchange(IReadOnlyList<UnitState> units, TensorCol
             {
                 (null, true) => place,
                 (null, false) => place.zero_(),
-                (_, true) => place.add_(gradient),
+                (_, true) => place.Add(gradient),
                 _ => place.copy_(gradient),
             };
             piece.Weight.Value.grad = null;

@@ -14,8 +14,6 @@ namespace OpenElm.Training.Distributed;
 /// </summary>
 internal sealed class ShardedTraining : ILayerWatch, IDisposable
 {
-    static readonly Scalar One = 1; // kept: TorchSharp frees a number that nobody holds even while libtorch reads it
-
     readonly IProcessGroup _group;
     readonly OpenElmModule _module;
     readonly AdamWOptions _options;
@@ -155,7 +153,7 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
         foreach (IGrouping<bool, UnitSlot> group in _units.SelectMany(unit => unit.Slots).GroupBy(slot => slot.Piece.Decays))
         {
             UnitSlot[] slots = [.. group];
-            Array.ForEach(slots, slot => slot.Step.add_(One, One));
+            Array.ForEach(slots, slot => slot.Step.Add(Number(1)));
             Dispatcher.FusedAdamW(
                 [.. slots.Select(slot => slot.Master)], [.. slots.Select(slot => slot.Gradient)], [.. slots.Select(slot => slot.Average)], [.. slots.Select(slot => slot.SquareAverage)],
                 [.. slots.Select(slot => slot.Step)], learningRate, _options.Beta1, _options.Beta2, group.Key ? _options.WeightDecay : 0, _options.Eps);

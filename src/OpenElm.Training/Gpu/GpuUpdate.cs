@@ -119,7 +119,7 @@ internal sealed class GpuUpdate : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
         Tensor losses = _pass.CopyLosses();
-        return ([losses[0].MoveToOuterDisposeScope(), (losses[1] + constant).MoveToOuterDisposeScope()], norm);
+        return ([losses[0].MoveToOuterDisposeScope(), losses[1].Plus(Number(constant)).MoveToOuterDisposeScope()], norm);
     }
 
     /// <summary>Puts the passes of one micro-batch into the stream.</summary>

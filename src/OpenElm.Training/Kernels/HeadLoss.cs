@@ -79,7 +79,7 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
         }
 
         (parts.CrossEntropy, parts.ZLoss, parts.Count) = (crossEntropy.MoveToOuterDisposeScope(), z.MoveToOuterDisposeScope(), count.MoveToOuterDisposeScope());
-        return (crossEntropy + z).MoveToOuterDisposeScope();
+        return crossEntropy.Plus(z).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -102,7 +102,7 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
         }
         else
         {
-            sum.add_(mm(a, b));
+            sum.Add(mm(a, b));
         }
     }
 }

@@ -26,7 +26,7 @@ internal sealed class ReferenceLossRows : LossRows
     public ReferenceLossRows(Tensor targets, LossOptions loss, bool wantsGradients)
     {
         (_targets, _loss, _wantsGradients) = (targets, loss, wantsGradients);
-        _valid = targets.ne(loss.IgnoreIndex);
+        _valid = targets.ne(Number(loss.IgnoreIndex));
         _count = _valid.sum().to_type(ScalarType.Float32);
         _crossEntropy = zeros([], ScalarType.Float32, targets.device);
         _z = zeros([], ScalarType.Float32, targets.device);
@@ -41,25 +41,25 @@ internal sealed class ReferenceLossRows : LossRows
         Tensor index = _targets[range].where(valid, 0).unsqueeze(-1);                         // [rows, 1]
         Tensor rows = logits.to_type(ScalarType.Float32);
         Tensor logSumExp = rows.logsumexp(-1);                                                // [rows]
-        Tensor each = logSumExp - ((1 - smoothing) * rows.gather(-1, index).squeeze(-1));
+        Tensor each = logSumExp - (Number(1 - smoothing) * rows.gather(-1, index).squeeze(-1));
         if (smoothing > 0)
         {
-            each -= smoothing * rows.mean([-1]);
+            each -= Number(smoothing) * rows.mean([-1]);
         }
 
-        _crossEntropy.add_(each.where(valid, 0).sum());
-        _z.add_(logSumExp.square().where(valid, 0).sum());
+        _crossEntropy.Add(each.where(valid, 0).sum());
+        _z.Add(logSumExp.square().where(valid, 0).sum());
         if (!_wantsGradients)
         {
             return;
         }
 
         Tensor share = (valid.to_type(ScalarType.Float32) / _count).unsqueeze(-1);            // [rows, 1]
-        rows.sub_(logSumExp.unsqueeze(-1)).exp_().mul_(share * (1 + (2 * _loss.ZLossFactor * logSumExp.unsqueeze(-1))));
-        rows.scatter_add_(-1, index, (smoothing - 1) * share);
+        rows.sub_(logSumExp.unsqueeze(-1)).exp_().mul_(share * (Number(2 * _loss.ZLossFactor) * logSumExp.unsqueeze(-1)).Plus(Number(1)));
+        rows.scatter_add_(-1, index, Number(smoothing - 1) * share);
         if (smoothing > 0)
         {
-            rows.sub_(share * (smoothing / vocab));
+            rows.sub_(share * Number(smoothing / vocab));
         }
 
         if (logits.dtype != ScalarType.Float32)
@@ -70,5 +70,5 @@ internal sealed class ReferenceLossRows : LossRows
 
     /// <inheritdoc/>
     public override (Tensor CrossEntropy, Tensor ZLoss, Tensor Count) Means() =>
-        (_crossEntropy / _count, _z * (_loss.ZLossFactor / _count), _count);
+        (_crossEntropy / _count, _z * (Number(_loss.ZLossFactor) / _count), _count);
 }

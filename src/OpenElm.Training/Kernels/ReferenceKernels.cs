@@ -11,7 +11,7 @@ internal class ReferenceKernels : TrainingKernels
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor x32 = x.to_type(ScalarType.Float32);
-        Tensor normalized = (x32 * rsqrt(x32.square().mean([-1], keepdim: true) + eps)).to_type(x.dtype);
+        Tensor normalized = (x32 * rsqrt(x32.square().mean([-1], keepdim: true).Plus(Number(eps)))).to_type(x.dtype);
         return (normalized * weight).MoveToOuterDisposeScope();
     }
 
@@ -41,8 +41,8 @@ internal class ReferenceKernels : TrainingKernels
             mask = mask.logical_or(record.unsqueeze(-1).ne(record.unsqueeze(-2)));                 // [batch, 1, seq, seq]
         }
 
-        Tensor scores = matmul(q, k.repeat_interleave(group, dim: 1).transpose(2, 3)) / Math.Sqrt(headDim);
-        Tensor weights = scores.masked_fill(mask, double.NegativeInfinity).softmax(-1);            // [batch, queryHeads, seq, seq]
+        Tensor scores = matmul(q, k.repeat_interleave(group, dim: 1).transpose(2, 3)) / Number(Math.Sqrt(headDim));
+        Tensor weights = scores.masked_fill(mask, Number(double.NegativeInfinity)).softmax(-1);            // [batch, queryHeads, seq, seq]
         Tensor y = matmul(weights, v.repeat_interleave(group, dim: 1));                            // [batch, queryHeads, seq, headDim]
         return y.transpose(1, 2).reshape(q.size(0), seq, q.size(1) * headDim).MoveToOuterDisposeScope();
     }
@@ -63,6 +63,6 @@ internal class ReferenceKernels : TrainingKernels
         (Tensor cos, Tensor sin) = (Lines(layout.Cos), Lines(layout.Sin));
         Tensor x32 = x.to_type(ScalarType.Float32);
         Tensor[] halves = x32.chunk(2, -1);
-        return ((x32 * cos) + (cat([-halves[1], halves[0]], -1) * sin)).to_type(x.dtype);
+        return (x32 * cos).Plus(cat([-halves[1], halves[0]], -1) * sin).to_type(x.dtype);
     }
 }

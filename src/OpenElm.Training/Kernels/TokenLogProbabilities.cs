@@ -77,7 +77,7 @@ internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<Toke
                 Dispatcher.MatMul(products, chunk.Head, hiddenGrad[chunk.Range]);
             }
 
-            headGrad?.add_(mm(products.t(), chunk.Hidden));
+            headGrad?.Add(mm(products.t(), chunk.Hidden));
         }
 
         Tensor? dHidden = hiddenGrad?.to_type(hidden.dtype).MoveToOuterDisposeScope(), dHead = headGrad?.to_type(head.dtype).MoveToOuterDisposeScope();

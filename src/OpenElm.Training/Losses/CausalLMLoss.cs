@@ -56,19 +56,19 @@ public sealed class CausalLMLoss
         using DisposeScope scope = NewDisposeScope();
         Tensor rows = logits.flatten(0, -2).to_type(ScalarType.Float32);                      // [tokens, vocab]
         Tensor flat = targets.flatten();                                                      // [tokens]
-        Tensor valid = flat.ne(_options.IgnoreIndex);
+        Tensor valid = flat.ne(Number(_options.IgnoreIndex));
         Tensor count = valid.sum().to_type(ScalarType.Float32);
         Tensor logSumExp = rows.logsumexp(-1);                                                // [tokens]
         Tensor picked = rows.gather(-1, flat.where(valid, 0).unsqueeze(-1)).squeeze(-1);
-        Tensor each = logSumExp - ((1 - _options.LabelSmoothing) * picked);
+        Tensor each = logSumExp - (Number(1 - _options.LabelSmoothing) * picked);
         if (_options.LabelSmoothing > 0)
         {
-            each -= _options.LabelSmoothing * rows.mean([-1]);
+            each -= Number(_options.LabelSmoothing) * rows.mean([-1]);
         }
 
         Tensor crossEntropy = each.where(valid, 0).sum() / count;
-        Tensor z = logSumExp.square().where(valid, 0).sum() * (_options.ZLossFactor / count);
-        return MoveOut(Result(crossEntropy + z, crossEntropy, z, count, valid.numel(), rows.size(1)));
+        Tensor z = logSumExp.square().where(valid, 0).sum() * (Number(_options.ZLossFactor) / count);
+        return MoveOut(Result(crossEntropy.Plus(z), crossEntropy, z, count, valid.numel(), rows.size(1)));
     }
 
     /// <summary>The same loss from what the head reads; logits exist for a few rows at a time and turn into their gradient in place.</summary>
@@ -91,8 +91,8 @@ public sealed class CausalLMLoss
         {
             // CoreNet multiplies ignored logits by 0, so each of those positions has logsumexp = ln vocab.
             double constant = _options.ZLossFactor * Math.Pow(Math.Log(vocab), 2);
-            Tensor extra = (targets - count) * constant / count;
-            (total, z) = (total + extra, z + extra);
+            Tensor extra = count.neg().Plus(Number(targets)) * Number(constant) / count;
+            (total, z) = (total.Plus(extra), z.Plus(extra));
         }
 
         return new LossResult(total, crossEntropy.detach(), z.detach(), count.detach());

@@ -35,7 +35,7 @@ public sealed class PreferenceObjective(PreferenceLossConfig config, ReferenceLo
         Tensor loss = Loss(delta).mean();
 
         using var noGrad = no_grad();
-        Tensor[] rewards = [.. policy.Zip(refer, (p, r) => config.Beta * (p.detach() - r))];
+        Tensor[] rewards = [.. policy.Zip(refer, (p, r) => Number(config.Beta) * (p.detach() - r))];
         Tensor[] measured =
         [
             loss.detach(), rewards[0].gt(rewards[1]).to_type(ScalarType.Float32).mean(), (rewards[0] - rewards[1]).mean(), rewards[0].mean(), rewards[1].mean(),
@@ -61,9 +61,9 @@ public sealed class PreferenceObjective(PreferenceLossConfig config, ReferenceLo
 
     Tensor Loss(Tensor delta) => config.Kind switch
     {
-        PreferenceLossKind.Hinge => nn.functional.relu(1 - (config.Beta * delta)),
-        PreferenceLossKind.Ipo => (delta - (1 / (2 * config.Beta))).square(),
-        _ when config.LabelSmoothing == 0 => -nn.functional.logsigmoid(config.Beta * delta),
-        _ => -((1 - config.LabelSmoothing) * nn.functional.logsigmoid(config.Beta * delta)) - (config.LabelSmoothing * nn.functional.logsigmoid(-config.Beta * delta)),
+        PreferenceLossKind.Hinge => nn.functional.relu((Number(-config.Beta) * delta).Plus(Number(1))),
+        PreferenceLossKind.Ipo => (delta - Number(1 / (2 * config.Beta))).square(),
+        _ when config.LabelSmoothing == 0 => -nn.functional.logsigmoid(Number(config.Beta) * delta),
+        _ => -(Number(1 - config.LabelSmoothing) * nn.functional.logsigmoid(Number(config.Beta) * delta)) - (Number(config.LabelSmoothing) * nn.functional.logsigmoid(Number(-config.Beta) * delta)),
     };
 }

@@ -17,20 +17,20 @@ internal sealed record ResponseScores(Tensor LogProbabilities, Tensor MeanLogits
     {
         using DisposeScope scope = NewDisposeScope();
         (Tensor inputs, Tensor targets) = BatchTensors.Of(batch, model.Options.Device);
-        Tensor valid = targets.ne(TokenBatch.IgnoredTarget);                                      // [sequences, seq]
+        Tensor valid = targets.ne(Number(TokenBatch.IgnoredTarget));                                      // [sequences, seq]
         Tensor places = valid.flatten().nonzero().squeeze(-1);                                    // [n]
         Tensor hidden = model.ComputeHidden(inputs, model.LayoutOf(null, batch.SequenceLength)).flatten(0, 1).index_select(0, places);
         Tensor wanted = targets.flatten().index_select(0, places);
         Tensor each = model.Options.Kernels == KernelChoice.Reference
             ? TokenLogProbabilities.ComputePlain(hidden, model.HeadWeight, wanted, model.Options.ProductType)
             : TokenLogProbabilities.apply(hidden, model.HeadWeight, wanted, model.Options.ProductType);
-        Tensor sequence = places.div(batch.SequenceLength, RoundingMode.floor);
-        Tensor sums = zeros([batch.Sequences], ScalarType.Float32, hidden.device).index_add(0, sequence, each, 1);
+        Tensor sequence = places.div(Number(batch.SequenceLength), RoundingMode.floor);
+        Tensor sums = zeros([batch.Sequences], ScalarType.Float32, hidden.device).PlusAt(0, sequence, each);
 
         using var noGrad = no_grad();
         // The mean over the vocabulary of h · Wᵀ is h · mean(W).
         Tensor logits = hidden.detach().to_type(ScalarType.Float32).matmul(model.HeadWeight.detach().to_type(ScalarType.Float32).mean([0]));
-        Tensor means = zeros([batch.Sequences], ScalarType.Float32, hidden.device).index_add(0, sequence, logits, 1) / valid.sum(1);
+        Tensor means = zeros([batch.Sequences], ScalarType.Float32, hidden.device).PlusAt(0, sequence, logits) / valid.sum(1);
         return new(sums.MoveToOuterDisposeScope(), means.MoveToOuterDisposeScope());
     }
 }

@@ -55,9 +55,6 @@ public sealed class AdamW : IDisposable
     /// <summary>Prefixes of the state's tensor names.</summary>
     const string Average = "exp_avg.", SquareAverage = "exp_avg_sq.", Step_ = "step.", Master = "master.";
 
-    // Kept: TorchSharp frees a number that nobody holds even while libtorch reads it.
-    static readonly Scalar One = 1;
-
     readonly AdamWOptions _options;
     readonly ImmutableArray<Slot> _slots;
 
@@ -123,7 +120,7 @@ public sealed class AdamW : IDisposable
         Tensor[] steps = [.. slots.Select(slot => slot.Step)];
         foreach (Tensor step in steps)
         {
-            step.add_(One, One);
+            step.Add(Number(1));
         }
 
         Dispatcher.FusedAdamW(

@@ -44,7 +44,7 @@ public static class GradientClipping
     internal static Tensor Factor(Tensor norm, double maxNorm)
     {
         using DisposeScope scope = NewDisposeScope();
-        return (maxNorm / (norm + Smallest)).clamp_max(1).MoveToOuterDisposeScope();
+        return (Number(maxNorm) / norm.Plus(Number(Smallest))).clamp_max(Number(1)).MoveToOuterDisposeScope();
     }
 
     static Tensor NormOf(Tensor gradient)

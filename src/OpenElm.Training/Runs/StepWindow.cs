@@ -32,7 +32,7 @@ internal sealed class StepWindow(bool readEveryStep, IProcessGroup? group = null
         _last = result;
         _sums = _sums is null
             ? [.. result.Measured.Select(value => value.clone().DetachFromDisposeScope())]
-            : [.. _sums.Zip(result.Measured, (sum, value) => sum.add_(value))];
+            : [.. _sums.Zip(result.Measured, (sum, value) => sum.Add(value))];
         Positions += result.Positions;
         Updates++;
         return readEveryStep && !AreFinite([.. OfAllRanks(result.Measured)]);

@@ -36,7 +36,7 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
         loss.Total.backward();
         var gradients = module.Weights.ToDictionary(weight => weight.Name, weight => Floats(weight.Value.grad!));
         Tensor masked = Ids(model.MaskedTargets.Values, model.MaskedTargets.Shape);          // [batch, seq − 1]
-        Tensor padded = cat([masked, full([masked.size(0), 1], model.PaddingId, ScalarType.Int64, masked.device)], 1);
+        Tensor padded = cat([masked, full([masked.size(0), 1], Number(model.PaddingId), ScalarType.Int64, masked.device)], 1);
         LossResult maskedLoss = Loss(module, ids, padded, model.PaddingId, model.ZLossFactor);
         return new GoldenModelOutput(Floats(logits)) { Losses = Losses(loss), MaskedLosses = Losses(maskedLoss), Gradients = gradients };
     }
@@ -66,7 +66,7 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
             {
                 Tensor ids = all[step, micro];
                 LossResult loss = Loss(module, ids, NextTokens(ids, ignored: -1), -1, settings.ZLossFactor);
-                (loss.Total / microBatches).backward();
+                (loss.Total / Number(microBatches)).backward();
                 crossEntropy += loss.CrossEntropy.item<float>() / microBatches;
                 z += loss.ZLoss.item<float>() / microBatches;
             }
@@ -140,7 +140,7 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
 
     // The last position has no target.
     static Tensor NextTokens(Tensor ids, long ignored) =>
-        cat([ids[TensorIndex.Colon, TensorIndex.Slice(1)], full([ids.size(0), 1], ignored, ScalarType.Int64, ids.device)], 1);
+        cat([ids[TensorIndex.Colon, TensorIndex.Slice(1)], full([ids.size(0), 1], Number(ignored), ScalarType.Int64, ids.device)], 1);
 
     static LossResult Loss(OpenElmModule module, Tensor ids, Tensor targets, long ignored, double zLossFactor) =>
         new CausalLMLoss(new LossOptions { IgnoreIndex = ignored, ZLossFactor = zLossFactor }).Compute(module, ids, targets);

@@ -115,14 +115,14 @@ public static class GpuKernelSuite
             _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, flow.Address, rounded.Address, partials.Address, gradient.Address, Rows, isFirst: false, wantsResult: true, accumulate: false);
             Check("rms_norm", expected, y);
             Check("rms_norm again", expected, dyOnGpu);
-            Check("rms_norm dx", xr.grad! + past.to_type(ScalarType.Float32), flow);
-            Check("rms_norm dx rounded", xr.grad! + past.to_type(ScalarType.Float32), rounded);
+            Check("rms_norm dx", xr.grad!.Plus(past.to_type(ScalarType.Float32)), flow);
+            Check("rms_norm dx rounded", xr.grad!.Plus(past.to_type(ScalarType.Float32)), rounded);
             Check("rms_norm dw", wr.grad!, gradient);
             DeviceBuffer alone = Buffer(R, Rows, width);
             dyOnGpu.Tensor.copy_(dy);
             _kernels.RmsNormBackward(dyOnGpu.Address, xOnGpu.Address, wOnGpu.Address, alone.Address, 0, partials.Address, gradient.Address, Rows, isFirst: true, wantsResult: false, accumulate: true);
             Check("rms_norm dx first", xr.grad!, alone);
-            Check("rms_norm dw accumulated", wr.grad! * 2, gradient);
+            Check("rms_norm dw accumulated", wr.grad! * Number(2), gradient);
             Check("rms_norm dy kept", dy, dyOnGpu);
         }
 
@@ -168,7 +168,7 @@ public static class GpuKernelSuite
         {
             const int rows = 77;
             int vocab = _config.VocabSize;
-            Tensor logits = Draw(P, rows, vocab) * 3, targets = randint(vocab, [rows], ScalarType.Int64, generator: _random);
+            Tensor logits = Draw(P, rows, vocab) * Number(3), targets = randint(vocab, [rows], ScalarType.Int64, generator: _random);
             targets[TensorIndex.Slice(null, null, 5)] = 7; // ignored
             logits = logits.to_type(P);
             Tensor reference = Leaf(logits);
@@ -260,11 +260,11 @@ public static class GpuKernelSuite
         DeviceBuffer Copy(Tensor values) => Kept(values.to(_device).clone());
 
         // Poisoned, so that an element that is not written shows.
-        DeviceBuffer Buffer(ScalarType type, params long[] shape) => Kept(full(shape, double.NaN, type, _device));
+        DeviceBuffer Buffer(ScalarType type, params long[] shape) => Kept(full(shape, Number(double.NaN), type, _device));
 
-        DeviceBuffer Floats(int count) => Kept(full(count, double.NaN, ScalarType.Float32, _device));
+        DeviceBuffer Floats(int count) => Kept(full(count, Number(double.NaN), ScalarType.Float32, _device));
 
-        DeviceBuffer Partials() => Kept(full(_kernels.PartialFloats, double.NaN, ScalarType.Float32, _device));
+        DeviceBuffer Partials() => Kept(full(_kernels.PartialFloats, Number(double.NaN), ScalarType.Float32, _device));
 
         DeviceBuffer Kept(Tensor tensor)
         {

@@ -159,7 +159,7 @@ public static class GpuRunSuite
         using (no_grad())
         using (Tensor row = trainer.Model.Weights.First(weight => weight.Name.Contains("proj_1", StringComparison.Ordinal)).Value.detach())
         {
-            row.narrow(0, 0, 1).fill_(float.NaN);
+            row.narrow(0, 0, 1).fill_(Number(float.NaN));
         }
 
         (float loss, float norm) = Update(trainer, chain.Batch(sequences: 2, length: 64, 1));

@@ -18,7 +18,7 @@ internal sealed class FusedLossRows : LossRows
     public FusedLossRows(Tensor targets, LossOptions loss, bool wantsGradients)
     {
         (_targets, _loss, _wantsGradients) = (targets.contiguous(), loss, wantsGradients);
-        _count = targets.ne(loss.IgnoreIndex).sum().item<long>();
+        _count = targets.ne(Number(loss.IgnoreIndex)).sum().item<long>();
     }
 
     /// <inheritdoc/>
