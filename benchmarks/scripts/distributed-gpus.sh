@@ -24,7 +24,8 @@ jobs_beside=()
 show() { for name in "$@"; do python3 - "$OUT/$name.json" "$name" <<'PY'
 import json, sys
 try:
-    d = json.loads(open(sys.argv[1]).read().strip().split('\n')[-1])
+    text = open(sys.argv[1]).read()
+    d = json.loads(text[text.index('{'):])
     n = d.get('ranks', 1)
     print(f"{sys.argv[2]}: {d['tokens_per_second'] / n:,.0f} tokens/s a GPU, {d['step_milliseconds']:.2f} ms, host {d['host_milliseconds']:.1f} ms, {d['device_gigabytes']:.1f} GB, loss {d['first_loss']:.4f} {d['last_loss']:.4f}, norm {d['first_gradient_norm']:.4f}, {d['kernels']}")
     for k in d.get('kernel_times') or []:
@@ -43,9 +44,10 @@ nvidia-smi --query-gpu=name --format=csv,noheader; nvidia-smi topo -m | head -8
 port=29500
 # compile NAME ARGUMENTS...: starts a peer, which compiles while losses are compared and measures when `peer` lets it.
 compile() { local name=$1; shift; [ -n "$PEERS" ] || return 0; port=$((port + 1)); (cd "$PEERS"; timeout 330 torchrun --nproc-per-node "$GPUS" --master-port $port distributed_bench.py "$@" --wait "$OUT/go-$name" > "$OUT/peer-$name.json" 2> "$OUT/peer-$name.log" &); }
-peer() { # NAME TENTHS: waits that long at most until it has compiled, lets it measure
+ready() { [ -n "$PEERS" ] && for _ in $(seq "$2"); do grep -q ready "$OUT/peer-$1.json" && break; pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done; } # NAME TENTHS: waits that long at most until it has compiled
+peer() { # NAME TENTHS: then lets it measure
     [ -n "$PEERS" ] || return
-    for _ in $(seq "$2"); do grep -q ready "$OUT/peer-$1.json" && break; pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done
+    ready "$1" "$2"
     grep -q ready "$OUT/peer-$1.json" || { say "peer $1 has not compiled in time"; pkill -f "go-$1"; return; }
     touch "$OUT/go-$1"; say "peer $1"
     for _ in $(seq 400); do pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done
@@ -56,7 +58,6 @@ losses() { local devices=$1 level=$2 name; name=losses-$2-$(tr ',' '\n' <<< "$1"
 
 compile fsdp-1.1b --size 1.1b --how fsdp --steps 12
 compile fsdp-3b --size 3b --how fsdp --steps 8 --batch "${BATCH3B:-4}"
-[ -n "${SHORT:-}" ] || compile ddp --size 270m --how ddp
 say "losses against one GPU"
 job 0 60 losses-one $(quickstart losses-one)
 beside losses $FIRST none; beside losses $SECOND parameters; settle
@@ -70,8 +71,7 @@ for run in sorted(glob.glob(sys.argv[1] + '/run-*')):
     other = losses(run)
     print(run.rsplit('/', 1)[1], len(other), 'updates, last loss', other[max(other)], 'largest relative difference', max(abs(one[s] - other[s]) / one[s] for s in one))
 PY
-peer fsdp-1.1b 900; peer fsdp-3b 600
-[ -n "${SHORT:-}" ] || peer ddp 300
+ready fsdp-3b 1400; peer fsdp-1.1b 300; peer fsdp-3b 10 # none measures while another compiles
 
 beside job 0 60 270m-1 $(small); beside job 1 60 1.1b-1 $(middle); beside job $SECOND 60 270m-none-2 $(small --profile); settle
 show 270m-1 1.1b-1 270m-none-2
@@ -79,7 +79,7 @@ if [ "$GPUS" -gt 2 ]; then
     job "$ALL" 60 270m-none-$GPUS $(small --profile); job "$ALL" 60 1.1b-none-$GPUS $(middle); job "$ALL" 60 3b-parameters-$GPUS $(large)
     show 270m-none-$GPUS 1.1b-none-$GPUS 3b-parameters-$GPUS
 fi
-beside job $FIRST 60 1.1b-none-2 $(middle --profile); beside job $SECOND 60 1.1b-parameters-2 $(middle); settle
+beside job $FIRST 60 1.1b-none-2 $(middle --profile); beside job $SECOND 60 1.1b-parameters-2 $(middle --sharding parameters); settle
 show 1.1b-none-2 1.1b-parameters-2
 beside job $FIRST 60 3b-parameters-2 $(large --profile); beside job $SECOND 60 270m-optimizer-2 $(small --sharding optimizer); settle
 show 3b-parameters-2 270m-optimizer-2
@@ -88,4 +88,5 @@ show 1.1b-optimizer-2 270m-none-2-channels
 [ "$GPUS" -gt 2 ] && { job "$ALL" 60 270m-optimizer-$GPUS $(small --sharding optimizer); show 270m-optimizer-$GPUS; }
 [ -n "${SHORT:-}" ] && { say done; exit; }
 job $FIRST 60 1.1b-gradients-2 $(middle --sharding gradients); show 1.1b-gradients-2
+compile ddp --size 270m --how ddp; peer ddp 1400
 say done

@@ -281,7 +281,7 @@ public sealed class Trainer<TBatch> : IDisposable
             var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs, EightBits = _run.Trainer.Fp8Products };
             _gpu = _sharded is null
                 ? GpuUpdate.Create(Model, _optimizer!, _gpuLoss, first.Sequences, first.SequenceLength, options)
-                : new GpuUpdate(Model, _sharded, _options, _gpuLoss, first.Sequences, first.SequenceLength);
+                : new GpuUpdate(Model, _sharded, _options, _gpuLoss, first.Sequences, first.SequenceLength, _run.Trainer.CudaGraphs);
             if (_sharded is not null)
             {
                 _gpu.Pass.ClearLosses();

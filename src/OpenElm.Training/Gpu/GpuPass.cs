@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Kernels;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Torch;
@@ -62,7 +63,7 @@ internal sealed class GpuPass : IDisposable
     readonly DeviceBuffer?[] _rounded; // matrices as products read them, where weights have another type
     readonly nint _logits;
     readonly int _tokens, _rows;
-    readonly List<TorchGraph> _graphs = []; // of a first micro-batch, and of those whose gradients are added
+    readonly List<ImmutableArray<TorchGraph>> _recordings = []; // of a first micro-batch, and of those whose gradients are added: one, or the parts between two calls of the module's watch
     CudaStream? _recorder;
     bool _isCalibrated;
 
@@ -195,7 +196,7 @@ internal sealed class GpuPass : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDisposable part in _graphs.Cast<IDisposable>().Concat(_layers).Concat(_activations).Concat([_gradients, _batch]).Concat(_eight is null ? [] : [_eight]))
+        foreach (IDisposable part in _recordings.SelectMany(parts => parts).Cast<IDisposable>().Concat(_layers).Concat(_activations).Concat([_gradients, _batch]).Concat(_eight is null ? [] : [_eight]))
         {
             part.Dispose();
         }
@@ -212,13 +213,18 @@ internal sealed class GpuPass : IDisposable
 
     void Send(PackedRecords? records, bool accumulate)
     {
-        if (records is null && _graphs.ElementAtOrDefault(accumulate ? 1 : 0) is { } graph)
+        if (records is not null || (accumulate ? 1 : 0) >= _recordings.Count)
         {
-            graph.Replay();
+            Launch(records, accumulate, _module.Watch, part => part());
+        }
+        else if (_recordings[accumulate ? 1 : 0] is [var whole])
+        {
+            whole.Replay();
         }
         else
         {
-            Launch(records, accumulate);
+            int next = 0;
+            Launch(records, accumulate, _module.Watch, _ => _recordings[accumulate ? 1 : 0][next++].Replay());
         }
     }
 
@@ -240,42 +246,57 @@ internal sealed class GpuPass : IDisposable
     }
 
     // The pass, top to bottom. Where every layer has activations of its own, the backward pass finds them; else it fills them again, but for the last layer.
-    void Launch(PackedRecords? records, bool accumulate)
+    // `run` is given the parts between the calls of the watch: it makes, records or repeats their launches.
+    void Launch(PackedRecords? records, bool accumulate, ILayerWatch? watch, Action<Action> run)
     {
-        _module.Watch?.BeforeModel();
+        watch?.BeforeModel();
+        run(() => Begin(accumulate));
+        foreach (GpuLayer layer in _layers)
+        {
+            watch?.BeforeForward(layer.Number);
+            run(() => Forward(layer, records));
+            watch?.AfterForward(layer.Number);
+        }
+
+        run(() => FinishForward(accumulate));
+        foreach (GpuLayer layer in _layers.Reverse())
+        {
+            watch?.BeforeBackward(layer.Number);
+            run(() => Backward(layer, records, accumulate));
+            watch?.AfterBackward(layer.Number);
+        }
+
+        run(() => FinishBackward(accumulate));
+    }
+
+    void Begin(bool accumulate)
+    {
         if (!accumulate)
         {
             _eight?.CopyWeights();
         }
 
         _kernels.LookUp(_batch.Inputs, _embedding.Value, _layers[0].AttnInput.Address, _tokens);
-        for (int i = 0; i < _layers.Length; i++)
-        {
-            _module.Watch?.BeforeForward(i);
-            bool isKept = _activations.Length > 1 || i == _layers.Length - 1;
-            Forward(_layers[i], i + 1 < _layers.Length ? _layers[i + 1].AttnInput.Address : _flow.Address, records);
-            if (!isKept)
-            {
-                _layers[i].ReleaseAttention();
-            }
+    }
 
-            _module.Watch?.AfterForward(i);
+    void Forward(GpuLayer layer, PackedRecords? records)
+    {
+        bool isLast = layer.Number == _layers.Length - 1, isKept = _activations.Length > 1 || isLast;
+        Forward(layer, isLast ? _flow.Address : _layers[layer.Number + 1].AttnInput.Address, records);
+        if (!isKept)
+        {
+            layer.ReleaseAttention();
+        }
+    }
+
+    void Backward(GpuLayer layer, PackedRecords? records, bool accumulate)
+    {
+        if (layer.Attended is null)
+        {
+            Activate(layer, records);
         }
 
-        FinishForward(accumulate);
-        for (int i = _layers.Length - 1; i >= 0; i--)
-        {
-            _module.Watch?.BeforeBackward(i);
-            if (_layers[i].Attended is null)
-            {
-                Activate(_layers[i], records);
-            }
-
-            Backward(_layers[i], accumulate);
-            _module.Watch?.AfterBackward(i);
-        }
-
-        FinishBackward(accumulate);
+        Backward(layer, accumulate);
     }
 
     // Fills the layer's activations from its input.
@@ -397,12 +418,14 @@ internal sealed class GpuPass : IDisposable
         {
             foreach (bool accumulate in Accumulations)
             {
-                _graphs.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _recorder, _graphs.FirstOrDefault(), () => LaunchInto(_recorder.Handle, accumulate)));
+                Record(accumulate);
             }
         }
         catch (Exception e) when (e is CudaException or InvalidOperationException)
         {
             RecordingRefusal = $"they cannot be recorded ({e.Message})";
+            _recordings.SelectMany(parts => parts).ToList().ForEach(part => part.Dispose());
+            _recordings.Clear();
             Array.ForEach([.. _layers], layer => layer.ReleaseAttention());
         }
     }
@@ -422,17 +445,41 @@ internal sealed class GpuPass : IDisposable
         FinishBackward(accumulate);
     }
 
-    void LaunchInto(nint stream, bool accumulate)
+    void Record(bool accumulate)
     {
-        _kernels.Stream = stream;
+        var parts = ImmutableArray.CreateBuilder<TorchGraph>();
         try
         {
-            using DisposeScope scope = NewDisposeScope();
-            Launch(records: null, accumulate);
+            if (_module.Watch is null)
+            {
+                Add(() => Launch(records: null, accumulate, watch: null, part => part()));
+            }
+            else
+            {
+                Launch(records: null, accumulate, watch: null, Add); // nothing runs, so the watch has nothing to do
+            }
         }
         finally
         {
-            _kernels.Stream = 0;
+            _recordings.Add(parts.DrainToImmutable()); // disposed with the others if it is incomplete
+        }
+
+        void Add(Action launches)
+        {
+            TorchGraph? first = parts.FirstOrDefault() ?? _recordings.SelectMany(earlier => earlier).FirstOrDefault();
+            parts.Add(TorchGraph.Record(Math.Max(0, TorchDevice.index), _recorder!, first, () =>
+            {
+                _kernels.Stream = _recorder!.Handle;
+                try
+                {
+                    using DisposeScope scope = NewDisposeScope();
+                    launches();
+                }
+                finally
+                {
+                    _kernels.Stream = 0;
+                }
+            }));
         }
     }
 

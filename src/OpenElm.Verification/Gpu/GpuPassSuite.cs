@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using OpenElm.Configuration;
 using OpenElm.Training;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Gpu;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Torch;
@@ -44,6 +45,7 @@ public static class GpuPassSuite
         ModuleOptions exact = options with { Deterministic = true };
         yield return GoldenResult.Of("checkpointed", Kind, AgainstEachOther(config, Length, exact, exact with { ActivationCheckpointing = true }, recorded: false, allowance: 0));
         yield return GoldenResult.Of("recorded", Kind, AgainstEachOther(config, Length, exact, exact, recorded: true, allowance: 0));
+        yield return GoldenResult.Of("recorded-parts", Kind, AgainstEachOther(config, Length, exact, exact with { ActivationCheckpointing = true }, recorded: true, allowance: 0, isWatched: true));
         yield return GoldenResult.Of("recorded-cudnn", Kind, AgainstEachOther(config, Length, options, options with { ActivationCheckpointing = true }, recorded: true, allowance: 1e-2));
     }
 
@@ -75,7 +77,7 @@ public static class GpuPassSuite
     }
 
     // Two batches, the second of which adds to the gradients of the first; twice, so that what the first round leaves does not matter.
-    internal static List<GoldenCheck> AgainstEachOther(OpenElmConfig config, int length, ModuleOptions first, ModuleOptions second, bool recorded, double allowance)
+    internal static List<GoldenCheck> AgainstEachOther(OpenElmConfig config, int length, ModuleOptions first, ModuleOptions second, bool recorded, double allowance, bool isWatched = false)
     {
         Outcome expected = Twice(first, new GpuPassOptions { Accumulates = true }), actual = Twice(second, new GpuPassOptions { Accumulates = true, RecordsLaunches = recorded });
         using OpenElmModule module = Create(config, first);
@@ -84,6 +86,7 @@ public static class GpuPassSuite
         Outcome Twice(ModuleOptions options, GpuPassOptions how)
         {
             using OpenElmModule module = Create(config, options);
+            module.Watch = isWatched && how.RecordsLaunches ? new LayerOrder(config.NumTransformerLayers) : null;
             using var pass = new GpuPass(module, Sequences, length, Loss, how);
             if (how.RecordsLaunches && pass.RecordingRefusal is { } refusal)
             {
@@ -154,6 +157,30 @@ public static class GpuPassSuite
             using Tensor losses = pass.CopyLosses();
             float[] means = TrainingGoldenRuntime.Floats(losses);
             return new([[means[0]], [means[1]], .. pass.Gradients.Select(gradient => TrainingGoldenRuntime.Floats(gradient.Tensor))]);
+        }
+    }
+
+    // A pass in parts tells of every layer once, in order.
+    sealed class LayerOrder(int layers) : ILayerWatch
+    {
+        int _calls;
+
+        public void BeforeModel() => _calls = 0;
+
+        public void BeforeForward(int layer) => Expect(2 * layer);
+
+        public void AfterForward(int layer) => Expect((2 * layer) + 1);
+
+        public void BeforeBackward(int layer) => Expect((4 * layers) - 2 - (2 * layer));
+
+        public void AfterBackward(int layer) => Expect((4 * layers) - 1 - (2 * layer));
+
+        void Expect(int call)
+        {
+            if (call != _calls++)
+            {
+                throw new OpenElmException($"A recorded pass made call {call} of its watch as number {_calls - 1}.");
+            }
         }
     }
 }
