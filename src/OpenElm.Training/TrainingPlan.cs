@@ -70,15 +70,17 @@ public sealed record TrainingPlan
     /// <summary>Sequences of the update that a forward pass takes, and passes of an update.</summary>
     internal (int MicroBatch, int Accumulation) Update { get; init; }
 
+    /// <summary>On a GPU what a pass over some sequences takes on a rank of several, beside weights, gradients and optimizer; null counts in proportion.</summary>
+    internal Func<int, long>? PassBytesOnRank { get; init; }
+
     /// <summary>All bytes of one rank of several (docs/distributed.md).</summary>
     /// <param name="sharding">What is divided among the ranks.</param>
     /// <param name="ranks">How many there are; they share the sequences of the update.</param>
     /// <returns>Bytes; null where this is not planned.</returns>
     public long? BytesOnRank(Sharding sharding, int ranks)
     {
-        long activations = ActivationBytes + LossBytes + AllocatorBytes;
         int parts = Math.Clamp(ranks / Math.Max(1, Update.Accumulation), 1, Math.Max(1, Update.MicroBatch)); // of a micro-batch
-        return Divided?.Bytes(sharding, ranks) + (activations / parts) + ProgramBytes;
+        return Divided?.Bytes(sharding, ranks) + (PassBytesOnRank is { } pass ? pass(Update.MicroBatch / parts) : ((ActivationBytes + LossBytes + AllocatorBytes) / parts) + ProgramBytes);
     }
 
     /// <summary>The time of the run.</summary>
@@ -120,6 +122,9 @@ public sealed record TrainingPlan
             OptimizerBytes = memory.OptimizerBytes + (trainer.EmaMomentum > 0 ? 4 * plan.Parameters : 0),
             ActivationBytes = memory.ActivationBytes,
             LossBytes = memory.LossBytes,
+            AllocatorBytes = 0, // buffers are fixed; what libraries take is counted with the activations
+            ProgramBytes = 0,
+            PassBytesOnRank = sequences => GpuMemory.PassBytesOnRank(config, trainer, sequences, run.Data.SequenceLength),
         };
     }
 

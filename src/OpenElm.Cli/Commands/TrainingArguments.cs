@@ -45,7 +45,7 @@ internal sealed class TrainingArguments
         string device = parsed.GetValue(_device)!;
         if (parsed.GetValue(_plan))
         {
-            TrainingText.Print(context, plan(run, device), MatmulProbe.Measure(device, run.Trainer.Precision));
+            TrainingText.Print(context, plan(run, device), TorchLibrary.HasDevice(device) ? MatmulProbe.Measure(device, run.Trainer.Precision) : null); // memory can be planned for a GPU that is elsewhere
             return;
         }
 

@@ -7,12 +7,15 @@ namespace OpenElm.Cli;
 internal static class TrainingText
 {
     /// <summary>Prints memory and time.</summary>
-    public static void Print(CommandContext context, TrainingPlan plan, double flopsPerSecond)
+    /// <param name="context">Where.</param>
+    /// <param name="plan">The plan.</param>
+    /// <param name="flopsPerSecond">What matrix products reach on the device; null where it is not there to be measured.</param>
+    public static void Print(CommandContext context, TrainingPlan plan, double? flopsPerSecond)
     {
-        TimeSpan time = plan.Time(flopsPerSecond);
+        TimeSpan? time = flopsPerSecond is { } rate ? plan.Time(rate) : null;
         if (context.IsJson)
         {
-            context.WriteJson(new { Plan = plan, Ranks = OnRanks(plan).Select(row => new { row.Ranks, row.Sharding, row.Bytes }), FlopsPerSecond = flopsPerSecond, TrainingPlan.ExpectedUtilisation, Seconds = time.TotalSeconds });
+            context.WriteJson(new { Plan = plan, Ranks = OnRanks(plan).Select(row => new { row.Ranks, row.Sharding, row.Bytes }), FlopsPerSecond = flopsPerSecond, TrainingPlan.ExpectedUtilisation, Seconds = time?.TotalSeconds });
             return;
         }
 
@@ -33,7 +36,9 @@ internal static class TrainingText
         context.Output.WriteLine($"{"parameters",-16} {plan.Parameters,12:n0}");
         context.Output.WriteLine($"{"of them trained",-16} {plan.TrainedParameters,12:n0}");
         context.Output.WriteLine($"{"tokens",-16} {plan.Tokens,12:n0}");
-        context.Output.WriteLine($"{"time",-16} {time.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
+        context.Output.WriteLine(time is null
+            ? $"{"time",-16} {"not known",12}: the device is not on this machine"
+            : $"{"time",-16} {time.Value.TotalHours,12:n2} hours at {TrainingPlan.ExpectedUtilisation:p0} of the {flopsPerSecond / 1e9:n0} Gflop/s that matrix products reach here");
     }
 
     static readonly int[] PlannedRanks = [2, 8, 128];

@@ -5,6 +5,7 @@ using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Data;
 using OpenElm.Distributed;
+using OpenElm.Training.Distributed;
 using OpenElm.Training.Gpu;
 using OpenElm.Training.Objectives;
 using OpenElm.Training.Torch;
@@ -183,9 +184,16 @@ public static class TrainingBenchmark
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
         result = result with { ExchangeShare = exchanging / measured };
-        if (trainer.Gpu is not null && options.Group is null)
+        if (trainer.Gpu is not null)
         {
-            result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes };
+            TrainerConfig loop = LoopOf(options);
+            result = result with
+            {
+                Slowdown = trainer.Slowdown,
+                PlannedBytes = options.Group is { } group
+                    ? RankMemory.Of(options.Config, loop).Bytes(options.Sharding, group.Size) + GpuMemory.PassBytesOnRank(options.Config, loop, options.MicroBatch, options.SequenceLength)
+                    : GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes,
+            };
         }
 
         return options.Profile && device is not null ? WithProfile(result, device, () => Update().Dispose()) : result;
@@ -211,23 +219,25 @@ public static class TrainingBenchmark
             Data = null!,
             Distributed = new DistributedConfig { Sharding = options.Sharding },
             Schedule = new ScheduleConfig { MaxLearningRate = 1e-4, MinLearningRate = 1e-4, WarmupIterations = 0 },
-            Trainer = new TrainerConfig
-            {
-                Steps = int.MaxValue - 1,
-                MicroBatch = options.MicroBatch,
-                Accumulation = options.Accumulation * (options.Group?.Size ?? 1),
-                Precision = options.Precision,
-                Kernels = options.Kernels,
-                ActivationCheckpointing = options.ActivationCheckpointing,
-                Deterministic = options.Deterministic,
-                CudaGraphs = options.CudaGraphs,
-                Fp8Products = options.Fp8Products,
-            },
+            Trainer = LoopOf(options),
         };
         var module = new OpenElmModule(options.Config, run.Trainer.ModuleOptions(options.Device) with { PaddingId = PaddingId < options.Config.VocabSize ? PaddingId : null });
         module.Initialize(seed: 0);
         return new Trainer<TokenBatch>(run, module, new CausalLMObjective(run.Loss, PaddingId), new ModelFiles(new ModelContent(options.Config, [])), options.Group);
     }
+
+    static TrainerConfig LoopOf(TrainingBenchmarkOptions options) => new()
+    {
+        Steps = int.MaxValue - 1,
+        MicroBatch = options.MicroBatch,
+        Accumulation = options.Accumulation * (options.Group?.Size ?? 1),
+        Precision = options.Precision,
+        Kernels = options.Kernels,
+        ActivationCheckpointing = options.ActivationCheckpointing,
+        Deterministic = options.Deterministic,
+        CudaGraphs = options.CudaGraphs,
+        Fp8Products = options.Fp8Products,
+    };
 
     static TokenBatch RandomBatch(TrainingBenchmarkOptions options, int seed)
     {

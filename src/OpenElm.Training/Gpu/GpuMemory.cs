@@ -1,5 +1,6 @@
 using System.Globalization;
 using OpenElm.Configuration;
+using OpenElm.Training.Distributed;
 
 namespace OpenElm.Training.Gpu;
 
@@ -56,6 +57,18 @@ internal readonly record struct GpuMemory(long WeightBytes, long GradientBytes, 
             parameters * ((2 * sizeof(float)) + (precision == Precision.Bf16 ? sizeof(float) : 0)),
             (tokens * (perToken + perTokenBackward + GpuBatch.BytesPerToken + (2 * sizeof(float)))) + GpuPass.WorkspaceBytes + LibraryBytes + (eightBits ? GpuEightBits.BytesOf(config, tokens) : 0),
             tokens * scratch * product);
+    }
+
+    /// <summary>What a pass takes on a rank of several, beside the weights, gradients and state that ranks may divide (<see cref="RankMemory"/>).</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="trainer">The loop.</param>
+    /// <param name="sequences">Sequences of the rank's pass.</param>
+    /// <param name="sequenceLength">Tokens of a sequence.</param>
+    public static long PassBytesOnRank(OpenElmConfig config, TrainerConfig trainer, int sequences, int sequenceLength)
+    {
+        var memory = Of(config, trainer.Precision, sequences, sequenceLength, accumulates: true, trainer.ActivationCheckpointing); // gradients are in single precision
+        long rounded = trainer.Precision == Precision.Autocast ? 2 * ParameterCount.Of(config).Total : 0;
+        return memory.ActivationBytes + memory.LossBytes + rounded;
     }
 
     /// <summary>The largest micro-batch that fits.</summary>

@@ -119,6 +119,7 @@ internal sealed class GpuPass : IDisposable
         _workspace = Empty(ScalarType.Byte, WorkspaceBytes);
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, _device.Name);
         FindFastestProducts();
+        TorchMemory.ReleaseReserve(TorchDevice); // of a model that was made elsewhere, or as other tensors
         if (options.RecordsLaunches)
         {
             Record();

@@ -57,28 +57,24 @@ public static partial class TorchLibrary
             cuda, cuda ? torch.cuda.device_count() : 0, BlasName(loaded.TorchCpu), torch.get_num_threads());
     }
 
+    /// <summary>Whether this machine and this libtorch have a device.</summary>
+    /// <param name="name"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
+    /// <exception cref="OpenElmException">The name is no device.</exception>
+    public static bool HasDevice(string name)
+    {
+        (int? index, int devices) = Find(name);
+        return index is null || index < devices;
+    }
+
     /// <summary>The device of a name.</summary>
     /// <param name="name"><c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
     /// <returns>The device.</returns>
     /// <exception cref="OpenElmException">The name is no device, or this machine or this libtorch has no such device.</exception>
     public static Device Device(string name)
     {
-        EnsureLoaded();
-        if (name == "cpu")
-        {
-            return CPU;
-        }
-
-        if (CudaName().Match(name) is not { Success: true } match)
-        {
-            throw new OpenElmException($"{name} is no device; name cpu, cuda or cuda:N.");
-        }
-
-        // TorchSharp asks libtorch, which knows CUDA only in a CUDA build and only with a driver.
-        int devices = cuda.is_available() ? cuda.device_count() : 0;
-        int index = match.Groups[1].Success ? int.Parse(match.Groups[1].Value) : 0;
-        return index < devices
-            ? new Device(DeviceType.CUDA, index)
+        (int? index, int devices) = Find(name);
+        return index is null ? CPU
+            : index < devices ? new Device(DeviceType.CUDA, index.Value)
             : throw new OpenElmException($"There is no device {name}: libtorch of {_loaded!.Folder} sees {devices} CUDA devices. " +
                 $"Set {TorchOptions.FolderVariable} to the lib folder of a CUDA build of libtorch or PyTorch, or use the device cpu.");
     }
@@ -204,6 +200,21 @@ public static partial class TorchLibrary
             EnsureLoaded();
             return _loaded!;
         }
+    }
+
+    // The GPU's number, null for the processor, and how many there are.
+    static (int? Index, int Devices) Find(string name)
+    {
+        EnsureLoaded();
+        if (name == "cpu")
+        {
+            return (null, 0);
+        }
+
+        return CudaName().Match(name) is { Success: true } match
+            // TorchSharp asks libtorch, which knows CUDA only in a CUDA build and only with a driver.
+            ? (match.Groups[1].Success ? int.Parse(match.Groups[1].Value) : 0, cuda.is_available() ? cuda.device_count() : 0)
+            : throw new OpenElmException($"{name} is no device; name cpu, cuda or cuda:N.");
     }
 
     [GeneratedRegex(@"^cuda(?::(\d{1,4}))?$")]

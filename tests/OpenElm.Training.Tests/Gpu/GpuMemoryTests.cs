@@ -1,5 +1,6 @@
 using OpenElm.Configuration;
 using OpenElm.Training.Gpu;
+using OpenElm.Yaml;
 
 namespace OpenElm.Training.Tests.Gpu;
 
@@ -17,6 +18,21 @@ public sealed class GpuMemoryTests
     {
         OpenElmConfig config = NamedConfigs.Get(size) with { VocabSize = 32128 };
         Assert.Equal(1, GpuMemory.Of(config, Precision.Bf16, 8, 2048, accumulates: false, checkpointing, eightBits).TotalBytes / 1e9 / gigabytes, 0.03);
+    }
+
+    // The same measurements, and two ranks that sum gradients: those are in single precision, so logits have no place in them.
+    [Theory]
+    [InlineData("270m", 8, 12.43)]
+    [InlineData("1.1b", 8, 35.84)]
+    public void A_run_is_planned_for_a_gpu_that_is_elsewhere(string size, int sequences, double gigabytes)
+    {
+        RunConfig run = StrictYaml.Read<RunConfig>(Path.Combine(RepositoryFiles.Root, "configs", "training", $"{size}.yaml"),
+            ["trainer.precision=bf16", $"trainer.micro_batch={sequences}", "trainer.accumulation=1", "trainer.activation_checkpointing=false", "trainer.ema_momentum=0"]);
+        TrainingPlan plan = TrainingPlan.Of(run, "cuda");
+        long parameters = plan.Parameters, logits = 2L * sequences * 2048 * 32128;
+        Assert.Equal(1, plan.TotalBytes / 1e9 / gigabytes, 0.03);
+        Assert.InRange(plan.BytesOnRank(Sharding.None, 1)!.Value, plan.TotalBytes + (2 * parameters), plan.TotalBytes + (2 * parameters) + logits);
+        Assert.True(plan.BytesOnRank(Sharding.Parameters, 8) < plan.BytesOnRank(Sharding.Gradients, 8) && plan.BytesOnRank(Sharding.Gradients, 8) < plan.BytesOnRank(Sharding.Optimizer, 8));
     }
 
     [Fact]
