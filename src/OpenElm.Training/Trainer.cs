@@ -177,7 +177,7 @@ public sealed class Trainer<TBatch> : IDisposable
             ObjectiveResult result = _objective.Compute(Model, batches[i]);
             double share = shares[i];
             using Scalar weight = share; // held, because TorchSharp frees a number that nobody holds even while libtorch reads it
-            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight)).backward();
+            BackwardPass.Run(_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss.mul(weight));
             for (int m = 0; m < means.Length; m++)
             {
                 means[m].add_(result.Measured[m], alpha: weight);
@@ -231,7 +231,7 @@ public sealed class Trainer<TBatch> : IDisposable
                 Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, (((i * Share.Slice.World) + Share.Slice.Rank) * Share.Parts) + Share.Part);
                 ObjectiveResult result = _objective.Compute(Model, parts[i]);
                 using Scalar gradient = gradientShare, measured = share * part;
-                result.Loss.mul(gradient).backward();
+                BackwardPass.Run(result.Loss.mul(gradient));
                 for (int m = 0; m < means.Length; m++)
                 {
                     means[m].add_(result.Measured[m], alpha: measured);

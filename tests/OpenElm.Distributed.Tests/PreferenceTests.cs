@@ -61,7 +61,7 @@ public sealed class PreferenceTests : IDisposable
         foreach ((int before, int after) in new[] { (2, 0), (0, 2) })
         {
             string output = $"from-{before}";
-            await Ranks.Succeed(_run.Folder, before, Align(output, "--set", "trainer.steps=5"));
+            await Ranks.Succeed(_run.Folder, before, Align(output, "--set", "trainer.steps=6"));
             await Ranks.Succeed(_run.Folder, after, Align(output, "--resume", "auto"));
             _run.AssertSame("straight", output);
         }
