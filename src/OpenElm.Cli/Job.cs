@@ -38,9 +38,8 @@ internal static class Job
 
             Environment.Exit(ExitCodes.Stopped); // another rank was told to stop
         }
-        catch (Exception problem)
+        catch (Exception problem) when (End(context, group, problem)) // a filter, so that nothing is disposed of before: exchanges that have begun would be waited for
         {
-            End(context, group, problem);
             throw;
         }
     }
@@ -69,15 +68,16 @@ internal static class Job
     public static IRunObserver ObserverOf(ConsoleContext context, IProcessGroup? group, IRunObserver observer) =>
         group.IsFirst() ? observer : new Messages(line => context.Log($"rank {group!.Rank}: {line}"));
 
-    static void End(ConsoleContext context, IProcessGroup group, Exception problem)
+    static bool End(ConsoleContext context, IProcessGroup group, Exception problem)
     {
         if (group.Rank > 0)
         {
             Thread.Sleep(LetTheFirstSpeak); // where all ranks fail alike, one line is enough
         }
 
-        bool isUsers = problem is OpenElmException;
-        string reason = problem is OutOfMemoryException || problem.Message.Contains("out of memory", StringComparison.OrdinalIgnoreCase) ? $"out of memory: {problem.Message.Split('\n')[0]}" : problem.Message.Split('\n')[0];
+        string? shortage = problem is OpenElmException ? null : MemoryShortage.Of(problem);
+        bool isUsers = problem is OpenElmException || shortage is not null;
+        string reason = shortage ?? problem.Message.Split('\n')[0];
         if (!isUsers)
         {
             context.Error.WriteLine(problem);
@@ -86,6 +86,7 @@ internal static class Job
         context.Error.WriteLine($"openelm: rank {group.Rank} on {group.Hosts[group.Rank]} ends the job: {reason}");
         context.Error.Flush();
         group.Abort(isUsers ? ExitCodes.UserInput : ExitCodes.Bug);
+        return true;
     }
 
     static int CoresOfMachine() => File.Exists("/proc/cpuinfo")

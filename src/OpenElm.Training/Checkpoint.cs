@@ -1,4 +1,5 @@
 using OpenElm.Training.Kernels.Fused;
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -9,7 +10,7 @@ namespace OpenElm.Training;
 /// layer again and differentiates it. The arithmetic is the same, so the gradients are the same bits.
 /// </summary>
 /// <remarks>Dropout's masks are a function of <see cref="Adapters.AdapterCollection.Dropout"/>, so there is no random state to restore.</remarks>
-internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
+internal sealed class Checkpoint : GradientFunction<Checkpoint>
 {
     /// <inheritdoc/>
     public override string Name => nameof(Checkpoint);
@@ -26,10 +27,9 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
         is_grad_enabled() ? apply(x.requires_grad ? x : x.detach().requires_grad_(true), layer, layout, beforeBackward) : layer.call(x, layout);
 
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         (Tensor x, var layer, var layout) = ((Tensor)vars[0], (DecoderLayer)vars[1], (SequenceLayout)vars[2]);
-        ctx.set_materialize_grads(false);
         ctx.save_for_backward([x]);
         ctx.save_data("layer", layer);
         ctx.save_data("layout", layout);
@@ -39,7 +39,7 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
         using DisposeScope scope = NewDisposeScope();
         ((Action)ctx.get_data("beforeBackward"))();
@@ -47,10 +47,10 @@ internal sealed class Checkpoint : autograd.SingleTensorFunction<Checkpoint>
         using (enable_grad())
         {
             Tensor y = ((DecoderLayer)ctx.get_data("layer")).call(x, (SequenceLayout)ctx.get_data("layout"));
-            y.backward([grad_output]);
+            y.backward([outputGradient]);
         }
 
-        grad_output.Dispose();
+        outputGradient.Dispose();
         return BackwardResults.Return(x.grad!, null, null, null);
     }
 }

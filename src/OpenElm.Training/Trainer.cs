@@ -176,7 +176,7 @@ public sealed class Trainer<TBatch> : IDisposable
             Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, i);
             ObjectiveResult result = _objective.Compute(Model, batches[i]);
             double share = shares[i];
-            (_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss * Number(share)).backward();
+            BackwardPass.Run(_run.Trainer.AccumulationReduction == AccumulationReduction.Sum || share == 1 ? result.Loss : result.Loss * Number(share));
             for (int m = 0; m < means.Length; m++)
             {
                 means[m].add_(result.Measured[m], alpha: Number(share));
@@ -229,7 +229,7 @@ public sealed class Trainer<TBatch> : IDisposable
                 using DisposeScope microBatch = NewDisposeScope();
                 Model.Adapters.Dropout = new DropoutKey(_run.Seed, Step, (((i * Share.Slice.World) + Share.Slice.Rank) * Share.Parts) + Share.Part);
                 ObjectiveResult result = _objective.Compute(Model, parts[i]);
-                (result.Loss * Number(gradientShare)).backward();
+                BackwardPass.Run(result.Loss * Number(gradientShare));
                 for (int m = 0; m < means.Length; m++)
                 {
                     means[m].add_(result.Measured[m], alpha: Number(share * part));

@@ -75,6 +75,23 @@ public sealed class CommandLineTests
         Assert.Contains("this is a bug in openelm", error);
     }
 
+    [Theory]
+    [InlineData("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 216000000 bytes. Error code 12 (Cannot allocate memory)\nframe #0", "216,000,000 bytes more could not be had")]
+    [InlineData("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB", "2.00 GiB more could not be had on the GPU")]
+    [InlineData("CUDA: cuMemAlloc failed: out of memory", "more could not be had on the GPU")]
+    public void Memory_that_is_not_there_is_no_bug(string words, string expected)
+    {
+        // As it comes, and as the cause of another failure.
+        foreach (Exception problem in new[] { new InvalidOperationException(words), new InvalidOperationException("an update", new InvalidDataException(words)) })
+        {
+            (int code, string output, string error) = Invoke(_ => throw problem);
+            Assert.Equal((2, "", $"openelm: out of memory: {expected}; give it a smaller model, batch or length, or more memory.\n"), (code, output, error.ReplaceLineEndings("\n")));
+        }
+    }
+
+    [Fact]
+    public void The_runtimes_own_memory_is_told_alike() => Assert.StartsWith("openelm: out of memory: the .NET runtime could not have more; ", Invoke(_ => throw new InsufficientMemoryException()).Error);
+
     [Fact]
     public void Cancellation_by_the_user_is_130_with_one_line()
     {

@@ -53,6 +53,37 @@ public sealed class FaultTests : IDisposable
         Assert.Matches(@"openelm: rank \d on .+ ends the job: .* at update \d+ (on rank|\(of all ranks)", error);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_rank_without_memory_ends_the_job_with_one_line(bool isEveryRank)
+    {
+        Ranks.Require();
+        // Addresses that a small run needs; the large model needs four times 216 MB more, which the limit does not allow.
+        long limit;
+        using (Process small = Ranks.Start(_run.Folder, Limited("unlimited", TinyRun.Arguments("small", "trainer.steps=10"))))
+        {
+            _ = small.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+            _ = small.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+            limit = await Ranks.MostAddresses(_run.Folder, 1, small) + 300_000;
+        }
+
+        using Process job = Ranks.Start(_run.Folder, Limited($"{limit}", TinyRun.Arguments("large", "model.vocab_size=1500000")));
+        (int code, _, string error) = await Ranks.EndOf(job);
+        Assert.Equal(2, code);
+        string line = Assert.Single(error.Split('\n'), line => line.StartsWith("openelm: rank ", StringComparison.Ordinal));
+        Assert.Matches($@"^openelm: rank {(isEveryRank ? @"\d" : "1")} on {Environment.MachineName} ends the job: out of memory: [0-9,]+ bytes more could not be had$", line);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal); // no bug, no stack
+
+        string[] Limited(string kilobytes, string[] args)
+        {
+            string[] program = ["dotnet", Path.Combine(AppContext.BaseDirectory, "openelm.dll"), .. args];
+            string[] limited = ["sh", "-c", $"ulimit -v {kilobytes}; exec \"$@\"", "sh", .. program];
+            // .NET and glibc reserve addresses that they never use; less of them.
+            return ["env", "DOTNET_GCHeapHardLimit=0x20000000", "MALLOC_ARENA_MAX=2", "mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", .. isEveryRank ? limited : program, ":", "-n", "1", .. limited];
+        }
+    }
+
     [Fact]
     public async Task Ranks_that_differ_are_refused_at_the_start()
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text;
 
 [assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)] // ranks and their timeouts want the cores
@@ -61,10 +62,28 @@ internal static class Ranks
     }
 
     /// <summary>The process of a rank of a job that works in a folder.</summary>
-    public static int ProcessOf(string folder, int rank) => Directory.GetDirectories("/proc").Select(path => Path.GetFileName(path))
+    public static int ProcessOf(string folder, int rank) => ProcessesOf(folder, rank).First();
+
+    static IEnumerable<int> ProcessesOf(string folder, int rank) => Directory.GetDirectories("/proc").Select(path => Path.GetFileName(path))
         .Where(name => int.TryParse(name, out _)).Select(int.Parse)
-        .First(id => Read($"/proc/{id}/environ").Contains($"\0OMPI_COMM_WORLD_RANK={rank}\0", StringComparison.Ordinal)
+        .Where(id => Read($"/proc/{id}/environ").Contains($"\0OMPI_COMM_WORLD_RANK={rank}\0", StringComparison.Ordinal)
             && Read($"/proc/{id}/cmdline").Contains("openelm.dll", StringComparison.Ordinal) && Directory.ResolveLinkTarget($"/proc/{id}/cwd", returnFinalTarget: false)?.FullName == folder);
+
+    /// <summary>Waits for the end of a job.</summary>
+    /// <returns>The most kilobytes of addresses that a rank had.</returns>
+    public static async Task<long> MostAddresses(string folder, int rank, Process job)
+    {
+        long most = 0;
+        for (int? process = null; !job.HasExited; await Task.Delay(20, TestContext.Current.CancellationToken))
+        {
+            process ??= ProcessesOf(folder, rank).Cast<int?>().FirstOrDefault();
+            string[] lines = process is null ? [] : Read($"/proc/{process}/status").Split('\n');
+            most = Math.Max(most, lines.Where(line => line.StartsWith("VmPeak:", StringComparison.Ordinal)).Select(line => long.Parse(line[7..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture)).FirstOrDefault());
+        }
+
+        Assert.True(most > 0, "The job was over before its rank was seen.");
+        return most;
+    }
 
     /// <summary>Sends a signal.</summary>
     public static async Task Signal(string signal, int process)

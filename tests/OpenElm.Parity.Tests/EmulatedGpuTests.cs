@@ -15,7 +15,9 @@ public sealed class EmulatedGpuTests
 {
     public static TheoryData<string> Configs => [.. Widths.Keys];
 
-    static Dictionary<string, OpenElmConfig> Widths => GpuKernelSuite.OddConfigs.Append(("wide", Narrow with { ModelDim = 1536 })).Append(("narrow", Narrow)).ToDictionary(entry => entry.Item1, entry => entry.Item2);
+    static Dictionary<string, OpenElmConfig> Widths => GpuKernelSuite.OddConfigs
+        .Concat(new[] { (1280, 64), (1536, 64), (2048, 64), (3072, 128) }.Select(shipped => ($"{shipped.Item1}", Narrow with { ModelDim = shipped.Item1, HeadDim = shipped.Item2 })))
+        .Append(("wider than a block", Narrow with { ModelDim = 8256 })).Append(("narrow", Narrow)).ToDictionary(entry => entry.Item1, entry => entry.Item2);
 
     static OpenElmConfig Narrow => NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 2, ModelDim = 64, HeadDim = 32, VocabSize = 512 };
 

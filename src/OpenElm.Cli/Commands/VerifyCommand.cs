@@ -1,7 +1,9 @@
 using System.CommandLine;
+using OpenElm.Distributed;
 using OpenElm.Inference;
 using OpenElm.Inference.Cuda;
 using OpenElm.Training;
+using OpenElm.Training.Torch;
 using OpenElm.Verification.Golden;
 using OpenElm.Verification.Gpu;
 
@@ -13,7 +15,7 @@ internal static class VerifyCommand
     const string Training = "training", Inference = "inference";
     const string Golden = "golden", Kernels = "kernels", Passes = "passes", Runs = "runs";
 
-    public static Command Create(CommandContext context)
+    public static Command Create(ConsoleContext context)
     {
         var folder = new Argument<string>("folder") { Description = "A folder of golden files with their golden.json" };
         var runtime = new Option<string?>("--runtime") { Description = "Only this runtime instead of both" };
@@ -24,6 +26,13 @@ internal static class VerifyCommand
         part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
         var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part };
         command.SetAction(parsed =>
+        {
+            int code = ExitCodes.Success;
+            Job.Run(context, group => code = group is null ? Verify(parsed) : VerifyRanks(parsed, group));
+            return code;
+        });
+
+        int Verify(ParseResult parsed)
         {
             string path = parsed.GetRequiredValue(folder);
             var rows = new List<(string Runtime, GoldenResult Result)>();
@@ -63,10 +72,40 @@ internal static class VerifyCommand
             }
 
             Report(context, rows);
-            return rows.Any(row => row.Result.Status == GoldenStatus.Failed) ? ExitCodes.Bug : ExitCodes.Success;
-        });
-        return command.WithExamples("openelm verify tests/Golden", "openelm verify tests/Golden --runtime training --device cuda --json");
+            return CodeOf(rows);
+        }
+
+        // What ranks do together: training, at every level of sharding.
+        int VerifyRanks(ParseResult parsed, IProcessGroup group)
+        {
+            TorchLibrary.EnsureLoaded();
+            Job.ShareCores(group);
+            string where = Job.DeviceOf(parsed.GetRequiredValue(device), group);
+            var rows = new List<(string Runtime, GoldenResult Result)>();
+            foreach (Sharding sharding in Enum.GetValues<Sharding>())
+            {
+                using var tested = new RanksGoldenRuntime(group, sharding, where);
+                rows.AddRange(GoldenSuite.Run(parsed.GetRequiredValue(folder), tested).Where(result => result.Status != GoldenStatus.NotApplicable).Select(result => (tested.Name, result)));
+            }
+
+            if (!group.IsFirst())
+            {
+                return ExitCodes.Success;
+            }
+
+            if (rows is [])
+            {
+                throw new OpenElmException($"Nothing in {parsed.GetRequiredValue(folder)} is trained; ranks have nothing to compare.");
+            }
+
+            Report(context, rows);
+            return CodeOf(rows);
+        }
+
+        return command.WithExamples("openelm verify tests/Golden", "openelm verify tests/Golden --runtime training --device cuda --json", "mpirun -n 2 openelm verify tests/Golden");
     }
+
+    static int CodeOf(List<(string Runtime, GoldenResult Result)> rows) => rows.Any(row => row.Result.Status == GoldenStatus.Failed) ? ExitCodes.Bug : ExitCodes.Success;
 
     static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device)
     {

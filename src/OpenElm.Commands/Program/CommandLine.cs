@@ -67,6 +67,10 @@ internal sealed class CommandLine(string name, string description)
             context.Error.WriteLine($"{name}: stopped.");
             return ExitCodes.Stopped;
         }
+        catch (Exception problem) when (MemoryShortage.Of(problem) is { } shortage)
+        {
+            return Fail(context, $"{shortage}; give it a smaller model, batch or length, or more memory.");
+        }
         catch (Exception bug)
         {
             context.Error.WriteLine(bug);

@@ -13,7 +13,7 @@ namespace OpenElm.Training.Adapters;
 /// An element is kept by a hash of the seed and its number, as in Philox-like generators, so the masks are the same on every device. libtorch's generator for
 /// the CPU draws one number after the other, which cost a sixth of a LoRA step of the 270M model; that for a GPU cannot be had with a seed of its own from TorchSharp.
 /// </remarks>
-internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropout>
+internal sealed class SeededDropout : GradientFunction<SeededDropout>
 {
     const long Grain = 16, NumbersAtOnce = 1 << 22;
 
@@ -22,7 +22,7 @@ internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropou
 
     /// <summary>vars: x […, width], the share to zero, the seed.</summary>
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         (Tensor x, double share, ulong seed) = ((Tensor)vars[0], (double)vars[1], (ulong)vars[2]);
         ctx.save_data("share", share);
@@ -31,10 +31,10 @@ internal sealed class SeededDropout : autograd.SingleTensorFunction<SeededDropou
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
-        Tensor gradient = Masked(grad_output, (double)ctx.get_data("share"), (ulong)ctx.get_data("seed"));
-        grad_output.Dispose();
+        Tensor gradient = Masked(outputGradient, (double)ctx.get_data("share"), (ulong)ctx.get_data("seed"));
+        outputGradient.Dispose();
         return BackwardResults.Return(gradient, null, null);
     }
 

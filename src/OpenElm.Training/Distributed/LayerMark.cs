@@ -1,4 +1,5 @@
 using OpenElm.Training.Kernels.Fused;
+using OpenElm.Training.Torch;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Distributed;
@@ -7,7 +8,7 @@ namespace OpenElm.Training.Distributed;
 /// The identity, at the input of a layer: its backward function runs when everything behind it is done, so when the gradients of the layer's weights are
 /// complete (autograd takes the youngest of the nodes that are ready, and weights' gradients before any).
 /// </summary>
-internal sealed class LayerMark : autograd.SingleTensorFunction<LayerMark>
+internal sealed class LayerMark : GradientFunction<LayerMark>
 {
     /// <inheritdoc/>
     public override string Name => nameof(LayerMark);
@@ -20,7 +21,7 @@ internal sealed class LayerMark : autograd.SingleTensorFunction<LayerMark>
     public static Tensor Put(Tensor x, ILayerWatch watch, int layer) => is_grad_enabled() && x.requires_grad ? apply(x, watch, layer) : x;
 
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         ctx.save_data("watch", vars[1]);
         ctx.save_data("layer", vars[2]);
@@ -28,9 +29,9 @@ internal sealed class LayerMark : autograd.SingleTensorFunction<LayerMark>
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
         ((ILayerWatch)ctx.get_data("watch")).AfterBackward((int)ctx.get_data("layer"));
-        return BackwardResults.Return(grad_output, null, null);
+        return BackwardResults.Return(outputGradient, null, null);
     }
 }

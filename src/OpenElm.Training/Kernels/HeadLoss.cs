@@ -16,7 +16,7 @@ namespace OpenElm.Training.Kernels;
 /// d logits = (p · (1 + 2cL) − (1 − s) · onehot − s/vocab) / n; an ignored row has 0.
 /// The gradients are made in the forward pass, while the logits are there; the backward pass only scales them.
 /// </remarks>
-internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
+internal sealed class HeadLoss : GradientFunction<HeadLoss>
 {
     /// <inheritdoc/>
     public override string Name => nameof(HeadLoss);
@@ -33,7 +33,7 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
 
     /// <summary>vars: hidden [tokens, modelDim], head [vocab, modelDim], targets [tokens], loss options, module options, parts; the result is the total loss.</summary>
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         (Tensor hidden, Tensor head, Tensor targets) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
         (var loss, var options, var parts) = ((LossOptions)vars[3], (ModuleOptions)vars[4], (Parts)vars[5]);
@@ -83,13 +83,13 @@ internal sealed class HeadLoss : autograd.SingleTensorFunction<HeadLoss>
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
         List<Tensor> saved = ctx.get_saved_variables();
         bool hasHidden = (bool)ctx.get_data("hidden");
-        Tensor? hidden = hasHidden ? saved[0].mul(grad_output) : null, head = hasHidden && saved.Count == 1 ? null : saved[^1].mul(grad_output);
+        Tensor? hidden = hasHidden ? saved[0].mul(outputGradient) : null, head = hasHidden && saved.Count == 1 ? null : saved[^1].mul(outputGradient);
         saved.ForEach(tensor => tensor.Dispose());
-        grad_output.Dispose();
+        outputGradient.Dispose();
         return BackwardResults.Return(hidden, head, null, null, null, null);
     }
 

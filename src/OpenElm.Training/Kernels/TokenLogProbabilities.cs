@@ -12,7 +12,7 @@ namespace OpenElm.Training.Kernels;
 /// as <see cref="HeadLoss"/> does. Nothing of size [tokens, vocab] exists.
 /// </summary>
 /// <remarks>With p = softmax(logits) and incoming gradient g, d logits = g · (onehot(target) − p).</remarks>
-internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<TokenLogProbabilities>
+internal sealed class TokenLogProbabilities : GradientFunction<TokenLogProbabilities>
 {
     /// <inheritdoc/>
     public override string Name => nameof(TokenLogProbabilities);
@@ -32,7 +32,7 @@ internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<Toke
 
     /// <summary>vars: hidden [n, modelDim], head [vocab, modelDim], targets [n] int64, type of products; the result is [n] in single precision.</summary>
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         (Tensor hidden, Tensor head, Tensor targets, var productType) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (ScalarType)vars[3]);
         ctx.save_data("hidden", hidden.requires_grad);
@@ -55,7 +55,7 @@ internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<Toke
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
         List<Tensor> saved = ctx.get_saved_variables();
         (Tensor hidden, Tensor head, Tensor targets, Tensor logSumExp) = (saved[0], saved[1], saved[2], saved[3]);
@@ -67,7 +67,7 @@ internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<Toke
         foreach (Chunk chunk in Chunks(hidden, head, targets, productType))
         {
             using DisposeScope rows = NewDisposeScope();
-            Tensor gradient = grad_output[chunk.Range].unsqueeze(-1);                             // [rows, 1]
+            Tensor gradient = outputGradient[chunk.Range].unsqueeze(-1);                             // [rows, 1]
             Tensor logits = chunk.Logits().to_type(ScalarType.Float32);
             logits.sub_(logSumExp[chunk.Range].unsqueeze(-1)).exp_().mul_(-gradient);
             logits.scatter_add_(-1, chunk.Targets.unsqueeze(-1), gradient);
@@ -82,7 +82,7 @@ internal sealed class TokenLogProbabilities : autograd.SingleTensorFunction<Toke
 
         Tensor? dHidden = hiddenGrad?.to_type(hidden.dtype).MoveToOuterDisposeScope(), dHead = headGrad?.to_type(head.dtype).MoveToOuterDisposeScope();
         saved.ForEach(tensor => tensor.Dispose());
-        grad_output.Dispose();
+        outputGradient.Dispose();
         return BackwardResults.Return(dHidden, dHead, null, null);
     }
 

@@ -33,7 +33,7 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
         }
 
         LossResult loss = Loss(module, ids, NextTokens(ids, ignored: -1), -1, model.ZLossFactor);
-        loss.Total.backward();
+        BackwardPass.Run(loss.Total);
         var gradients = module.Weights.ToDictionary(weight => weight.Name, weight => Floats(weight.Value.grad!));
         Tensor masked = Ids(model.MaskedTargets.Values, model.MaskedTargets.Shape);          // [batch, seq − 1]
         Tensor padded = cat([masked, full([masked.size(0), 1], Number(model.PaddingId), ScalarType.Int64, masked.device)], 1);
@@ -66,7 +66,7 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
             {
                 Tensor ids = all[step, micro];
                 LossResult loss = Loss(module, ids, NextTokens(ids, ignored: -1), -1, settings.ZLossFactor);
-                (loss.Total / Number(microBatches)).backward();
+                BackwardPass.Run(loss.Total / Number(microBatches));
                 crossEntropy += loss.CrossEntropy.item<float>() / microBatches;
                 z += loss.ZLoss.item<float>() / microBatches;
             }

@@ -49,6 +49,7 @@ public static class GpuKernelSuite
     /// <summary>Runs the checks at the widths of one configuration.</summary>
     internal static IEnumerable<GoldenResult> Run(string device, string name, OpenElmConfig config)
     {
+        TorchLibrary.EnsureLoaded(); // nothing may have needed libtorch yet
         foreach (Precision precision in Enum.GetValues<Precision>())
         {
             using var suite = new Checks(device, config, GpuTypes.Of(precision, accumulates: false));

@@ -55,7 +55,14 @@ __device__ __forceinline__ float updated(float w, float& m, float& v, float g, f
     return w - h.rate / h.correction1 * m / (sqrtf(v) / h.correction2 + h.eps);
 }
 
+// Four neighbours of a weight, its moments and its gradient.
+struct Four { float master[4], average[4], square_average[4], gradient[4]; };
+
+constexpr int AT_ONCE = 4;                        // fours of a thread that are on their way from memory together
+
 // correction1 = 1 − beta1^t, correction2 = sqrt(1 − beta2^t). master: the single-precision weight.
+// A thread takes four neighbours, so that a warp's accesses of single-precision numbers are whole lines: of eight neighbours a warp touches every line twice (160 million weights on an H100: 1602 us,
+// 2.79 TB/s; four neighbours, one, two or four fours at once 1560, 1540, 1525 us, 2.94 TB/s).
 extern "C" __global__ __launch_bounds__(256) void adamw(
     const Slot* slots, const Chunk* chunks, const float* clip, float rate, float beta1, float beta2, float eps, float correction1, float correction2, float t)
 {
@@ -65,21 +72,33 @@ extern "C" __global__ __launch_bounds__(256) void adamw(
     long long begin = (long long)chunk.first * CHUNK;
     int count = (int)min((long long)CHUNK, slot.count - begin);
     float factor = clip[1];
-    int whole = count / 8 * 8;
-#pragma unroll 2
-    for (int i = threadIdx.x * 8; i < whole; i += 256 * 8)
+    int whole = count / 4 * 4;
+    for (int first = threadIdx.x * 4; first < whole; first += 256 * 4 * AT_ONCE)
     {
-        float g[8], w[8], m[8], v[8];
-        load(slot.gradient + begin + i, g);
-        load(slot.master + begin + i, w);
-        load(slot.average + begin + i, m);
-        load(slot.square_average + begin + i, v);
+        Four fours[AT_ONCE];
 #pragma unroll
-        for (int k = 0; k < 8; k++) w[k] = updated(w[k], m[k], v[k], g[k] * factor, slot.decay, h);
-        store(slot.master + begin + i, w);
-        store(slot.average + begin + i, m);
-        store(slot.square_average + begin + i, v);
-        if (slot.copy != nullptr) store(slot.copy + begin + i, w);
+        for (int n = 0; n < AT_ONCE; n++)
+        {
+            long long i = begin + first + n * 1024;
+            if (i >= begin + whole) continue;
+            load(slot.gradient + i, fours[n].gradient);
+            load(slot.master + i, fours[n].master);
+            load(slot.average + i, fours[n].average);
+            load(slot.square_average + i, fours[n].square_average);
+        }
+#pragma unroll
+        for (int n = 0; n < AT_ONCE; n++)
+        {
+            long long i = begin + first + n * 1024;
+            if (i >= begin + whole) continue;
+            Four& four = fours[n];
+#pragma unroll
+            for (int k = 0; k < 4; k++) four.master[k] = updated(four.master[k], four.average[k], four.square_average[k], four.gradient[k] * factor, slot.decay, h);
+            store(slot.master + i, four.master);
+            store(slot.average + i, four.average);
+            store(slot.square_average + i, four.square_average);
+            if (slot.copy != nullptr) store(slot.copy + i, four.master);
+        }
     }
     for (long long i = begin + whole + threadIdx.x; i < begin + count; i += 256)
     {

@@ -1,7 +1,7 @@
 // Number formats and vector accesses; put in front of every other file.
 //
 // Definitions given by the compiler's caller: RESIDUAL_BF16, PRODUCT_BF16, GRADIENT_BF16 (0 or 1), WIDTH (of the residual stream),
-// HEAD_DIM, VOCAB, EIGHT_BIT (1: some products read copies in eight bits). The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
+// HEAD_DIM, VOCAB, NORM_THREADS (of a block of a norm of the residual stream), EIGHT_BIT (1: some products read copies in eight bits). The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
 // Arithmetic is in single precision; values are rounded where the reference kernels round them.
 //
 // Kernels walk from the last row to the first. Products write and read from the first to the last, so what a product wrote last is read
@@ -57,7 +57,7 @@ template <class T> __device__ __forceinline__ float rounded(float x)
     return widen(narrowed);
 }
 
-// N neighbouring elements. N is 8 wherever rows are whole 16-byte words.
+// N neighbouring elements. N is 8 wherever rows are whole 16-byte words, and 4 where single precision should be.
 template <int N> __device__ __forceinline__ void load(const bf16* from, float (&x)[N])
 {
     if constexpr (N == 8)
@@ -70,6 +70,11 @@ template <int N> __device__ __forceinline__ void load(const bf16* from, float (&
             x[2 * i] = __uint_as_float(w[i] << 16);
             x[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
         }
+    }
+    else if constexpr (N == 4)
+    {
+        uint2 words = *reinterpret_cast<const uint2*>(from);
+        x[0] = __uint_as_float(words.x << 16), x[1] = __uint_as_float(words.x & 0xffff0000u), x[2] = __uint_as_float(words.y << 16), x[3] = __uint_as_float(words.y & 0xffff0000u);
     }
     else
     {
@@ -85,6 +90,11 @@ template <int N> __device__ __forceinline__ void load(const float* from, float (
         float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
         x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
     }
+    else if constexpr (N == 4)
+    {
+        float4 a = *reinterpret_cast<const float4*>(from);
+        x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w;
+    }
     else
     {
 #pragma unroll
@@ -96,6 +106,8 @@ template <int N> __device__ __forceinline__ void store(bf16* to, const float (&x
 {
     if constexpr (N == 8)
         *reinterpret_cast<uint4*>(to) = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
+    else if constexpr (N == 4)
+        *reinterpret_cast<uint2*>(to) = make_uint2(pack(x[0], x[1]), pack(x[2], x[3]));
     else
     {
 #pragma unroll
@@ -110,6 +122,8 @@ template <int N> __device__ __forceinline__ void store(float* to, const float (&
         reinterpret_cast<float4*>(to)[0] = make_float4(x[0], x[1], x[2], x[3]);
         reinterpret_cast<float4*>(to)[1] = make_float4(x[4], x[5], x[6], x[7]);
     }
+    else if constexpr (N == 4)
+        *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
     else
     {
 #pragma unroll
@@ -123,6 +137,18 @@ template <> struct __align__(16) Packed<bf16, 8> { bf16 values[8]; };
 template <> struct __align__(16) Packed<float, 8> { float values[8]; };
 
 template <class T, int N> __device__ __forceinline__ Packed<T, N> packed(const T* from) { return *reinterpret_cast<const Packed<T, N>*>(from); }
+
+// Makes the compiler forget that it has unpacked p, so that it keeps packed words over a barrier and unpacks them again: half the registers, for a shift each.
+template <class T, int N> __device__ __forceinline__ void keep_packed(Packed<T, N>& p)
+{
+#ifndef EMULATED
+    if constexpr (sizeof(Packed<T, N>) == 16)
+    {
+        uint4& words = *reinterpret_cast<uint4*>(&p);
+        asm volatile("" : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w));
+    }
+#endif
+}
 
 // The sum over groups of Lanes neighbouring lanes; every lane gets it. Lanes is a power of two.
 template <int Lanes> __device__ __forceinline__ float sum_of_lanes(float x)

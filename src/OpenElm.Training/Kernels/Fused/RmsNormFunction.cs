@@ -1,10 +1,11 @@
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Kernels.Fused;
 
 /// <summary>RMSNorm over the last dimension in one pass; only its input is kept, the inverse RMS is computed again.</summary>
-internal sealed class RmsNormFunction : autograd.SingleTensorFunction<RmsNormFunction>
+internal sealed class RmsNormFunction : GradientFunction<RmsNormFunction>
 {
     const long Grain = 64;
 
@@ -13,7 +14,7 @@ internal sealed class RmsNormFunction : autograd.SingleTensorFunction<RmsNormFun
 
     /// <summary>vars: x […, width], weight [width], ε; both tensors of one type.</summary>
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         (Tensor x, Tensor weight, double eps) = ((Tensor)vars[0], (Tensor)vars[1], (double)vars[2]);
         ctx.save_for_backward([x, weight]);
@@ -37,12 +38,12 @@ internal sealed class RmsNormFunction : autograd.SingleTensorFunction<RmsNormFun
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
         using DisposeScope scope = NewDisposeScope();
         double eps = (double)ctx.get_data("eps");
         (Tensor x, Tensor weight) = ctx.get_saved_variables() is [var saved, var savedWeight] ? (saved, savedWeight) : throw new InvalidOperationException();
-        using Tensor dy = grad_output.contiguous();
+        using Tensor dy = outputGradient.contiguous();
         Tensor dx = empty_like(x);
         int width = checked((int)weight.numel());
         float[] w = Floats(weight);
@@ -59,7 +60,7 @@ internal sealed class RmsNormFunction : autograd.SingleTensorFunction<RmsNormFun
                 target.Write(row, result);
             }
         });
-        grad_output.Dispose();
+        outputGradient.Dispose();
         return BackwardResults.Return(dx, dw.ToTensor(weight), null);
     }
 

@@ -1,3 +1,4 @@
+using OpenElm.Training.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -7,7 +8,7 @@ namespace OpenElm.Training.Kernels.Fused;
 /// Splits queries, keys and values, normalises queries and keys, and rotates them, in one pass over the product; only the
 /// product is kept. Results are [batch, seq, heads, headDim] in memory, so that each row is written in order.
 /// </summary>
-internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<SplitNormRotateFunction>
+internal sealed class SplitNormRotateFunction : GradientsFunction<SplitNormRotateFunction>
 {
     const long Grain = 16;
 
@@ -30,9 +31,8 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
 
     /// <summary>vars: qkv [batch, seq, heads · headDim], call, and perhaps two norms [headDim].</summary>
     /// <inheritdoc/>
-    public override unsafe List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override unsafe List<Tensor> Results(autograd.AutogradContext ctx, object[] vars)
     {
-        ctx.set_materialize_grads(false);
         (var qkv, var call) = ((Tensor)vars[0], (Call)vars[1]);
         Tensor[] norms = [.. vars.Skip(2).Cast<Tensor>()];
         ctx.save_for_backward([qkv, .. norms]);
@@ -89,14 +89,14 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, List<Tensor> outputGradients)
     {
         using DisposeScope scope = NewDisposeScope();
         var call = (Call)ctx.get_data("call");
         List<Tensor> saved = ctx.get_saved_variables();
         (Tensor qkv, Tensor[] norms) = (saved[0], [.. saved.Skip(1)]);
         (long batch, long seq, int headDim) = (qkv.size(0), qkv.size(1), call.HeadDim);
-        Tensor dq = grad_outputs[0].contiguous(), dk = grad_outputs[1].contiguous(), dv = grad_outputs[2].contiguous();
+        Tensor dq = outputGradients[0].contiguous(), dk = outputGradients[1].contiguous(), dv = outputGradients[2].contiguous();
         Tensor gradient = empty_like(qkv);
         FloatRows source = new(qkv, call.Heads * headDim), target = new(gradient, call.Heads * headDim);
         FloatRows fromQ = new(dq, call.QueryHeads * headDim), fromK = new(dk, call.KvHeads * headDim), fromV = new(dv, call.KvHeads * headDim);
@@ -118,7 +118,7 @@ internal sealed class SplitNormRotateFunction : autograd.MultiTensorFunction<Spl
                 target.Write(row, result);
             }
         });
-        grad_outputs.ForEach(tensor => tensor.Dispose());
+        outputGradients.ForEach(tensor => tensor.Dispose());
         return norms is [var qWeight, var kWeight]
             ? BackwardResults.Return(gradient, null, dqNorm.ToTensor(qWeight), dkNorm.ToTensor(kWeight))
             : BackwardResults.Return(gradient, null);

@@ -1,11 +1,12 @@
 using System.Numerics;
+using OpenElm.Training.Torch;
 using static TorchSharp.torch;
 
 namespace OpenElm.Training.Kernels.Fused;
 
 /// <summary>SiLU(gate) · up in one pass, and its gradient in one; only the input is kept.</summary>
 /// <remarks>With s = 1/(1 + e^−gate): y = gate·s·up, d gate = dy·up·s·(1 + gate·(1 − s)), d up = dy·gate·s.</remarks>
-internal sealed class SwiGluFunction : autograd.SingleTensorFunction<SwiGluFunction>
+internal sealed class SwiGluFunction : GradientFunction<SwiGluFunction>
 {
     const long Grain = 16;
 
@@ -14,7 +15,7 @@ internal sealed class SwiGluFunction : autograd.SingleTensorFunction<SwiGluFunct
 
     /// <summary>vars: gate and up […, 2 · ffnDim].</summary>
     /// <inheritdoc/>
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override Tensor Result(autograd.AutogradContext ctx, object[] vars)
     {
         var gateUp = (Tensor)vars[0];
         ctx.save_for_backward([gateUp]);
@@ -37,10 +38,10 @@ internal sealed class SwiGluFunction : autograd.SingleTensorFunction<SwiGluFunct
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor> Gradients(autograd.AutogradContext ctx, Tensor outputGradient)
     {
         using Tensor gateUp = ctx.get_saved_variables()[0];
-        using Tensor dy = grad_output.contiguous();
+        using Tensor dy = outputGradient.contiguous();
         int ffnDim = checked((int)dy.size(-1));
         Tensor gradient = empty_like(gateUp);
         (FloatRows source, FloatRows incoming, FloatRows target) = (new FloatRows(gateUp, 2 * ffnDim), new FloatRows(dy, ffnDim), new FloatRows(gradient, 2 * ffnDim));
@@ -55,7 +56,7 @@ internal sealed class SwiGluFunction : autograd.SingleTensorFunction<SwiGluFunct
                 target.Write(row, result);
             }
         });
-        grad_output.Dispose();
+        outputGradient.Dispose();
         return BackwardResults.Return(gradient);
     }
 
