@@ -2,6 +2,12 @@
 //
 // A lane holds V elements of the head's first half and the V elements of the second half that RoPE pairs them with, so that
 // the rotation needs no exchange: (a, b) → (a · cos − b · sin, b · cos + a · sin).
+//
+// Backward, measured on an H100 (copies 3.0 TB/s), 16384 tokens, 24 heads of 128, 12 of 128, 32 of 64, 16 of 64, a quarter as many keys and values:
+//   a warp a token, all its heads in turn, sums for queries and keys in registers at once (127 registers, 16 warps a multiprocessor)   171.7, 94.4, 111.3, 65.0 us
+//   values, keys and queries one after the other (this one): 80 registers, 24 warps, no idle lanes                                     155.5, 81.7, 107.1, 57.0 us
+//   16 warps; the next head loaded before this one is turned; 32 warps with spilled registers                                          162, 186, 187 us for the first
+//   2, 4, 8 times the blocks: slower, by 1, 2, 6 %
 
 constexpr int HALF = HEAD_DIM / 2;
 constexpr bool VECTORS = HALF % 8 == 0 && (HALF / 8 & HALF / 8 - 1) == 0 && HALF / 8 <= 32;
