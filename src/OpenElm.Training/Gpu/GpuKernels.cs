@@ -169,7 +169,7 @@ internal sealed class GpuKernels : IDisposable
         }
     }
 
-    static Dictionary<string, string> Constants(OpenElmConfig config, GpuTypes types)
+    internal static Dictionary<string, string> Constants(OpenElmConfig config, GpuTypes types)
     {
         static string IsBf16(ScalarType type) => type == ScalarType.BFloat16 ? "1" : "0";
 
@@ -185,7 +185,7 @@ internal sealed class GpuKernels : IDisposable
         };
     }
 
-    static string Text(string name)
+    internal static string Text(string name)
     {
         string resource = $"OpenElm.Training.Gpu.Kernels.{name}.cu";
         using System.IO.Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{resource} is no resource");
