@@ -37,6 +37,31 @@ public sealed class EmulatedGpuTests
         Passed(GpuPassSuite.AgainstReference("cpu", Narrow with { ShareInputOutputLayers = false }, Precision.Fp32, length: 24, isPacked));
     }
 
+    [Theory, InlineData(Precision.Bf16, true), InlineData(Precision.Autocast, true), InlineData(Precision.Bf16, null)]
+    public void The_pass_agrees_with_the_reference_where_products_have_SwiGlu_in_their_last_step(Precision precision, bool? everywhere)
+    {
+        SkipWithoutEmulator();
+        Passed(GpuPassSuite.AgainstReference("cpu", Narrow, precision, length: 24, isPacked: false, joinsSwiGlu: everywhere));
+    }
+
+    [Fact]
+    public void The_faster_of_two_ways_is_preferred_where_both_agree_and_the_choice_is_kept()
+    {
+        SkipWithoutEmulator();
+        using MatrixProducts products = new(0, 0, "Emulated");
+        string name = $"test {Environment.ProcessId}";
+        void Slow() => Thread.Sleep(2);
+        void Fast()
+        {
+        }
+
+        Assert.True(products.Prefers(name, usual: Slow, other: Fast, agree: () => true, 0));
+        Assert.True(products.Prefers(name, usual: Fast, other: Slow, agree: () => throw new InvalidOperationException("it is known"), 0));
+        Assert.False(products.Prefers(name + " the other way", usual: Fast, other: Slow, agree: () => true, 0));
+        Assert.False(products.Prefers(name + " apart", usual: Slow, other: Fast, agree: () => false, 0));
+        Assert.True(products.Prefers(name + " apart", usual: Slow, other: Fast, agree: () => true, 0)); // nothing was kept
+    }
+
     [Fact]
     public void Layers_that_are_computed_again_give_the_same_bits()
     {

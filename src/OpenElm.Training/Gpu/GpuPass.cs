@@ -543,7 +543,7 @@ internal sealed class GpuPass : IDisposable
             Find(_shapes.HeadWeight(_rows, accumulate), _logits, _normed.Address, _head.Gradient);
         }
 
-        if (_swiGlu is not null)
+        if (_swiGlu is not null && _layers.All(layer => (layer.Proj1.Value | layer.Proj2.Value) % GpuSwiGluProducts.Alignment == 0))
         {
             JoinSwiGlu(_swiGlu);
         }

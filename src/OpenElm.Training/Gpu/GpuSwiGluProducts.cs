@@ -10,6 +10,9 @@ namespace OpenElm.Training.Gpu;
 /// </summary>
 internal sealed class GpuSwiGluProducts : IDisposable
 {
+    /// <summary>What addresses of matrices are multiples of.</summary>
+    public const int Alignment = 16;
+
     const int Hopper = 90, Threads = 384, BlockRows = 128, BoxRows = 16, Step = 64;
     const int RingBytes = 4 * 3 * BlockRows * Step * 2, BoxesBytes = 8 * 2 * BoxRows * 64 * 2, ArrivalsBytes = 2 * 4 * sizeof(long), AlignmentBytes = 1024;
     const int ForwardBytes = AlignmentBytes + RingBytes + BoxesBytes + ArrivalsBytes, BackwardBytes = AlignmentBytes + RingBytes + ArrivalsBytes;
