@@ -124,34 +124,34 @@ public sealed unsafe class MatrixProducts : IDisposable
         float Time(CublasLtInterface.Heuristic proposal, int runs, int repeats) => FastestRun(() => Launch(kind, plan, proposal, a, b, d, d, stream), runs, repeats, stream);
     }
 
-    /// <summary>Finds by timing whether another way to the result of a product, or of a product and what follows, is faster than the usual one. Once for each name: the answer is kept with the choices of algorithms.</summary>
+    /// <summary>Times two ways to the result of a product, or of a product and what follows. Once for each name: the times are kept with the choices of algorithms.</summary>
     /// <param name="name">What is computed, with its sizes.</param>
-    /// <param name="usual">Puts the usual way into the stream.</param>
+    /// <param name="usual">Puts one way into the stream.</param>
     /// <param name="other">Puts the other one into the stream.</param>
     /// <param name="agree">Whether both give the same; asked before each round of timing, so it may also draw new numbers.</param>
     /// <param name="stream">The stream.</param>
-    /// <returns>Whether the other one gives the same in less time.</returns>
-    public bool Prefers(string name, Action usual, Action other, Func<bool> agree, nint stream)
+    /// <returns>Microseconds of both; null if they do not agree.</returns>
+    public (float Usual, float Other)? Compare(string name, Action usual, Action other, Func<bool> agree, nint stream)
     {
         ArgumentNullException.ThrowIfNull(agree);
-        if (!_choices.TryGet(name, out (int Chosen, float First, float Best) known))
+        if (_choices.TryGet(name, out (int Chosen, float First, float Best) known))
         {
-            (float first, float best) = (float.PositiveInfinity, float.PositiveInfinity);
-            for (int round = 0; round < 3; round++) // in turn, because the chip becomes slower as it becomes warm
-            {
-                if (!agree())
-                {
-                    return false;
-                }
-
-                (first, best) = (Math.Min(first, FastestRun(usual, runs: 1, repeats: 3, stream)), Math.Min(best, FastestRun(other, runs: 1, repeats: 3, stream)));
-            }
-
-            known = (best < first ? 1 : 0, first, best);
-            _choices.Add(name, known.Chosen, first, best);
+            return (known.First, known.Best);
         }
 
-        return known.Chosen == 1;
+        (float first, float second) = (float.PositiveInfinity, float.PositiveInfinity);
+        for (int round = 0; round < 3; round++) // in turn, because the chip becomes slower as it becomes warm
+        {
+            if (!agree())
+            {
+                return null;
+            }
+
+            (first, second) = (Math.Min(first, FastestRun(usual, runs: 1, repeats: 3, stream)), Math.Min(second, FastestRun(other, runs: 1, repeats: 3, stream)));
+        }
+
+        _choices.Add(name, chosen: second < first ? 1 : 0, first, second);
+        return (first, second);
     }
 
     /// <summary>Keeps what was found by timing for later runs.</summary>

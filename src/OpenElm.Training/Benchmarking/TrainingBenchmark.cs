@@ -86,8 +86,8 @@ public sealed record TrainingBenchmarkResult(
     /// <summary>Where the time of an update goes; empty without a profile.</summary>
     public ImmutableArray<ProfiledKernel> Kernels { get; init; } = [];
 
-    /// <summary>In how many of all layers the product forward, and the one backward, has SwiGLU in its last step.</summary>
-    public (int Forward, int Backward, int All) JoinedSwiGlu { get; init; }
+    /// <summary>Where products have SwiGLU in their last step; null off the fused GPU path.</summary>
+    public SwiGluInProducts? SwiGluInProducts { get; init; }
 
     /// <summary>The share of the profiled time in which no kernel ran.</summary>
     public double IdleShare { get; init; }
@@ -185,7 +185,7 @@ public static class TrainingBenchmark
             [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
-        result = result with { ExchangeShare = exchanging / measured, JoinedSwiGlu = trainer.Gpu?.Pass.JoinedSwiGlu ?? default };
+        result = result with { ExchangeShare = exchanging / measured, SwiGluInProducts = trainer.Gpu?.Pass.SwiGluInProducts };
         if (trainer.Gpu is not null && options.Group is null)
         {
             result = result with { Slowdown = trainer.Slowdown, PlannedBytes = GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes };

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
+using OpenElm.Training.Benchmarking;
 using OpenElm.Training.Kernels;
 using OpenElm.Training.Losses;
 using OpenElm.Training.Torch;
@@ -53,7 +54,7 @@ internal sealed class GpuPass : IDisposable
     readonly GpuKernels _kernels;
     readonly MatrixProducts _products;
     readonly GpuSwiGluProducts? _swiGlu;
-    readonly HashSet<(int FfnDim, bool IsBackward)> _joined = []; // where it is used
+    readonly Dictionary<(int FfnDim, bool IsBackward), (float Apart, float Joined)> _joined = []; // microseconds of both ways, where it is used
     readonly GpuProductShapes _shapes;
     readonly GpuGradients _gradients;
     readonly ImmutableArray<GpuActivations> _activations;
@@ -161,8 +162,15 @@ internal sealed class GpuPass : IDisposable
     /// <summary>What the search for algorithms found.</summary>
     public IReadOnlyList<(ProductShape Shape, float FirstMicroseconds, float BestMicroseconds, int Chosen)> ProductTimings => _products.Timings;
 
-    /// <summary>For how many of all feed-forward networks the products forward, and backward, have SwiGLU in their last step.</summary>
-    public (int Forward, int Backward, int All) JoinedSwiGlu => (_layers.Count(layer => Joins(layer, isBackward: false)), _layers.Count(layer => Joins(layer, isBackward: true)), _layers.Length);
+    /// <summary>Where products have SwiGLU in their last step.</summary>
+    public SwiGluInProducts SwiGluInProducts
+    {
+        get
+        {
+            (float Apart, float Joined)[] used = [.. _layers.SelectMany(layer => new[] { (layer.Shape.FfnDim, false), (layer.Shape.FfnDim, true) }).Where(_joined.ContainsKey).Select(place => _joined[place])];
+            return new(_layers.Count(layer => Joins(layer, isBackward: false)), _layers.Count(layer => Joins(layer, isBackward: true)), _layers.Length, used.Sum(times => times.Apart) / 1000.0, used.Sum(times => times.Joined) / 1000.0);
+        }
+    }
 
     /// <summary>Rounds the weights anew after something else has changed them.</summary>
     public void RefreshCopies()
@@ -502,7 +510,7 @@ internal sealed class GpuPass : IDisposable
         _products.Multiply(GpuProductShapes.OfEightBits(shape), copy.Values, weightCopy.Values, d, _kernels.Stream, c, (copy.State, weightCopy.State));
     }
 
-    bool Joins(GpuLayer layer, bool isBackward) => _joined.Contains((layer.Shape.FfnDim, isBackward));
+    bool Joins(GpuLayer layer, bool isBackward) => _joined.ContainsKey((layer.Shape.FfnDim, isBackward));
 
     EightBits Copy(GpuLayer layer, EightBitOperand operand) => _eight is null ? default : _eight[layer.Number, operand];
 
@@ -588,9 +596,11 @@ internal sealed class GpuPass : IDisposable
 
             void Choose(string name, bool isBackward, Action joined, Action apart)
             {
-                if (_options.JoinsSwiGlu ?? _products.Prefers(FormattableString.Invariant($"swiglu {name} {_tokens} x {ffn} x {model}"), apart, joined, () => Agree(apart, joined), _kernels.Stream))
+                (float Apart, float Joined)? times = _options.JoinsSwiGlu == true ? (0, 0)
+                    : _products.Compare(FormattableString.Invariant($"swiglu {name} {_tokens} x {ffn} x {model}"), apart, joined, () => Agree(apart, joined), _kernels.Stream);
+                if (times is { } both && (_options.JoinsSwiGlu == true || both.Joined < both.Apart))
                 {
-                    _joined.Add((ffn, isBackward));
+                    _joined.Add((ffn, isBackward), both);
                 }
             }
 
