@@ -11,18 +11,18 @@
 // Results go through shared memory and are sent by the copy engine, 16 rows of 64 columns a warp at a time: no warp waits for another. Forward they have a place of their own; backward a slot of the ring holds
 // 64 columns of gates and ups as if they were a step, they are overwritten by their gradients, and the rest of the slot takes y.
 //
-// Measured on an H100, 16,384 rows, against cuBLASLt's best product and the kernel of swiglu.cu, in turn on the same chip (median of 2, microseconds):
+// Measured on an H100, 16,384 rows, against cuBLASLt's best product and the kernel of swiglu.cu (what it adds), in turn on the same chip (median of 2, microseconds):
 //   inner x columns      forward: product + kernel, this    backward: product + kernel, this
 //   1280 x 1536          171 + 57     214                    98 + 113     157
 //   1280 x 4608          520 + 162    625                    271 + 340    441
 //   2048 x 5888          1062 + 210   1250                   556 + 425    766
 //   3072 x 6656          1832 + 235   2060                   948 + 492    1166
 // The main loop runs at the tensor cores' full rate (1,024 cycles a step of a tile). What is lost is the time after it: 4,300 cycles forward (2,300 for a plain product by the same kernel, which is therefore
-// 3 to 12 % slower than cuBLASLt's and is not used), and backward some 10,000, because all multiprocessors read gates and ups and send three results at once.
-// Tried: an arrival at the other block with release semantics for the cluster (a memory barrier for the whole GPU each time: 460 instead of 680 TFLOP/s); blocks without a pair (−10 %); the two warp groups one to
-// three steps apart (no change: the ring is too short for more); three slots and more room for results (−3 %); bands of 4 and 16 (no change); results and gates marked to leave the L2 cache first (no change);
-// gates and ups fetched into the L2 cache during the main loop (−3 to +2 %); starting the pairs that have one tile less than others later, backward, so that not all send at once (7 to 10 % faster: kept),
-// and all pairs (3 to 6 %).
+// 7 to 16 % slower than cuBLASLt's and is not used), and backward some 10,000, because all multiprocessors read gates and ups and send three results at once.
+// Tried: an arrival at the other block with release semantics for the cluster (a memory barrier for the whole GPU each time: 460 instead of 680 TFLOP/s); blocks without a pair (−10 %, measured with that barrier);
+// the two warp groups one to three steps apart (no change: the ring is too short for more); three slots and more room for results (0 to −3 %); bands of 4 and 16 (no change); results and gates marked to leave the
+// L2 cache first (no change); gates and ups fetched into the L2 cache during the main loop (−4 to +2 %); starting the pairs that have one tile less than others later, backward, so that not all send at once
+// (4 to 10 % faster: kept), and all pairs (3 to 6 %).
 
 constexpr int BlockRows = 128, TileColumns = 256, Step = 64, Slots = 4, Group = 8;
 constexpr int Span = BACKWARD ? TileColumns : TileColumns / 2; // columns of the result that a tile covers
