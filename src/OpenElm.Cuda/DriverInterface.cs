@@ -9,6 +9,7 @@ internal static unsafe partial class DriverInterface
 
     public const int MultiprocessorCount = 16, ComputeCapabilityMajor = 75, ComputeCapabilityMinor = 76; // CUdevice_attribute
     public const int MaxDynamicSharedSize = 8;                                                          // CUfunction_attribute
+    public const int BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;                                      // CUtensorMapDataType, …Swizzle, …L2promotion
 
     [LibraryImport(Library, EntryPoint = "cuInit")]
     public static partial int Init(uint flags);
@@ -54,6 +55,10 @@ internal static unsafe partial class DriverInterface
 
     [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")]
     public static partial int FunctionSetAttribute(nint function, int attribute, int value);
+
+    [LibraryImport(Library, EntryPoint = "cuTensorMapEncodeTiled")]
+    public static partial int TensorMapEncode(
+        void* map, int type, uint rank, nint address, ulong* sizes, ulong* strides, uint* box, uint* elementStrides, int interleave, int swizzle, int promotion, int fill);
 
     [LibraryImport(Library, EntryPoint = "cuLaunchKernel")]
     public static partial int LaunchKernel(

@@ -98,6 +98,31 @@ public readonly record struct Kernel(nint Function)
         }
     }
 
+    /// <summary>Puts a launch into a stream whose first argument is a structure.</summary>
+    /// <param name="stream">The stream.</param>
+    /// <param name="blocks">Blocks.</param>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <typeparam name="T">Of the first argument: a structure laid out as the kernel's.</typeparam>
+    /// <param name="structure">The first argument, by value.</param>
+    /// <param name="arguments">The others, as the kernel declares them.</param>
+    public unsafe void LaunchShared<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
+        where T : unmanaged
+    {
+        void** pointers = stackalloc void*[arguments.Length + 1];
+        fixed (T* value = &structure)
+        fixed (KernelArgument* first = arguments)
+        {
+            pointers[0] = value;
+            for (int i = 0; i < arguments.Length; i++)
+            {
+                pointers[i + 1] = first + i;
+            }
+
+            Check(DriverInterface.LaunchKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
+        }
+    }
+
     /// <summary>Puts a launch into a stream whose blocks are all on the device at once, so that they may wait for each other.</summary>
     /// <param name="stream">The stream.</param>
     /// <param name="blocks">Blocks; no more than fit the device at once.</param>

@@ -104,7 +104,7 @@ public sealed unsafe class MatrixProducts : IDisposable
         }
 
         plan.IsTimed = true;
-        if (_choices.TryGet(shape, out (int Chosen, float First, float Best) earlier) && earlier.Chosen < plan.Found.Length)
+        if (_choices.TryGet(shape.ToString(), out (int Chosen, float First, float Best) earlier) && earlier.Chosen < plan.Found.Length)
         {
             plan.Chosen = earlier.Chosen;
             Timings.Add((shape, earlier.First, earlier.Best, earlier.Chosen));
@@ -112,7 +112,6 @@ public sealed unsafe class MatrixProducts : IDisposable
         }
 
         // All proposals once, then the best of those at length.
-        using CudaEvent start = new(), end = new();
         ProductShape kind = shape;
         float[] times = [.. plan.Found.Select(proposal => Time(proposal, runs: 1, repeats: 1))];
         int repeats = Math.Clamp((int)(2e12 / shape.Flops / 10), 2, 8);
@@ -120,28 +119,39 @@ public sealed unsafe class MatrixProducts : IDisposable
         Array.ForEach(finalists, i => times[i] = Time(plan.Found[i], runs: 2, repeats));
         plan.Chosen = finalists.MinBy(i => times[i]);
         Timings.Add((shape, times[0], times[plan.Chosen], plan.Chosen));
-        _choices.Add(shape, plan.Chosen, times[0], times[plan.Chosen]);
+        _choices.Add(shape.ToString(), plan.Chosen, times[0], times[plan.Chosen]);
 
-        // Microseconds. The best of short runs: a longer one would only measure how warm the chip is.
-        float Time(CublasLtInterface.Heuristic proposal, int runs, int repeats)
+        float Time(CublasLtInterface.Heuristic proposal, int runs, int repeats) => FastestRun(() => Launch(kind, plan, proposal, a, b, d, d, stream), runs, repeats, stream);
+    }
+
+    /// <summary>Times two ways to the result of a product, or of a product and what follows. Once for each name: the times are kept with the choices of algorithms.</summary>
+    /// <param name="name">What is computed, with its sizes.</param>
+    /// <param name="usual">Puts one way into the stream.</param>
+    /// <param name="other">Puts the other one into the stream.</param>
+    /// <param name="agree">Whether both give the same; asked before each round of timing, so it may also draw new numbers.</param>
+    /// <param name="stream">The stream.</param>
+    /// <returns>Microseconds of both; null if they do not agree.</returns>
+    public (float Usual, float Other)? Compare(string name, Action usual, Action other, Func<bool> agree, nint stream)
+    {
+        ArgumentNullException.ThrowIfNull(agree);
+        if (_choices.TryGet(name, out (int Chosen, float First, float Best) known))
         {
-            float best = float.PositiveInfinity;
-            Launch(kind, plan, proposal, a, b, d, d, stream); // warms up
-            for (int run = 0; run < runs; run++)
-            {
-                start.Record(stream);
-                for (int repeat = 0; repeat < repeats; repeat++)
-                {
-                    Launch(kind, plan, proposal, a, b, d, d, stream);
-                }
+            return (known.First, known.Best);
+        }
 
-                end.Record(stream);
-                end.Synchronize();
-                best = Math.Min(best, 1000 * end.MillisecondsSince(start) / repeats);
+        (float first, float second) = (float.PositiveInfinity, float.PositiveInfinity);
+        for (int round = 0; round < 3; round++) // in turn, because the chip becomes slower as it becomes warm
+        {
+            if (!agree())
+            {
+                return null;
             }
 
-            return best;
+            (first, second) = (Math.Min(first, FastestRun(usual, runs: 1, repeats: 3, stream)), Math.Min(second, FastestRun(other, runs: 1, repeats: 3, stream)));
         }
+
+        _choices.Add(name, chosen: second < first ? 1 : 0, first, second);
+        return (first, second);
     }
 
     /// <summary>Keeps what was found by timing for later runs.</summary>
@@ -161,6 +171,28 @@ public sealed unsafe class MatrixProducts : IDisposable
 
         _ = CublasLtInterface.PreferenceDestroy(_preference);
         _ = CublasLtInterface.Destroy(_handle);
+    }
+
+    // Microseconds. The best of short runs: a longer one would only measure how warm the chip is.
+    static float FastestRun(Action launch, int runs, int repeats, nint stream)
+    {
+        using CudaEvent start = new(), end = new();
+        float best = float.PositiveInfinity;
+        launch(); // warms up
+        for (int run = 0; run < runs; run++)
+        {
+            start.Record(stream);
+            for (int repeat = 0; repeat < repeats; repeat++)
+            {
+                launch();
+            }
+
+            end.Record(stream);
+            end.Synchronize();
+            best = Math.Min(best, 1000 * end.MillisecondsSince(start) / repeats);
+        }
+
+        return best;
     }
 
     void Launch(in ProductShape shape, Plan plan, CublasLtInterface.Heuristic proposal, nint a, nint b, nint c, nint d, nint stream)

@@ -3,7 +3,7 @@ using System.Globalization;
 namespace OpenElm.Cuda;
 
 /// <summary>
-/// Which of cuBLASLt's proposals was fastest for each kind of product, kept in a file for one GPU and one version of the library: later runs make
+/// Which of several ways to a result was fastest, by what is computed (a <see cref="ProductShape"/> and cuBLASLt's proposals for it, above all), kept in a file for one GPU and one version of the library: later runs make
 /// the same choices, so they do not search again and their sums have the same order.
 /// </summary>
 internal sealed class ProductChoices
@@ -31,10 +31,10 @@ internal sealed class ProductChoices
     }
 
     /// <summary>Finds an earlier choice.</summary>
-    public bool TryGet(in ProductShape shape, out (int Chosen, float First, float Best) choice) => _known.TryGetValue(shape.ToString(), out choice);
+    public bool TryGet(string what, out (int Chosen, float First, float Best) choice) => _known.TryGetValue(what, out choice);
 
     /// <summary>Notes a choice.</summary>
-    public void Add(in ProductShape shape, int chosen, float first, float best) => (_known[shape.ToString()], _hasChanged) = ((chosen, first, best), true);
+    public void Add(string what, int chosen, float first, float best) => (_known[what], _hasChanged) = ((chosen, first, best), true);
 
     /// <summary>Writes the file, if there is something new and the folder can be written.</summary>
     public void Save()

@@ -88,14 +88,20 @@ API cuModuleLoadData(void** m, void* image) {
     *m = dlopen(name, RTLD_NOW | RTLD_LOCAL); if (!*m) fprintf(stderr, "%s\n", dlerror()); unlink(name); return *m ? 0 : 1; }
 API cuModuleUnload(void*) { return 0; }
 static std::map<void*, int> arguments_of;
+static std::map<void*, int> cluster_of; // blocks that run together
 API cuModuleGetFunction(void** f, void* m, const char* name) {
     *f = dlsym(m, (std::string("launch_") + name).c_str()); if (!*f) return 500;
-    arguments_of[*f] = ((int (*)())dlsym(m, (std::string("count_") + name).c_str()))(); return 0; }
+    arguments_of[*f] = ((int (*)())dlsym(m, (std::string("count_") + name).c_str()))();
+    int* cluster = (int*)dlsym(m, (std::string("cluster_") + name).c_str()); cluster_of[*f] = cluster ? *cluster : 1; return 0; }
+// What a kernel on a processor wants to know of a matrix (emulated_pair.h).
+API cuTensorMapEncodeTiled(void* map, int type, unsigned rank, char* values, u64* sizes, u64* strides, unsigned* box, unsigned*, int, int swizzle, int, int) {
+    if (((size_t)map & 63) || type != 9 || rank != 2 || ((size_t)values & 15) || (strides[0] & 15) || box[0] * 2 != 128 || box[1] > 256 || swizzle != 3) return 1;
+    u64 all[] = { (u64)values, sizes[0], sizes[1], strides[0], box[0], box[1] }; memcpy(map, all, sizeof all); return 0; }
 API cuFuncSetAttribute(void*, int, int) { return 0; }
 // A recorded launch keeps its arguments, of 8 bytes at most.
 static std::vector<std::function<void()>>* recording;
 static void launch_all(void* f, Dim grid, int threads, int shared, void** args) {
-    entry = (Entry)f; entry_args = args; for (int b = 0; b < grid.x * grid.y * grid.z; b++) run_blocks(grid, threads, shared, b, 1); }
+    entry = (Entry)f; entry_args = args; int together = cluster_of[f]; for (int b = 0; b < grid.x * grid.y * grid.z; b += together) run_blocks(grid, threads, shared, b, together); }
 API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned, unsigned, unsigned sh, void*, void** args, void**) {
     Dim grid = { (int)gx, (int)gy, (int)gz };
     if (!recording) { launch_all(f, grid, bx, sh, args); return 0; }
@@ -139,9 +145,12 @@ API nvrtcCompileProgram(void* p, int n, char** o) {
         std::regex kernel("extern \"C\" EMU_KERNEL[^{;]*?(\\w+)\\((?=[^()]*\\)\\s*\\{)"); std::set<std::string> names;
         for (std::sregex_iterator i(text.begin(), text.end(), kernel), e; i != e; ++i) names.insert((*i)[1]);
         text += "\ntemplate <class... A, size_t... I> void emu_call(void (*f)(A...), void** a, std::index_sequence<I...>) { f(*(std::remove_reference_t<A>*)a[I]...); }\ntemplate <class... A> int emu_count(void (*f)(A...)) { return sizeof...(A); }\ntemplate <class... A> void emu_call(void (*f)(A...), void** a) { emu_call(f, a, std::index_sequence_for<A...>()); }\n";
+        // the cluster of a kernel is behind its attributes: EMU_CLUSTER(n) void name(
+        std::regex paired("EMU_CLUSTER\\((\\d+)\\) void (\\w+)\\(");
+        for (std::sregex_iterator i(text.begin(), text.end(), paired), e; i != e; ++i) text += "\nextern \"C\" int cluster_" + (*i)[2].str() + "; int cluster_" + (*i)[2].str() + " = " + (*i)[1].str() + ";\n";
         for (auto& k : names) text += "extern \"C\" void launch_" + k + "(void** a) { emu_call(&" + k + ", a); }\nextern \"C\" int count_" + k + "() { return emu_count(&" + k + "); }\n";
         std::ofstream(cpp) << text;
-        rc = system(("g++ -std=c++17 -O2 -w -shared -fPIC -DEMU_KERNEL= " + cpp + " " + home + "/libcuda.so.1 -o " + so + " 2> " + err).c_str());
+        rc = system(("g++ -std=c++17 -O2 -w -shared -fPIC -DEMU_KERNEL= '-DEMU_CLUSTER(n)=' " + cpp + " " + home + "/libcuda.so.1 -o " + so + " 2> " + err).c_str());
     }
     (rc ? q.log : q.binary) = read(rc ? err : so);
     for (auto& file : { name, name + ".ii", err, cpp, so }) unlink(file.c_str());

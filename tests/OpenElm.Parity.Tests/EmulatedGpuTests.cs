@@ -39,6 +39,30 @@ public sealed class EmulatedGpuTests
         Passed(GpuPassSuite.AgainstReference("cpu", Narrow with { ShareInputOutputLayers = false }, Precision.Fp32, length: 24, isPacked));
     }
 
+    [Theory, InlineData(Precision.Bf16, true), InlineData(Precision.Autocast, true), InlineData(Precision.Bf16, null)]
+    public void The_pass_agrees_with_the_reference_where_products_have_SwiGlu_in_their_last_step(Precision precision, bool? everywhere)
+    {
+        SkipWithoutEmulator();
+        Passed(GpuPassSuite.AgainstReference("cpu", Narrow, precision, length: 24, isPacked: false, joinsSwiGlu: everywhere));
+    }
+
+    [Fact]
+    public void Two_ways_are_timed_once_where_they_agree()
+    {
+        SkipWithoutEmulator();
+        using MatrixProducts products = new(0, 0, "Emulated");
+        void Slow() => Thread.Sleep(2);
+        void Fast()
+        {
+        }
+
+        (float Usual, float Other)? times = products.Compare("waiting", usual: Slow, other: Fast, agree: () => true, 0);
+        Assert.True(times is { Usual: > 1500, Other: < 1500 }, $"{times}");
+        Assert.Equal(times, products.Compare("waiting", usual: Fast, other: Slow, agree: () => throw new InvalidOperationException("it is known"), 0));
+        Assert.Null(products.Compare("waiting apart", usual: Slow, other: Fast, agree: () => false, 0));
+        Assert.NotNull(products.Compare("waiting apart", usual: Slow, other: Fast, agree: () => true, 0)); // nothing was kept
+    }
+
     [Fact]
     public void Layers_that_are_computed_again_give_the_same_bits()
     {

@@ -114,6 +114,7 @@ internal static class BenchTrainCommand
                 result.LastLoss,
                 result.FirstGradientNorm,
                 result.ProductGain,
+                result.SwiGluInProducts,
                 result.IdleShare,
                 KernelTimes = result.Kernels,
             });
@@ -125,6 +126,11 @@ internal static class BenchTrainCommand
             + $"{flops / 1e12:0.0} TFLOP/s ({flops / DatasheetFlops:0.0%} of {DatasheetFlops / 1e12:0})");
         context.Output.WriteLine($"host {1000 * result.HostSeconds:0.00} ms an update, first update {result.FirstStepSeconds:0.0} s, device memory {result.DeviceBytes / 1e9:0.00} GB (planned {result.PlannedBytes / 1e9:0.00}), "
             + $"loss {result.FirstLoss:0.0000} to {result.LastLoss:0.0000}, first gradient norm {result.FirstGradientNorm:0.0000}, product search {result.ProductGain:0.000}x");
+        if (result.SwiGluInProducts is { } swiGlu)
+        {
+            context.Output.WriteLine($"SwiGLU within products in {swiGlu.Forward} layers forward and {swiGlu.Backward} backward of {swiGlu.Layers}: {swiGlu.Milliseconds:0.00} ms instead of {swiGlu.ApartMilliseconds:0.00}");
+        }
+
         if (result.Slowdown is { } slowdown)
         {
             context.Output.WriteLine(slowdown);

@@ -87,6 +87,9 @@ public sealed record TrainingBenchmarkResult(
     /// <summary>Where the time of an update goes; empty without a profile.</summary>
     public ImmutableArray<ProfiledKernel> Kernels { get; init; } = [];
 
+    /// <summary>Where products have SwiGLU in their last step; null off the fused GPU path.</summary>
+    public SwiGluInProducts? SwiGluInProducts { get; init; }
+
     /// <summary>The share of the profiled time in which no kernel ran.</summary>
     public double IdleShare { get; init; }
 
@@ -183,7 +186,7 @@ public static class TrainingBenchmark
             [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
-        result = result with { ExchangeShare = exchanging / measured };
+        result = result with { ExchangeShare = exchanging / measured, SwiGluInProducts = trainer.Gpu?.Pass.SwiGluInProducts };
         if (trainer.Gpu is not null)
         {
             TrainerConfig loop = LoopOf(options);

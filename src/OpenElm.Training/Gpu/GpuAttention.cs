@@ -23,7 +23,7 @@ internal sealed class GpuAttention(AttentionBackend backend, bool isDeterministi
     /// <returns>cuDNN's kernels or flash attention's, or those of autograd (<see cref="AttentionBackend.Math"/>).</returns>
     public static AttentionBackend Choose(QueryKeyValue heads, bool isDeterministic)
     {
-        if (heads.Q.dtype == ScalarType.Float32)
+        if (heads.Q.dtype == ScalarType.Float32 || heads.Q.device_type == DeviceType.CPU) // an emulated GPU's tensors are the processor's
         {
             return AttentionBackend.Math;
         }

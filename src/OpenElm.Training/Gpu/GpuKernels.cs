@@ -175,7 +175,7 @@ internal sealed class GpuKernels : IDisposable
     // Of a block, which has a row of the residual stream: one for each 16 bytes in bfloat16, in whole warps.
     static int NormThreads(OpenElmConfig config) => Math.Min(1024, Blocks(config.ModelDim % 8 == 0 ? config.ModelDim / 8 : config.ModelDim, 32) * 32);
 
-    static Dictionary<string, string> Constants(OpenElmConfig config, GpuTypes types)
+    internal static Dictionary<string, string> Constants(OpenElmConfig config, GpuTypes types)
     {
         static string IsBf16(ScalarType type) => type == ScalarType.BFloat16 ? "1" : "0";
 
@@ -192,7 +192,7 @@ internal sealed class GpuKernels : IDisposable
         };
     }
 
-    static string Text(string name)
+    internal static string Text(string name)
     {
         string resource = $"OpenElm.Training.Gpu.Kernels.{name}.cu";
         using System.IO.Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{resource} is no resource");

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
+using OpenElm.Training.Benchmarking;
 using OpenElm.Training.Distributed;
 using OpenElm.Training.Kernels;
 using OpenElm.Training.Losses;
@@ -30,6 +31,9 @@ internal sealed record GpuPassOptions
 
     /// <summary>Whether most products read copies in eight bits.</summary>
     public bool EightBits { get; init; }
+
+    /// <summary>Whether products have SwiGLU in their last step wherever they can; null where that is faster.</summary>
+    public bool? JoinsSwiGlu { get; init; }
 }
 
 /// <summary>
@@ -50,6 +54,8 @@ internal sealed class GpuPass : IDisposable
     readonly CudaDevice _device;
     readonly GpuKernels _kernels;
     readonly MatrixProducts _products;
+    readonly GpuSwiGluProducts? _swiGlu;
+    readonly Dictionary<(int FfnDim, bool IsBackward), (float Apart, float Joined)> _joined = []; // microseconds of both ways, where it is used
     readonly GpuProductShapes _shapes;
     readonly GpuGradients _gradients;
     readonly ImmutableArray<GpuActivations> _activations;
@@ -81,6 +87,7 @@ internal sealed class GpuPass : IDisposable
         using var noGrad = no_grad();
         _device = new CudaDevice(Math.Max(0, TorchDevice.index));
         _kernels = new GpuKernels(_device, _config, Types);
+        _swiGlu = options.JoinsSwiGlu == false || GpuSwiGluProducts.Refusal(_config, _device.ComputeCapability, Types) is not null ? null : new GpuSwiGluProducts(_device, _config, Types);
         _tokens = sequences * sequenceLength;
         _rows = loss.ChunkRows > 0 ? Math.Min(loss.ChunkRows, _tokens) : _tokens;
         _shapes = new GpuProductShapes(_config, Types, _tokens);
@@ -157,6 +164,16 @@ internal sealed class GpuPass : IDisposable
     /// <summary>What the search for algorithms found.</summary>
     public IReadOnlyList<(ProductShape Shape, float FirstMicroseconds, float BestMicroseconds, int Chosen)> ProductTimings => _products.Timings;
 
+    /// <summary>Where products have SwiGLU in their last step.</summary>
+    public SwiGluInProducts SwiGluInProducts
+    {
+        get
+        {
+            (float Apart, float Joined)[] used = [.. _layers.SelectMany(layer => new[] { (layer.Shape.FfnDim, false), (layer.Shape.FfnDim, true) }).Where(_joined.ContainsKey).Select(place => _joined[place])];
+            return new(_layers.Count(layer => Joins(layer, isBackward: false)), _layers.Count(layer => Joins(layer, isBackward: true)), _layers.Length, used.Sum(times => times.Apart) / 1000.0, used.Sum(times => times.Joined) / 1000.0);
+        }
+    }
+
     /// <summary>Rounds the weights anew after something else has changed them.</summary>
     public void RefreshCopies()
     {
@@ -209,6 +226,7 @@ internal sealed class GpuPass : IDisposable
 
         _recorder?.Dispose();
         _products.Dispose();
+        _swiGlu?.Dispose();
         _kernels.Dispose();
     }
 
@@ -300,7 +318,7 @@ internal sealed class GpuPass : IDisposable
         Backward(layer, accumulate);
     }
 
-    // Fills the layer's activations from its input.
+    // Fills the layer's activations from its input, and where a product has SwiGLU in its last step also _scratch.
     void Activate(GpuLayer layer, PackedRecords? records)
     {
         LayerShape shape = layer.Shape;
@@ -312,14 +330,25 @@ internal sealed class GpuPass : IDisposable
         Multiply(_shapes.Adding(_shapes.QueryWidth(shape)), Dispatcher.DataPointer(layer.Attended), layer.Out.Value, layer.FfnInput.Address, layer.AttnInput.Address);
         normed = Copy(layer, EightBitOperand.FfnNormed);
         _kernels.RmsNorm(layer.FfnInput.Address, layer.FfnNorm.Value, _normed.Address, _tokens, normed);
-        Multiply(_shapes.Forward(2 * shape.FfnDim, _config.ModelDim), layer, EightBitOperand.Proj1, normed, _normed.Address, layer.Proj1.Value, layer.GateUp.Address);
+        if (Joins(layer, isBackward: false))
+        {
+            _swiGlu!.Forward(_normed.Address, layer.Proj1.Value, layer.GateUp.Address, _scratch.Address, (_tokens, shape.FfnDim, _config.ModelDim), _kernels.Stream);
+        }
+        else
+        {
+            Multiply(_shapes.Forward(2 * shape.FfnDim, _config.ModelDim), layer, EightBitOperand.Proj1, normed, _normed.Address, layer.Proj1.Value, layer.GateUp.Address);
+        }
     }
 
     void Forward(GpuLayer layer, nint next, PackedRecords? records)
     {
         Activate(layer, records);
         EightBits copy = Copy(layer, EightBitOperand.SwiGlu);
-        _kernels.SwiGlu(layer.GateUp.Address, _scratch.Address, _tokens, layer.Shape.FfnDim, copy);
+        if (!Joins(layer, isBackward: false))
+        {
+            _kernels.SwiGlu(layer.GateUp.Address, _scratch.Address, _tokens, layer.Shape.FfnDim, copy);
+        }
+
         Multiply(_shapes.Adding(layer.Shape.FfnDim), layer, EightBitOperand.Proj2, copy, _scratch.Address, layer.Proj2.Value, next, layer.FfnInput.Address);
     }
 
@@ -338,8 +367,16 @@ internal sealed class GpuPass : IDisposable
         LayerShape shape = layer.Shape;
         (int model, int qkv, int queries) = (_config.ModelDim, _shapes.QkvWidth(shape), _shapes.QueryWidth(shape));
         (EightBits flow, EightBits gateUp) = (Copy(layer, EightBitOperand.FlowBehindAttention), Copy(layer, EightBitOperand.GateUpGradient));
-        Multiply(_shapes.Backward(model, shape.FfnDim), layer, EightBitOperand.Proj2, Copy(layer, EightBitOperand.FlowBehindFfn), FlowOperand, layer.Proj2.Value, _scratch.Address); // dy
-        _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim, gateUp);                                     // dy → y
+        if (Joins(layer, isBackward: true))
+        {
+            _swiGlu!.Backward(FlowOperand, layer.Proj2.Value, layer.GateUp.Address, _scratch.Address, (_tokens, shape.FfnDim, model), _kernels.Stream);
+        }
+        else
+        {
+            Multiply(_shapes.Backward(model, shape.FfnDim), layer, EightBitOperand.Proj2, Copy(layer, EightBitOperand.FlowBehindFfn), FlowOperand, layer.Proj2.Value, _scratch.Address); // dy
+            _kernels.SwiGluBackward(_scratch.Address, layer.GateUp.Address, _tokens, shape.FfnDim, gateUp);                                     // dy → y
+        }
+
         Multiply(_shapes.Weight(model, shape.FfnDim, accumulate), FlowOperand, _scratch.Address, layer.Proj2.Gradient);
         Multiply(_shapes.Backward(2 * shape.FfnDim, model), layer, EightBitOperand.Proj1, gateUp, layer.GateUp.Address, layer.Proj1.Value, _normed.Address);
         _kernels.RmsNormBackward(
@@ -521,6 +558,8 @@ internal sealed class GpuPass : IDisposable
         _products.Multiply(GpuProductShapes.OfEightBits(shape), copy.Values, weightCopy.Values, d, _kernels.Stream, c, (copy.State, weightCopy.State));
     }
 
+    bool Joins(GpuLayer layer, bool isBackward) => _joined.ContainsKey((layer.Shape.FfnDim, isBackward));
+
     EightBits Copy(GpuLayer layer, EightBitOperand operand) => _eight is null ? default : _eight[layer.Number, operand];
 
     // On values such as occur: products of zeros are faster than others.
@@ -560,6 +599,11 @@ internal sealed class GpuPass : IDisposable
             Find(_shapes.HeadWeight(_rows, accumulate), _logits, _normed.Address, _head.Gradient);
         }
 
+        if (_swiGlu is not null && _layers.All(layer => (layer.Proj1.Value | layer.Proj2.Value) % GpuSwiGluProducts.Alignment == 0))
+        {
+            JoinSwiGlu(_swiGlu);
+        }
+
         _products.SaveChoices();
 
         void FindFor(GpuLayer layer, EightBitOperand weight, EightBitOperand operand, in ProductShape shape, nint a, nint b, nint d)
@@ -575,6 +619,66 @@ internal sealed class GpuPass : IDisposable
         }
 
         void Find(in ProductShape shape, nint a, nint b, nint d) => _products.FindFastest(shape, a, b, d, _kernels.Stream);
+    }
+
+    // Finds the widths at which products with SwiGLU in their last step are faster than both steps. They are used only where both ways agree on the first and the last rows of drawn numbers.
+    void JoinSwiGlu(GpuSwiGluProducts swiGlu)
+    {
+        foreach (GpuLayer layer in _layers.DistinctBy(layer => layer.Shape.FfnDim))
+        {
+            int ffn = layer.Shape.FfnDim, model = _config.ModelDim;
+            (nint normed, nint flow, nint gateUp, nint y) = (_normed.Address, FlowOperand, layer.GateUp.Address, _scratch.Address);
+            (int, int, int) size = (_tokens, ffn, model);
+            Choose("forward", isBackward: false, () => swiGlu.Forward(normed, layer.Proj1.Value, gateUp, y, size, _kernels.Stream), () =>
+            {
+                Multiply(_shapes.Forward(2 * ffn, model), normed, layer.Proj1.Value, gateUp);
+                _kernels.SwiGlu(gateUp, y, _tokens, ffn);
+            });
+            Choose("backward", isBackward: true, () => swiGlu.Backward(flow, layer.Proj2.Value, gateUp, y, size, _kernels.Stream), () =>
+            {
+                Multiply(_shapes.Backward(model, ffn), flow, layer.Proj2.Value, y);
+                _kernels.SwiGluBackward(y, gateUp, _tokens, ffn);
+            });
+            layer.GateUp.Tensor.normal_();
+            _scratch.Tensor.normal_();
+
+            void Choose(string name, bool isBackward, Action joined, Action apart)
+            {
+                (float Apart, float Joined)? times = _options.JoinsSwiGlu == true ? (0, 0)
+                    : _products.Compare(FormattableString.Invariant($"swiglu {name} {_tokens} x {ffn} x {model}"), apart, joined, () => Agree(apart, joined), _kernels.Stream);
+                if (times is { } both && (_options.JoinsSwiGlu == true || both.Joined < both.Apart))
+                {
+                    _joined.Add((ffn, isBackward), both);
+                }
+            }
+
+            bool Agree(Action apart, Action joined)
+            {
+                const int most = 300; // rows, no multiple of a tile's
+                const double allowance = 2e-2; // bfloat16 between the steps, or not
+                using DisposeScope scope = NewDisposeScope();
+                int rows = Math.Min(most, _tokens);
+                Tensor[] Ends(DeviceBuffer buffer, int width) => [.. new long[] { 0, _tokens - rows }.Select(first => buffer.View(_tokens, width).narrow(0, first, rows))];
+
+                layer.GateUp.Tensor.normal_();
+                Tensor[] inputs = Ends(layer.GateUp, 2 * ffn), results = [.. inputs, .. Ends(_scratch, ffn)];
+                Tensor[] before = [.. inputs.Select(part => part.clone())];
+                apart();
+                Tensor[] expected = [.. results.Select(part => part.to(ScalarType.Float32, copy: true))];
+                foreach ((Tensor part, Tensor drawn) in inputs.Zip(before))
+                {
+                    part.copy_(drawn);
+                }
+
+                foreach (Tensor part in results[2..])
+                {
+                    part.fill_(double.NaN);
+                }
+
+                joined();
+                return results.Zip(expected).All(pair => ((pair.First.to(ScalarType.Float32) - pair.Second).norm() / pair.Second.norm()).item<float>() <= allowance);
+            }
+        }
     }
 
     IEnumerable<bool> Accumulations => _options.Accumulates ? [false, true] : [false];

@@ -63,6 +63,7 @@ public static class GpuKernelSuite
         readonly GpuTypes _types;
         readonly Device _device;
         readonly GpuKernels _kernels;
+        readonly GpuSwiGluProducts? _products;
         readonly ReferenceKernels _reference = new();
         readonly DisposeScope _scope = NewDisposeScope();
         readonly Generator _random = new(7);
@@ -73,7 +74,9 @@ public static class GpuKernelSuite
         {
             (_config, _types, _device) = (config, types, TorchLibrary.Device(device));
             _allowance = types.Product == ScalarType.BFloat16 ? Bf16Allowance : Fp32Allowance;
-            _kernels = new GpuKernels(new CudaDevice(Math.Max(0, _device.index)), config, types);
+            var gpu = new CudaDevice(Math.Max(0, _device.index));
+            _kernels = new GpuKernels(gpu, config, types);
+            _products = GpuSwiGluProducts.Refusal(config, gpu.ComputeCapability, types) is null ? new GpuSwiGluProducts(gpu, config, types) : null;
         }
 
         public List<GoldenCheck> All()
@@ -89,6 +92,12 @@ public static class GpuKernelSuite
                 SwiGlu(width);
             }
 
+            if (_products is not null)
+            {
+                SwiGluProducts(_products, 136, Rows);
+                SwiGluProducts(_products, _config.Layers[0].FfnDim, IsEmulated ? Rows / 2 : 20 * Rows); // several tiles for each multiprocessor of a real GPU
+            }
+
             CrossEntropy(smoothing: 0);
             CrossEntropy(smoothing: 0.1);
             LookUp();
@@ -100,6 +109,7 @@ public static class GpuKernelSuite
         {
             _scope.Dispose();
             _random.Dispose();
+            _products?.Dispose();
             _kernels.Dispose();
         }
 
@@ -163,6 +173,26 @@ public static class GpuKernelSuite
             Check($"swiglu {width}", expected, y);
             Check($"swiglu {width} again", expected, dyOnGpu);
             Check($"swiglu {width} dx", reference.grad!, onGpu);
+        }
+
+        void SwiGluProducts(GpuSwiGluProducts products, int width, int rows)
+        {
+            int inner = _config.ModelDim;
+            Tensor x = Draw(P, rows, inner), first = (randn([2 * width, inner], generator: _random) / Math.Sqrt(inner)).to_type(P), second = (randn([inner, width], generator: _random) / Math.Sqrt(inner)).to_type(P);
+            Tensor gateUp = Wide(x).matmul(Wide(first).t()), expected = _reference.SwiGlu(gateUp);
+            DeviceBuffer onGpu = Buffer(P, rows, 2 * width), y = Buffer(P, rows, width), xOnGpu = Copy(x);
+            products.Forward(xOnGpu.Address, Copy(first).Address, onGpu.Address, y.Address, (rows, width, inner), 0);
+            Check($"swiglu product {width} gates and ups", gateUp, onGpu);
+            Check($"swiglu product {width}", expected, y);
+
+            Tensor reference = Leaf(onGpu.Tensor), again = _reference.SwiGlu(reference);
+            again.backward([Wide(x).matmul(Wide(second))]);
+            y.Tensor.fill_(double.NaN);
+            products.Backward(xOnGpu.Address, Copy(second).Address, onGpu.Address, y.Address, (rows, width, inner), 0);
+            Check($"swiglu product {width} dx", reference.grad!, onGpu);
+            Check($"swiglu product {width} again", again, y);
+
+            Tensor Wide(Tensor values) => values.to(_device).to_type(ScalarType.Float32);
         }
 
         void CrossEntropy(double smoothing)
@@ -246,6 +276,8 @@ public static class GpuKernelSuite
 
         void Check(string name, Tensor expected, DeviceBuffer actual) =>
             _checks.Add(GoldenComparison.Compare(name, TrainingGoldenRuntime.Floats(expected), TrainingGoldenRuntime.Floats(actual.Tensor), GoldenMeasure.Relative, _allowance));
+
+        bool IsEmulated => _device.type == DeviceType.CPU;
 
         ScalarType R => _types.Residual;
 

@@ -39,6 +39,10 @@ public static class GpuPassSuite
             string name = precision.ToString().ToLowerInvariant();
             yield return GoldenResult.Of($"pass-{name}", Kind, AgainstReference(device, config, precision, Length, isPacked: false));
             yield return GoldenResult.Of($"packed-{name}", Kind, AgainstReference(device, config, precision, Length, isPacked: true));
+            if (precision != Precision.Fp32)
+            {
+                yield return GoldenResult.Of($"joined-{name}", Kind, AgainstReference(device, config, precision, Length, isPacked: false, joinsSwiGlu: true));
+            }
         }
 
         var options = new ModuleOptions { Device = device, Kernels = KernelChoice.Fused, Precision = Precision.Bf16, PaddingId = Ignored };
@@ -49,7 +53,7 @@ public static class GpuPassSuite
         yield return GoldenResult.Of("recorded-cudnn", Kind, AgainstEachOther(config, Length, options, options with { ActivationCheckpointing = true }, recorded: true, allowance: 1e-2));
     }
 
-    internal static List<GoldenCheck> AgainstReference(string device, OpenElmConfig config, Precision precision, int length, bool isPacked)
+    internal static List<GoldenCheck> AgainstReference(string device, OpenElmConfig config, Precision precision, int length, bool isPacked, bool? joinsSwiGlu = null)
     {
         int[]? positions = isPacked ? Packed(length) : null;
         var options = new ModuleOptions { Device = device, Kernels = KernelChoice.Fused, Precision = precision, PaddingId = Ignored };
@@ -64,7 +68,7 @@ public static class GpuPassSuite
 
         (int[] ids, int[] targets) = Batch(config.VocabSize, length, seed: 5);
         Outcome expected = ByAutograd(exact, ids, targets, positions, length), torch = ByAutograd(theirs, ids, targets, positions, length), actual;
-        using (var pass = new GpuPass(ours, Sequences, length, Loss, new GpuPassOptions()))
+        using (var pass = new GpuPass(ours, Sequences, length, Loss, new GpuPassOptions { JoinsSwiGlu = joinsSwiGlu }))
         {
             pass.ClearLosses();
             pass.Run(ids, targets, positions, new MicroBatchShare(1, 1, Accumulate: false));

@@ -33,6 +33,13 @@ public sealed class KernelSourceTests
         }
     }
 
+    [Theory, InlineData(false), InlineData(true)]
+    public void Products_with_SwiGlu_in_their_last_step_compile_for_Hopper(bool isBackward)
+    {
+        Assert.SkipUnless(KernelCompiler.IsAvailable, "no NVRTC on this machine");
+        Assert.NotEmpty(GpuSwiGluProducts.Compile(Hopper, NamedConfigs.Get("openelm-270m"), GpuTypes.Of(Precision.Bf16, accumulates: false), isBackward));
+    }
+
     [Fact]
     public void A_source_that_does_not_compile_is_named_with_the_compilers_words()
     {
