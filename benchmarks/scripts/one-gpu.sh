@@ -54,6 +54,7 @@ training() {
         python() { local name=$1; shift; peer "$name" 200 train_bench.py --sizes "$size" --steps $peer_steps "$@"; }
         python "$size-peer"
         train "$size" --profile
+        train "$size-swiglu-in-products" --profile --swiglu-in-products
         python "$size-peer-again"
         train "$size-fp8" --fp8-products
         python "$size-peer-checkpointed" --checkpoint

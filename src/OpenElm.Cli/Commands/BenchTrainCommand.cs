@@ -22,6 +22,7 @@ internal static class BenchTrainCommand
         var checkpointing = new Option<bool>("--activation-checkpointing") { Description = "Compute layers again in the backward pass" };
         var deterministic = new Option<bool>("--deterministic") { Description = "The same bits every time (GPU)" };
         var fp8 = new Option<bool>("--fp8-products") { Description = "Most matrix products in eight bits (GPU)" };
+        var joined = new Option<bool>("--swiglu-in-products") { Description = "SwiGLU in the last step of the products beside it, where that is faster (GPU)" };
         var graphs = new Option<bool>("--cuda-graphs") { Description = "Record the launches of a pass once and send them together (GPU)", DefaultValueFactory = _ => true };
         var microBatch = new Option<int>("--micro-batch") { Description = "Sequences of a forward pass", DefaultValueFactory = _ => 8 };
         var accumulation = new Option<int>("--accumulation") { Description = "Forward passes of an update", DefaultValueFactory = _ => 1 };
@@ -35,7 +36,7 @@ internal static class BenchTrainCommand
         Option<string?> torchFolder = SharedOptions.TorchFolder();
         var command = new Command("train", "Measure training: updates of a shipped architecture with random weights, on random tokens")
         {
-            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, fp8, graphs, microBatch, accumulation, length, warmup, steps, windows, sharding, profile,
+            size, vocab, device, torchFolder, kernels, precision, checkpointing, deterministic, fp8, joined, graphs, microBatch, accumulation, length, warmup, steps, windows, sharding, profile,
         };
         command.SetAction(parsed =>
         {
@@ -57,6 +58,7 @@ internal static class BenchTrainCommand
                 ActivationCheckpointing = parsed.GetValue(checkpointing),
                 Deterministic = parsed.GetValue(deterministic),
                 Fp8Products = parsed.GetValue(fp8),
+                SwigluInProducts = parsed.GetValue(joined),
                 CudaGraphs = parsed.GetValue(graphs),
                 MicroBatch = parsed.GetValue(microBatch),
                 Accumulation = parsed.GetValue(accumulation),

@@ -37,6 +37,9 @@ public sealed record TrainingBenchmarkOptions
     /// <summary>Whether most matrix products read copies in eight bits.</summary>
     public bool Fp8Products { get; init; }
 
+    /// <summary>Whether SwiGLU may be computed in the last step of products.</summary>
+    public bool SwigluInProducts { get; init; }
+
     /// <summary>Whether the launches of a pass are recorded once and then sent together.</summary>
     public bool CudaGraphs { get; init; } = true;
 
@@ -240,6 +243,7 @@ public static class TrainingBenchmark
         Deterministic = options.Deterministic,
         CudaGraphs = options.CudaGraphs,
         Fp8Products = options.Fp8Products,
+        SwigluInProducts = options.SwigluInProducts,
     };
 
     static TokenBatch RandomBatch(TrainingBenchmarkOptions options, int seed)

@@ -672,7 +672,7 @@ internal sealed class GpuPass : IDisposable
 
                 foreach (Tensor part in results[2..])
                 {
-                    part.fill_(double.NaN);
+                    part.fill_(Number(double.NaN));
                 }
 
                 joined();

@@ -41,11 +41,11 @@ internal sealed class GpuUpdate : IDisposable
     /// <param name="loss">What is minimised.</param>
     /// <param name="sequences">Sequences of this rank's part of a micro-batch.</param>
     /// <param name="sequenceLength">Tokens of a sequence.</param>
-    /// <param name="recordsLaunches">Whether the launches between two exchanges are recorded once and then sent together.</param>
-    public GpuUpdate(OpenElmModule module, ShardedTraining training, AdamWOptions options, LossOptions loss, int sequences, int sequenceLength, bool recordsLaunches)
+    /// <param name="how">How its passes are made; their gradients are in single precision, where the ranks exchange them.</param>
+    public GpuUpdate(OpenElmModule module, ShardedTraining training, AdamWOptions options, LossOptions loss, int sequences, int sequenceLength, GpuPassOptions how)
     {
         (_loss, _vocab, _training) = (loss, module.Config.VocabSize, training);
-        _pass = new GpuPass(module, sequences, sequenceLength, loss, new GpuPassOptions { Accumulates = true, GradientBuffers = training.PlaceGradients(), RecordsLaunches = recordsLaunches });
+        _pass = new GpuPass(module, sequences, sequenceLength, loss, how with { Accumulates = true, GradientBuffers = training.PlaceGradients() });
         training.ReleaseAll();
         _adamW = new GpuAdamW(training.GpuSlots(), options, _pass.Kernels, _pass.TorchDevice);
     }

@@ -178,7 +178,7 @@ public static class GpuKernelSuite
         void SwiGluProducts(GpuSwiGluProducts products, int width, int rows)
         {
             int inner = _config.ModelDim;
-            Tensor x = Draw(P, rows, inner), first = (randn([2 * width, inner], generator: _random) / Math.Sqrt(inner)).to_type(P), second = (randn([inner, width], generator: _random) / Math.Sqrt(inner)).to_type(P);
+            Tensor x = Draw(P, rows, inner), first = (randn([2 * width, inner], generator: _random) / Number(Math.Sqrt(inner))).to_type(P), second = (randn([inner, width], generator: _random) / Number(Math.Sqrt(inner))).to_type(P);
             Tensor gateUp = Wide(x).matmul(Wide(first).t()), expected = _reference.SwiGlu(gateUp);
             DeviceBuffer onGpu = Buffer(P, rows, 2 * width), y = Buffer(P, rows, width), xOnGpu = Copy(x);
             products.Forward(xOnGpu.Address, Copy(first).Address, onGpu.Address, y.Address, (rows, width, inner), 0);
@@ -187,7 +187,7 @@ public static class GpuKernelSuite
 
             Tensor reference = Leaf(onGpu.Tensor), again = _reference.SwiGlu(reference);
             again.backward([Wide(x).matmul(Wide(second))]);
-            y.Tensor.fill_(double.NaN);
+            y.Tensor.fill_(Number(double.NaN));
             products.Backward(xOnGpu.Address, Copy(second).Address, onGpu.Address, y.Address, (rows, width, inner), 0);
             Check($"swiglu product {width} dx", reference.grad!, onGpu);
             Check($"swiglu product {width} again", again, y);
