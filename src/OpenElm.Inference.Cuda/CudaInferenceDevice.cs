@@ -49,15 +49,15 @@ public sealed class CudaInferenceDevice : InferenceDevice
 
     internal override InferenceBackend Load(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, InferenceOptions options)
     {
-        if (options.KvCache == KvCacheType.I8)
+        if (options.KvCache == KvCacheType.I8 && !DecodeKernels.HasWideHeads(config))
         {
-            throw new OpenElmException("The GPU keeps keys and values as it keeps weights; leave the KV cache type out.");
+            throw new OpenElmException($"The GPU keeps keys and values of 8 bits for heads of 16, 32, 64, 128 or 256 only; this model's have {config.HeadDim}. Leave the KV cache type out.");
         }
 
         try
         {
             _device.MakeCurrent();
-            return new CudaBackend(_device, config, weights, adapters, _precision);
+            return new CudaBackend(_device, config, weights, adapters, _precision, options.KvCache == KvCacheType.I8);
         }
         catch (CudaException e)
         {

@@ -30,7 +30,7 @@ internal sealed class RowPass : IDisposable
     /// <summary>Positions of a split of a past, as the kernel has them.</summary>
     public const int Split = 256;
 
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
@@ -48,10 +48,10 @@ internal sealed class RowPass : IDisposable
     PassBuffers _buffers;
     int _room, _logitRoom, _splitRoom;
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, CudaStream stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, CudaDevice device, CudaStream stream)
     {
         (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
-        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
@@ -80,8 +80,10 @@ internal sealed class RowPass : IDisposable
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
 
-    // Two halves of a block, two tiles each, of keys and values.
-    int TileBytes => 2 * 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
+    // Teams of a block, as the kernel has them, and for each two tiles of keys and values.
+    int Teams => _config.HeadDim <= 64 ? 4 : 2;
+
+    int TileBytes => Teams * 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -209,7 +211,10 @@ internal sealed class RowPass : IDisposable
             }
             else
             {
-                _rotate.Launch(stream, (StepLayout.Parts(all, 8), count), 256, at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, eps);
+                int lanes = DecodeKernels.HasWideHeads(_config) ? _config.HeadDim / 8 : 32;
+                _rotate.Launch(
+                    stream, (StepLayout.Parts(count * all * lanes, RotationThreads), 1), RotationThreads,
+                    at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, count, eps);
                 if (shape.Tiles > 0)
                 {
                     _attendTiles!.Value.LaunchShared(stream, (shape.Tiles, keys), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);

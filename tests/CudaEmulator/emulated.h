@@ -77,8 +77,6 @@ static inline u32 __ballot_sync(unsigned, bool x)
 static inline int __float2int_rn(float x) { return (int)rintf(x); }
 static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (signed char)(b >> i); return c; }
 static inline float half_to_float(u16 bits) { _Float16 x; memcpy(&x, &bits, 2); return (float)x; }
-static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
-static inline float __fdividef(float a, float b) { return a / b; }
 static inline void rest() { emu_yield(); }
 static inline long long cycles() { static long long c; return ++c; }
 
@@ -104,5 +102,5 @@ static inline void load_transposed(const u16* row, u32 (&r)[4])
 }
 static inline void copy_early(void* to, const void* from, bool there) { if (((size_t)to | (size_t)from) & 15) abort(); if (there) memcpy(to, from, 16); else memset(to, 0, 16); }
 static inline void end_group() {}
-static inline void meet_half(int half) { static int arrived[512], gen[512]; int b = 2 * emu_grid->current->linear + half; emu_meet(arrived + b, gen + b, 128); }
+static inline void meet_team(int team, int threads) { static int arrived[4096], gen[4096]; int b = 8 * emu_grid->current->linear + team; emu_meet(arrived + b, gen + b, threads); }
 static inline void await_groups_but_one() {}

@@ -73,6 +73,38 @@ public sealed class DeviceTests
             Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e)), 1e-5, 0.06);
     }
 
+    // docs/numerics.md: 8 bits and a factor for each head of a position.
+    [Theory, InlineData(0, CudaPrecision.Fp32), InlineData(1, CudaPrecision.Fp32), InlineData(1, CudaPrecision.Bf16)]
+    public void With_a_cache_of_8_bits_prompts_steps_and_copies_stay_near_floats(int index, CudaPrecision precision)
+    {
+        InferenceOptions options = On(precision) with { KvCache = KvCacheType.I8 };
+        int[] tokens = TestModels.Tokens(70, Models[index].VocabSize);
+        float[] expected = Whole(TestModels.Random(Models[index]), tokens), prompt = Whole(TestModels.Random(Models[index], options), tokens);
+        Assert.InRange(Error(expected, prompt), 1e-4, precision == CudaPrecision.Fp32 ? 0.02 : 0.06);
+
+        using OpenElmModel model = TestModels.Random(Models[index], options);
+        Assert.Equal(KvCacheType.I8, model.KvCacheType);
+        using SequenceState first = model.CreateState(67), second = model.CreateState(80);
+        float[] logits = new float[model.Config.VocabSize];
+        model.Prefill(tokens.AsSpan(0, 66), first, logits);
+        second.CopyFrom(first);
+        for (int i = 66; i < 70; i++)
+        {
+            model.Decode(tokens[i], second, logits);
+            Assert.InRange(Error(prompt.AsSpan(i * logits.Length, logits.Length).ToArray(), logits), 0, precision == CudaPrecision.Fp32 ? 2e-3 : 0.02); // the same rounding, but for an odd half
+        }
+
+        static double Error(float[] expected, float[] actual) => Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e));
+    }
+
+    [Fact]
+    public void A_cache_of_8_bits_is_refused_for_heads_that_are_no_power_of_two()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32) with { KvCache = KvCacheType.I8 };
+        OpenElmException refusal = Assert.Throws<OpenElmException>(() => TestModels.Random(TestModels.Layerwise, options));
+        Assert.Contains("heads of 16, 32, 64, 128 or 256 only; this model's have 18", refusal.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Several_sequences_go_through_one_pass()
     {

@@ -1,5 +1,19 @@
 // The steps between the matrix products of a pass over many rows (prompts, batches): [rows, width], row after row.
 
+// C: keys and values; in 8 bits each position of a head has a factor.
+#if CACHE8
+typedef signed char C;
+#else
+typedef T C;
+#endif
+
+// One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].
+struct Row
+{
+    int token, position, capacity, steps;                        // steps: that a chain has chosen for it
+    C* cache;
+};
+
 // x[row] = E[token]
 extern "C" __global__ void embed(const Row* rows, const T* embedding, float* x, int width)
 {
@@ -56,25 +70,95 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm(const float* x, const
     for (int i = rest + threadIdx.x; i < width; i += 256) narrow(from[i] * scale * w[i], to[i]);
 }
 
-// QK norm, RoPE, and the cache: one warp a head of a row; queries change in place. qkv: [rows, (queries + 2 · keys), HEAD_DIM].
-// cos, sin: [positions, HEAD_DIM / 2]. first: the layer's first KV head among those of all layers. Norms are null where the model has none.
-extern "C" __global__ void rotate_and_store(
-    T* qkv, const Row* rows, const float* q_norm, const float* k_norm, const float* cos, const float* sin, int first, int queries, int keys, float eps)
+// Of a cache, the numbers of a KV head (counted over all layers): keys, or values.
+__device__ __forceinline__ C* plane(const Row& row, int head, int which)
+{
+#if CACHE8
+    return row.cache + (size_t)(2 * head + which) * (row.capacity * HEAD_DIM + (row.capacity + 3) / 4 * 16);
+#else
+    return row.cache + (size_t)(2 * head + which) * row.capacity * HEAD_DIM;
+#endif
+}
+
+#if CACHE8
+// Behind a plane's numbers, the factor of each position.
+__device__ __forceinline__ float* factors_of(C* plane, const Row& row) { return (float*)(plane + (size_t)row.capacity * HEAD_DIM); }
+#endif
+
+#if HEAD_DIM == 16 || HEAD_DIM == 32 || HEAD_DIM == 64 || HEAD_DIM == 128 || HEAD_DIM == 256
+#define WIDE 1
+#endif
+
+#if CACHE8 && !defined(WIDE)
+#error "A cache of 8 bits is for heads of 16, 32, 64, 128 or 256."
+#endif
+
+// QK norm, RoPE, and the cache; queries change in place. qkv: [rows, (queries + 2 · keys), HEAD_DIM]. cos, sin: [positions, HEAD_DIM / 2].
+// first: the layer's first KV head among those of all layers. Norms are null where the model has none. Blocks of 256, one after another.
+extern "C" __global__ __launch_bounds__(256) void rotate_and_store(
+    T* qkv, const Row* rows, const float* q_norm, const float* k_norm, const float* cos, const float* sin, int first, int queries, int keys, int count, float eps)
 {
     constexpr int HALF = HEAD_DIM / 2;
-    int lane = threadIdx.x % 32, head = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    if (head >= queries + 2 * keys) return;
-    Row row = rows[blockIdx.y];
-    T* x = qkv + ((size_t)blockIdx.y * (queries + 2 * keys) + head) * HEAD_DIM;
+#ifdef WIDE
+    constexpr int LANES = HEAD_DIM / 8;                         // of a head, eight neighbours each
+#else
+    constexpr int LANES = 32;
+#endif
+    int all = queries + 2 * keys, lane = threadIdx.x % LANES, item = (blockIdx.x * 256 + threadIdx.x) / LANES, head = item % all;
+    bool there = item / all < count;                            // every lane of a warp exchanges
+    Row row = rows[there ? item / all : 0];
+    T* x = qkv + (size_t)(there ? item : 0) * HEAD_DIM;
     int kv = head < queries ? 0 : head < queries + keys ? head - queries : head - queries - keys;
-    T* cached = row.cache + ((size_t)2 * (first + kv) * row.capacity + row.position) * HEAD_DIM;
-    if (head >= queries + keys)
+    C* cached = plane(row, first + kv, head >= queries + keys);
+    const float* w = head < queries ? q_norm : head < queries + keys ? k_norm : nullptr;
+    size_t angle = (size_t)row.position * HALF;
+#ifdef WIDE
+    float own[8], y[8], squares = 0;
+    load8(x + 8 * lane, own);
+#pragma unroll
+    for (int i = 0; i < 8; i++) squares += own[i] * own[i];
+#pragma unroll
+    for (int mask = LANES / 2; mask > 0; mask >>= 1) squares += __shfl_xor_sync(0xffffffff, squares, mask);
+    if (w)
     {
-        cached += (size_t)row.capacity * HEAD_DIM;
-        for (int i = lane; i < HEAD_DIM; i += 32) cached[i] = x[i];
-        return;
+        float scale = 1 / sqrtf(squares / HEAD_DIM + eps);
+#pragma unroll
+        for (int i = 0; i < 8; i++) own[i] *= scale * w[8 * lane + i];
     }
-    const float* w = head < queries ? q_norm : k_norm;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+    {
+        float other = __shfl_xor_sync(0xffffffff, own[i], LANES / 2), c = 1, s = 0;
+        if (head < queries + keys)
+        {
+            c = cos[angle + 8 * lane % HALF + i];
+            s = sin[angle + 8 * lane % HALF + i];
+        }
+        y[i] = own[i] * c + (8 * lane < HALF ? -other : other) * s;
+    }
+#if CACHE8
+    float largest = 0;
+#pragma unroll
+    for (int i = 0; i < 8; i++) largest = fmaxf(largest, fabsf(y[i]));
+#pragma unroll
+    for (int mask = LANES / 2; mask > 0; mask >>= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
+#endif
+    if (!there) return;
+    if (head < queries) store8(x + 8 * lane, y);
+#if CACHE8
+    else
+    {
+        u32 words[2] = {};
+#pragma unroll
+        for (int i = 0; i < 8; i++) words[i / 4] |= (u32)(__float2int_rn(largest > 0 ? y[i] * (127 / largest) : 0) & 255) << 8 * (i % 4);
+        *(u64*)(cached + (size_t)row.position * HEAD_DIM + 8 * lane) = (u64)words[1] << 32 | words[0];
+        if (lane == 0) factors_of(cached, row)[row.position] = largest / 127;
+    }
+#else
+    else store8(cached + (size_t)row.position * HEAD_DIM + 8 * lane, y);
+#endif
+#else
+    cached += (size_t)row.position * HEAD_DIM;
     float scale = 1;
     if (w)
     {
@@ -82,15 +166,20 @@ extern "C" __global__ void rotate_and_store(
         for (int i = lane; i < HEAD_DIM; i += 32) squares += widen(x[i]) * widen(x[i]);
         scale = 1 / sqrtf(sum_of_warp(squares) / HEAD_DIM + eps);
     }
+    if (!there) return;
+    if (head >= queries + keys)
+    {
+        for (int i = lane; i < HEAD_DIM; i += 32) cached[i] = x[i];
+        return;
+    }
     for (int i = lane; i < HALF; i += 32)
     {
-        float a = widen(x[i]) * scale * (w ? w[i] : 1), b = widen(x[i + HALF]) * scale * (w ? w[i + HALF] : 1);
-        float c = cos[(size_t)row.position * HALF + i], s = sin[(size_t)row.position * HALF + i];
-        float p = a * c - b * s, q = b * c + a * s;
+        float a = widen(x[i]) * scale * (w ? w[i] : 1), b = widen(x[i + HALF]) * scale * (w ? w[i + HALF] : 1), c = cos[angle + i], s = sin[angle + i];
         T* to = head < queries ? x : cached;
-        narrow(p, to[i]);
-        narrow(q, to[i + HALF]);
+        narrow(a * c - b * s, to[i]);
+        narrow(b * c + a * s, to[i + HALF]);
     }
+#endif
 }
 
 // softmax(q · keys / sqrt(HEAD_DIM)) · values over the positions up to the row's own: one warp a query head of a row, every lane a position,
@@ -106,8 +195,7 @@ extern "C" __global__ void attend(const T* qkv, const Row* rows, T* out, int fir
     const T* from = qkv + ((size_t)blockIdx.y * (queries + 2 * keys) + head) * HEAD_DIM;
     for (int i = lane; i < HEAD_DIM; i += 32) q[i] = widen(from[i]) / sqrtf((float)HEAD_DIM);
     __syncwarp();
-    const T* k = row.cache + (size_t)2 * (first + head / (queries / keys)) * row.capacity * HEAD_DIM;
-    const T* v = k + (size_t)row.capacity * HEAD_DIM;
+    C *k = plane(row, first + head / (queries / keys), 0), *v = plane(row, first + head / (queries / keys), 1);
     float most = -INFINITE, sum = 0, y[OWN] = {};
     for (int begin = 0; begin <= row.position; begin += 32)
     {
@@ -115,9 +203,12 @@ extern "C" __global__ void attend(const T* qkv, const Row* rows, T* out, int fir
         float score = -INFINITE;
         if (position <= row.position)
         {
-            const T* key = k + (size_t)position * HEAD_DIM;
+            const C* key = k + (size_t)position * HEAD_DIM;
             score = 0;
             for (int i = 0; i < HEAD_DIM; i++) score += q[i] * widen(key[i]);
+#if CACHE8
+            score *= factors_of(k, row)[position];
+#endif
         }
         float larger = fmaxf(most, score);
 #pragma unroll
@@ -127,11 +218,14 @@ extern "C" __global__ void attend(const T* qkv, const Row* rows, T* out, int fir
         sum = sum * before + sum_of_warp(weight);
 #pragma unroll
         for (int i = 0; i < OWN; i++) y[i] *= before;
+#if CACHE8
+        if (position <= row.position) weight *= factors_of(v, row)[position];
+#endif
         int count = row.position + 1 - begin < 32 ? row.position + 1 - begin : 32;
         for (int other = 0; other < count; other++)
         {
             float w = __shfl_sync(0xffffffff, weight, other);
-            const T* value = v + (size_t)(begin + other) * HEAD_DIM;
+            const C* value = v + (size_t)(begin + other) * HEAD_DIM;
 #pragma unroll
             for (int i = 0; i < OWN; i++)
                 if (lane + 32 * i < HEAD_DIM) y[i] += w * widen(value[lane + 32 * i]);
@@ -165,12 +259,16 @@ extern "C" __global__ void activate(const T* gate_up, T* y, int width, int gated
 #if BF16 && HEAD_DIM % 16 == 0 && HEAD_DIM <= 128
 // The same attention by the matrix units, for neighbouring rows of a sequence.
 //
-// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. A warp has 16 of them,
-// and half of the past.
+// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. A warp has 16 or 32 of
+// them; the warps that have all 64 are a team, and the teams of a block take turns with tiles of keys, so that the tile with the longest past has
+// as many steps as there are tiles of keys, divided by the teams. 32 queries a warp halve what is read of shared memory, which else takes longer
+// than the products.
 // Keys and values come 64 positions at a time; scores never leave the registers, where the layout of a product's result is that of the next one's
 // left side.
 
 constexpr int KEYS = 64, PITCH = HEAD_DIM + 8;                   // a row of shared memory is 16 bytes longer: no bank twice
+constexpr int FOLDS = HEAD_DIM <= 64 ? 2 : 1, TEAM = 128 / FOLDS, TEAMS = 2 * FOLDS; // sixteens of queries a warp; threads of a team; teams
+constexpr int STAGE = 2 * KEYS * PITCH;                          // keys, then values
 
 #ifndef EMULATED
 // d += a · b: [16, 16] · [16, 8]
@@ -201,172 +299,220 @@ __device__ __forceinline__ void copy_early(void* to, const void* from, bool ther
 
 __device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Half of a block of 256.
-__device__ __forceinline__ void meet_half(int half) { asm volatile("bar.sync %0, 128;" :: "r"(1 + half) : "memory"); }
+// Of a block, the team with a number and some threads.
+__device__ __forceinline__ void meet_team(int team, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(1 + team), "r"(threads) : "memory"); }
 
 // All groups but the latest are there.
 __device__ __forceinline__ void await_groups_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
 #endif
 
 // tiles: [tiles][first row, rows]; group: query heads of a KV head, a divisor of 64.
-extern "C" __global__ __launch_bounds__(256) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
+extern "C" __global__ __launch_bounds__(TEAM * TEAMS, 1) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
 {
-    DYNAMIC_SHARED(u16, stages);                                // of each half, two of [keys, values][KEYS][PITCH]
+    DYNAMIC_SHARED(u16, stages);                                // two of each team
     constexpr int STEPS = HEAD_DIM / 16, COLUMNS = HEAD_DIM / 8;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, half = threadIdx.x / 128, kv = blockIdx.y, group = queries / keys;
-    u16* both = stages + half * 4 * KEYS * PITCH;
+    int lane = threadIdx.x % 32, warp = threadIdx.x % TEAM / 32, team = threadIdx.x / TEAM, kv = blockIdx.y, group = queries / keys;
+    u16* own_stages = stages + team * 2 * STAGE;
     int tile = gridDim.x - 1 - blockIdx.x;                      // the last ones, which have most to do, first
     int begin = tiles[2 * tile], count = tiles[2 * tile + 1], width = (queries + 2 * keys) * HEAD_DIM;
     Row row = rows[begin];
-    const T* k = row.cache + (size_t)2 * (first + kv) * row.capacity * HEAD_DIM;
-    const T* v = k + (size_t)row.capacity * HEAD_DIM;
-
-    // The two queries of this lane: number in the tile, row, position.
-    int number[2] = { warp * 16 + lane / 4, warp * 16 + lane / 4 + 8 }, own[2], position[2];
-    const T* q[2];
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-    {
-        own[i] = number[i] / group;
-        position[i] = own[i] < count ? row.position + own[i] : -1;
-        q[i] = qkv + (size_t)(begin + (own[i] < count ? own[i] : 0)) * width + (kv * group + number[i] % group) * HEAD_DIM;
-    }
-    u32 a[STEPS][4];
-    float factor = 1.44269504f / sqrtf((float)HEAD_DIM);        // powers of two instead of e
-#pragma unroll
-    for (int step = 0; step < STEPS; step++)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-        {
-            const T* at = q[i % 2] + step * 16 + lane % 4 * 2 + i / 2 * 8;
-            a[step][i] = pair(widen(at[0]) * factor, widen(at[1]) * factor);
-        }
-    float y[COLUMNS][4] = {}, most[2] = { -INFINITE, -INFINITE }, sum[2] = {};
+    C *k = plane(row, first + kv, 0), *v = plane(row, first + kv, 1);
     int last = row.position + count - 1;
     auto ask = [&](int at)
     {
-        u16* to = both + at / (2 * KEYS) % 2 * 2 * KEYS * PITCH;
+        u16* to = own_stages + at / (TEAMS * KEYS) % 2 * STAGE;
         if (at <= last)
 #pragma unroll
-            for (int i = threadIdx.x % 128; i < 2 * KEYS * COLUMNS; i += 128)
+            for (int i = threadIdx.x % TEAM; i < 2 * KEYS * COLUMNS; i += TEAM)
             {
                 int which = i / (KEYS * COLUMNS), r = i / COLUMNS % KEYS, c = i % COLUMNS * 8;
                 bool there = at + r <= last;
-                copy_early(to + (which * KEYS + r) * PITCH + c, (which ? v : k) + (size_t)(there ? at + r : 0) * HEAD_DIM + c, there);
+                C* from = (which ? v : k) + (size_t)(there ? at + r : 0) * HEAD_DIM + c;
+#if CACHE8
+                float x[8], factor = there ? factors_of(which ? v : k, row)[at + r] : 0;
+                u64 numbers = *(const u64*)from;
+#pragma unroll
+                for (int j = 0; j < 8; j++) x[j] = factor * (signed char)(numbers >> 8 * j);
+                store8(to + (which * KEYS + r) * PITCH + c, x);
+#else
+                copy_early(to + (which * KEYS + r) * PITCH + c, from, there);
+#endif
             }
         end_group();
     };
-    // The halves of the block take turns with tiles of keys.
-    ask(half * KEYS);
-    for (int at = half * KEYS; at <= last; at += 2 * KEYS)
-    {
-        ask(at + 2 * KEYS);
-        await_groups_but_one();
-        meet_half(half);
-        const u16 *key_tile = both + at / (2 * KEYS) % 2 * 2 * KEYS * PITCH, *value_tile = key_tile + KEYS * PITCH;
-        float s[KEYS / 8][4] = {};
-        // Products one after another are of different keys: none waits for the one before.
+    ask(team * KEYS);
+
+    // This lane's queries, two of each fold: number in the tile, row, position.
+    int number[FOLDS][2], own[FOLDS][2], position[FOLDS][2];
+    u32 a[FOLDS][STEPS][4];
+    float factor = 1.44269504f / sqrtf((float)HEAD_DIM);        // powers of two instead of e
 #pragma unroll
-        for (int step = 0; step < STEPS; step += 2)
-        {
-            u32 b[KEYS / 8][4];
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++) load_matrices(key_tile + (n * 8 + lane % 8) * PITCH + step * 16 + lane / 8 * 8, b[n]);
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++) multiply(s[n], a[step], b[n][0], b[n][1]);
-            if (step + 1 < STEPS)
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++) multiply(s[n], a[step + 1 < STEPS ? step + 1 : 0], b[n][2], b[n][3]);
-        }
-        float larger[2] = { most[0], most[1] };
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-            {
-                if (at + KEYS > row.position && at + n * 8 + lane % 4 * 2 + i % 2 > position[i / 2]) s[n][i] = -INFINITE;
-                larger[i / 2] = fmaxf(larger[i / 2], s[n][i]);
-            }
+    for (int f = 0; f < FOLDS; f++)
 #pragma unroll
         for (int i = 0; i < 2; i++)
         {
-            larger[i] = fmaxf(larger[i], __shfl_xor_sync(0xffffffff, larger[i], 1));
-            larger[i] = fmaxf(larger[i], __shfl_xor_sync(0xffffffff, larger[i], 2));
-            float before = power(most[i] - larger[i]);
-            most[i] = larger[i];
-            sum[i] *= before;
+            number[f][i] = (warp * FOLDS + f) * 16 + lane / 4 + 8 * i;
+            own[f][i] = number[f][i] / group;
+            bool there = own[f][i] < count;
+            position[f][i] = there ? row.position + own[f][i] : -1;
+            const T* q = qkv + (size_t)(begin + (there ? own[f][i] : 0)) * width + (kv * group + number[f][i] % group) * HEAD_DIM + lane % 4 * 2;
 #pragma unroll
-            for (int n = 0; n < COLUMNS; n++)
-            {
-                y[n][2 * i] *= before;
-                y[n][2 * i + 1] *= before;
-            }
+            for (int step = 0; step < STEPS; step++)
+#pragma unroll
+                for (int j = 0; j < 2; j++)
+                {
+                    u32 both = *(const u32*)(q + step * 16 + j * 8);
+                    a[f][step][2 * j + i] = pair(bits_to_float(both << 16) * factor, bits_to_float(both & 0xffff0000) * factor);
+                }
         }
+    float y[FOLDS][COLUMNS][4] = {}, most[FOLDS][2], sum[FOLDS][2] = {};
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
+    for (int f = 0; f < FOLDS; f++) most[f][0] = most[f][1] = -INFINITE;
+    for (int at = team * KEYS; at <= last; at += TEAMS * KEYS)
+    {
+        ask(at + TEAMS * KEYS);
+        await_groups_but_one();
+        meet_team(team, TEAM);
+        const u16 *key_tile = own_stages + at / (TEAMS * KEYS) % 2 * STAGE, *value_tile = key_tile + KEYS * PITCH;
+        float s[FOLDS][KEYS / 8][4] = {};
+        // Products one after another are of different keys or queries: none waits for the one before.
 #pragma unroll
-            for (int i = 0; i < 4; i++)
+        for (int step = 0; step < STEPS; step += 2)
+#pragma unroll
+            for (int four = 0; four < KEYS / 8; four += 4)
             {
-                s[n][i] = power(s[n][i] - most[i / 2]);
-                sum[i / 2] += s[n][i];
+                u32 b[4][4];
+#pragma unroll
+                for (int n = 0; n < 4; n++) load_matrices(key_tile + ((four + n) * 8 + lane % 8) * PITCH + step * 16 + lane / 8 * 8, b[n]);
+#pragma unroll
+                for (int n = 0; n < 4; n++)
+#pragma unroll
+                    for (int f = 0; f < FOLDS; f++) multiply(s[f][four + n], a[f][step], b[n][0], b[n][1]);
+                if (step + 1 < STEPS)
+#pragma unroll
+                    for (int n = 0; n < 4; n++)
+#pragma unroll
+                        for (int f = 0; f < FOLDS; f++) multiply(s[f][four + n], a[f][step + 1 < STEPS ? step + 1 : 0], b[n][2], b[n][3]);
+            }
+        if (at + KEYS > row.position)
+#pragma unroll
+            for (int f = 0; f < FOLDS; f++)
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++)
+                        if (at + n * 8 + lane % 4 * 2 + i % 2 > position[f][i / 2]) s[f][n][i] = -INFINITE;
+#pragma unroll
+        for (int f = 0; f < FOLDS; f++)
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+            {
+                float larger = most[f][i];
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++) larger = fmaxf(larger, fmaxf(s[f][n][2 * i], s[f][n][2 * i + 1]));
+                larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
+                larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
+                float before = power(most[f][i] - larger);
+                most[f][i] = larger;
+                sum[f][i] *= before;
+#pragma unroll
+                for (int n = 0; n < COLUMNS; n++)
+                {
+                    y[f][n][2 * i] *= before;
+                    y[f][n][2 * i + 1] *= before;
+                }
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int j = 2 * i; j < 2 * i + 2; j++)
+                    {
+                        s[f][n][j] = power(s[f][n][j] - larger);
+                        sum[f][i] += s[f][n][j];
+                    }
             }
 #pragma unroll
         for (int step = 0; step < KEYS / 16; step++)
         {
-            u32 p[4] = { pair(s[2 * step][0], s[2 * step][1]), pair(s[2 * step][2], s[2 * step][3]), pair(s[2 * step + 1][0], s[2 * step + 1][1]), pair(s[2 * step + 1][2], s[2 * step + 1][3]) };
+            u32 p[FOLDS][4];
+#pragma unroll
+            for (int f = 0; f < FOLDS; f++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) p[f][i] = pair(s[f][2 * step + i / 2][i % 2 * 2], s[f][2 * step + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
             for (int n = 0; n < COLUMNS; n += 2)
             {
                 u32 b[4];
                 load_transposed(value_tile + (step * 16 + lane % 16) * PITCH + n * 8 + lane / 16 * 8, b);
-                multiply(y[n], p, b[0], b[1]);
-                multiply(y[n + 1], p, b[2], b[3]);
+#pragma unroll
+                for (int f = 0; f < FOLDS; f++)
+                {
+                    multiply(y[f][n], p[f], b[0], b[1]);
+                    multiply(y[f][n + 1], p[f], b[2], b[3]);
+                }
             }
         }
-        meet_half(half);
+        meet_team(team, TEAM);
     }
 #pragma unroll
-    for (int i = 0; i < 2; i++)
-    {
-        sum[i] += __shfl_xor_sync(0xffffffff, sum[i], 1);
-        sum[i] += __shfl_xor_sync(0xffffffff, sum[i], 2);
-    }
-    // The second half hands over what it has, thread by thread.
-    __syncthreads();
-    float* letter = (float*)stages + threadIdx.x % 128;
-    if (half)
-    {
-#pragma unroll
-        for (int n = 0; n < COLUMNS; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) letter[128 * (4 * n + i)] = y[n][i];
+    for (int f = 0; f < FOLDS; f++)
 #pragma unroll
         for (int i = 0; i < 2; i++)
         {
-            letter[128 * (4 * COLUMNS + i)] = most[i];
-            letter[128 * (4 * COLUMNS + 2 + i)] = sum[i];
+            sum[f][i] += __shfl_xor_sync(0xffffffff, sum[f][i], 1);
+            sum[f][i] += __shfl_xor_sync(0xffffffff, sum[f][i], 2);
+        }
+    // The other teams hand over what they have, thread by thread.
+    constexpr int LETTER = FOLDS * (4 * COLUMNS + 4);
+    __syncthreads();
+    float* letters = (float*)stages + threadIdx.x % TEAM;
+    if (team > 0)
+    {
+        float* letter = letters + (team - 1) * LETTER * TEAM;
+#pragma unroll
+        for (int f = 0; f < FOLDS; f++)
+        {
+#pragma unroll
+            for (int n = 0; n < COLUMNS; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * n + i)] = y[f][n][i];
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+            {
+                letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * COLUMNS + i)] = most[f][i];
+                letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * COLUMNS + 2 + i)] = sum[f][i];
+            }
         }
     }
     __syncthreads();
-    if (half) return;
-#pragma unroll
-    for (int i = 0; i < 2; i++)
+    if (team > 0) return;
+    for (int other = 1; other < TEAMS && other * KEYS <= last; other++)
     {
-        float other = letter[128 * (4 * COLUMNS + i)], larger = fmaxf(most[i], other), before = power(most[i] - larger), factor = power(other - larger);
-        sum[i] = sum[i] * before + letter[128 * (4 * COLUMNS + 2 + i)] * factor;
+        const float* letter = letters + (other - 1) * LETTER * TEAM;
 #pragma unroll
-        for (int n = 0; n < COLUMNS; n++)
+        for (int f = 0; f < FOLDS; f++)
 #pragma unroll
-            for (int j = 2 * i; j < 2 * i + 2; j++) y[n][j] = y[n][j] * before + letter[128 * (4 * n + j)] * factor;
+            for (int i = 0; i < 2; i++)
+            {
+                const float* of_fold = letter + TEAM * f * (4 * COLUMNS + 4);
+                float theirs = of_fold[TEAM * (4 * COLUMNS + i)], larger = fmaxf(most[f][i], theirs), before = power(most[f][i] - larger), after = power(theirs - larger);
+                most[f][i] = larger;
+                sum[f][i] = sum[f][i] * before + of_fold[TEAM * (4 * COLUMNS + 2 + i)] * after;
+#pragma unroll
+                for (int n = 0; n < COLUMNS; n++)
+#pragma unroll
+                    for (int j = 2 * i; j < 2 * i + 2; j++) y[f][n][j] = y[f][n][j] * before + of_fold[TEAM * (4 * n + j)] * after;
+            }
     }
 #pragma unroll
-    for (int i = 0; i < 2; i++)
-    {
-        if (own[i] >= count) continue;
-        T* to = out + ((size_t)(begin + own[i]) * queries + kv * group + number[i] % group) * HEAD_DIM + lane % 4 * 2;
+    for (int f = 0; f < FOLDS; f++)
 #pragma unroll
-        for (int n = 0; n < COLUMNS; n++) *(u32*)(to + n * 8) = pair(y[n][2 * i] / sum[i], y[n][2 * i + 1] / sum[i]);
-    }
+        for (int i = 0; i < 2; i++)
+        {
+            if (own[f][i] >= count) continue;
+            T* to = out + ((size_t)(begin + own[f][i]) * queries + kv * group + number[f][i] % group) * HEAD_DIM + lane % 4 * 2;
+#pragma unroll
+            for (int n = 0; n < COLUMNS; n++) *(u32*)(to + n * 8) = pair(y[f][n][2 * i] / sum[f][i], y[f][n][2 * i + 1] / sum[f][i]);
+        }
 }
 #endif
 
@@ -376,7 +522,7 @@ extern "C" __global__ __launch_bounds__(256) void attend_tiles(const T* qkv, con
 // The last block of a row's KV head joins the splits. partial: [rows, queries, splits, HEAD_DIM + 2], counters: [rows, KV heads], zero before and after.
 constexpr int SPLIT = 256, LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES, OWN = (HEAD_DIM / 2 + 31) / 32, AT_ONCE = 4, SHARE = HEAD_DIM + 4;
 
-struct __align__(16) Eight { T x[8]; };
+struct __align__(8 * sizeof(C)) Eight { C x[8]; };
 
 extern "C" __global__ __launch_bounds__(128) void attend_alone(
     const T* qkv, const Row* rows, const float* q_norm, const float* k_norm, const float* cos, const float* sin, T* out, float* partial, u32* counters,
@@ -384,25 +530,22 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
 {
     DYNAMIC_SHARED(float, shared);                              // queries [GROUP][HEAD_DIM], new key and value, then [4][GROUP][SHARE]
     float *q = shared, *shares = q + (GROUP + 2) * HEAD_DIM;
-    T *new_key = (T*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
+    C *new_key = (C*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
     __shared__ int is_last;
+#if CACHE8
+    __shared__ float new_factors[2];
+#endif
     Row row = rows[blockIdx.z];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv = blockIdx.y, split = blockIdx.x, begin = split * SPLIT;
     if (begin > row.position) return;
     int end = begin + SPLIT < row.position ? begin + SPLIT : row.position, splits = row.position / SPLIT + 1;
     bool newest = row.position < begin + SPLIT;
-    T* k = row.cache + (size_t)2 * (first + kv) * row.capacity * HEAD_DIM;
-    T* v = k + (size_t)row.capacity * HEAD_DIM;
+    C *k = plane(row, first + kv, 0), *v = plane(row, first + kv, 1);
     const T* from = qkv + (size_t)blockIdx.z * (queries + 2 * keys) * HEAD_DIM;
     for (int head = warp; head < (newest ? GROUP + 2 : GROUP); head += 4)
     {
         const T* x = from + (size_t)(head < GROUP ? kv * GROUP + head : head == GROUP ? queries + kv : queries + keys + kv) * HEAD_DIM;
-        if (head == GROUP + 1)
-        {
-            for (int i = lane; i < HEAD_DIM; i += 32) v[(size_t)row.position * HEAD_DIM + i] = new_value[i] = x[i];
-            continue;
-        }
-        const float* w = head < GROUP ? q_norm : k_norm;
+        const float* w = head < GROUP ? q_norm : head == GROUP ? k_norm : nullptr;
         float a[OWN], b[OWN], squares = 0;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
@@ -417,20 +560,49 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
         for (int i = 0; i < OWN; i++)
         {
             int at = lane + 32 * i;
-            if (at >= HEAD_DIM / 2) continue;
+            if (at >= HEAD_DIM / 2 || head > GROUP) continue;
             float p = a[i] * scale * (w ? w[at] : 1), r = b[i] * scale * (w ? w[at + HEAD_DIM / 2] : 1);
             float c = cos[(size_t)row.position * (HEAD_DIM / 2) + at], s = sin[(size_t)row.position * (HEAD_DIM / 2) + at];
-            float one = p * c - r * s, two = r * c + p * s, factor = 1.44269504f * rsqrtf((float)HEAD_DIM);
-            if (head < GROUP)
+            a[i] = p * c - r * s;
+            b[i] = r * c + p * s;
+        }
+        if (head < GROUP)
+        {
+            float factor = 1.44269504f * rsqrtf((float)HEAD_DIM);
+#pragma unroll
+            for (int i = 0; i < OWN; i++)
             {
-                q[head * HEAD_DIM + at] = one * factor;
-                q[head * HEAD_DIM + at + HEAD_DIM / 2] = two * factor;
-                continue;
+                int at = lane + 32 * i;
+                if (at >= HEAD_DIM / 2) continue;
+                q[head * HEAD_DIM + at] = a[i] * factor;
+                q[head * HEAD_DIM + at + HEAD_DIM / 2] = b[i] * factor;
             }
-            narrow(one, new_key[at]);
-            narrow(two, new_key[at + HEAD_DIM / 2]);
-            k[(size_t)row.position * HEAD_DIM + at] = new_key[at];
-            k[(size_t)row.position * HEAD_DIM + at + HEAD_DIM / 2] = new_key[at + HEAD_DIM / 2];
+            continue;
+        }
+        C *fresh = head == GROUP ? new_key : new_value, *kept = head == GROUP ? k : v;
+#if CACHE8
+        float largest = 0;
+#pragma unroll
+        for (int i = 0; i < OWN; i++) largest = fmaxf(largest, fmaxf(fabsf(a[i]), fabsf(b[i])));
+#pragma unroll
+        for (int mask = 16; mask > 0; mask >>= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
+        float inverse = largest > 0 ? 127 / largest : 0;
+        if (lane == 0) factors_of(kept, row)[row.position] = new_factors[head - GROUP] = largest / 127;
+#endif
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i;
+            if (at >= HEAD_DIM / 2) continue;
+#if CACHE8
+            fresh[at] = (C)__float2int_rn(a[i] * inverse);
+            fresh[at + HEAD_DIM / 2] = (C)__float2int_rn(b[i] * inverse);
+#else
+            narrow(a[i], fresh[at]);
+            narrow(b[i], fresh[at + HEAD_DIM / 2]);
+#endif
+            kept[(size_t)row.position * HEAD_DIM + at] = fresh[at];
+            kept[(size_t)row.position * HEAD_DIM + at + HEAD_DIM / 2] = fresh[at + HEAD_DIM / 2];
         }
     }
     __syncthreads();
@@ -443,12 +615,19 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
     for (int base = begin + warp * SIDE_BY_SIDE + side; base - side <= end; base += AT_ONCE * STRIDE)
     {
         Eight keys_of[AT_ONCE], values_of[AT_ONCE];
+#if CACHE8
+        float key_factors[AT_ONCE], value_factors[AT_ONCE];
+#endif
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++)
         {
             int p = base + i * STRIDE;
             bool old = p < end, fresh = newest && p == row.position;
-            const T *key = fresh ? new_key : k + (size_t)(old ? p : 0) * HEAD_DIM, *value = fresh ? new_value : v + (size_t)(old ? p : 0) * HEAD_DIM;
+            const C *key = fresh ? new_key : k + (size_t)(old ? p : 0) * HEAD_DIM, *value = fresh ? new_value : v + (size_t)(old ? p : 0) * HEAD_DIM;
+#if CACHE8
+            key_factors[i] = fresh ? new_factors[0] : factors_of(k, row)[old ? p : 0];
+            value_factors[i] = fresh ? new_factors[1] : factors_of(v, row)[old ? p : 0];
+#endif
             keys_of[i] = *(const Eight*)(key + part);
             values_of[i] = *(const Eight*)(value + part);
         }
@@ -466,6 +645,9 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
                 for (int j = 0; j < 8; j++) score += q[g * HEAD_DIM + part + j] * widen(keys_of[i].x[j]);
 #pragma unroll
                 for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
+#if CACHE8
+                score *= key_factors[i];
+#endif
                 scores[i][g] = there ? score : -INFINITE;
             }
         }
@@ -485,6 +667,9 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
             {
                 float weight = scores[i][g] == -INFINITE ? 0 : power(scores[i][g] - larger);
                 sum[g] += weight;
+#if CACHE8
+                weight *= value_factors[i];
+#endif
 #pragma unroll
                 for (int j = 0; j < 8; j++) y[g][j] += weight * widen(values_of[i].x[j]);
             }
