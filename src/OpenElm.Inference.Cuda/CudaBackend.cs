@@ -165,10 +165,9 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens)
+    public override IReadOnlyList<StepPhase> ProfilePass(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens)
     {
-        float[] logits = new float[_config.VocabSize];
-        SequenceRun[] batch = [new SequenceRun(state, tokens.Length, 1)];
+        float[] logits = new float[batch.Length * _config.VocabSize];
         try
         {
             KernelTrace.Start();

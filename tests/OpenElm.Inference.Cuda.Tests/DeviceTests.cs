@@ -105,6 +105,45 @@ public sealed class DeviceTests
         Assert.Contains("heads of 16, 32, 64, 128 or 256 only; this model's have 18", refusal.Message, StringComparison.Ordinal);
     }
 
+    [Theory, InlineData(0), InlineData(1)]
+    public void Passes_of_few_rows_have_the_logits_of_longer_ones(int index)
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        int vocab = Models[index].VocabSize;
+        int[] tokens = TestModels.Tokens(40, vocab);
+        float[] expected = Whole(TestModels.Random(Models[index], options), tokens);
+        using OpenElmModel model = TestModels.Random(Models[index], options);
+        using SequenceState state = model.CreateState(40), other = model.CreateState(40);
+        float[] logits = new float[12 * vocab];
+        model.Prefill(tokens.AsSpan(0, 20), state, logits);
+        Near(19, 1);
+        model.Forward(tokens.AsSpan(20, 9), state, 9, logits);
+        Near(20, 9);
+        model.Forward(tokens.AsSpan(29, 3), state, 2, logits);
+        Near(30, 2);
+        model.Prefill(tokens.AsSpan(0, 30), other, logits);
+        model.Forward([new SequenceRun(state, 1, 1), new SequenceRun(other, 2, 1)], [tokens[32], tokens[30], tokens[31]], logits);
+        Near(32, 1);
+        Near(31, 1, at: 1);
+        model.Forward([new SequenceRun(state, 1, 1), new SequenceRun(other, 1, 1)], [tokens[33], tokens[32]], logits);
+        Near(33, 1);
+        Near(32, 1, at: 1);
+
+        // Two orders of rounding to 8 bits.
+        void Near(int first, int count, int at = 0)
+        {
+            Span<float> e = expected.AsSpan(first * vocab, count * vocab), a = logits.AsSpan(at * vocab, count * vocab);
+            double error = 0, size = 0;
+            for (int i = 0; i < e.Length; i++)
+            {
+                error += ((double)e[i] - a[i]) * ((double)e[i] - a[i]);
+                size += (double)e[i] * e[i];
+            }
+
+            Assert.InRange(Math.Sqrt(error / size), 0, 0.02);
+        }
+    }
+
     [Fact]
     public void Several_sequences_go_through_one_pass()
     {

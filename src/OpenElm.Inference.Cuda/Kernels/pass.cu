@@ -14,6 +14,17 @@ struct Row
     C* cache;
 };
 
+#ifdef EMULATED
+inline void await_before() {}
+inline void let_next_begin() {}
+#else
+// A launch may begin while the one before it runs; what that one and earlier ones wrote is there behind this.
+__device__ __forceinline__ void await_before() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// The launch behind this one may begin as soon as all blocks have come here.
+__device__ __forceinline__ void let_next_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#endif
+
 // x[row] = E[token]
 extern "C" __global__ void embed(const Row* rows, const T* embedding, float* x, int width)
 {
@@ -99,6 +110,8 @@ extern "C" __global__ __launch_bounds__(256) void rotate_and_store(
     T* qkv, const Row* rows, const float* q_norm, const float* k_norm, const float* cos, const float* sin, int first, int queries, int keys, int count, float eps)
 {
     constexpr int HALF = HEAD_DIM / 2;
+    let_next_begin();
+    await_before();
 #ifdef WIDE
     constexpr int LANES = HEAD_DIM / 8;                         // of a head, eight neighbours each
 #else
@@ -188,6 +201,8 @@ extern "C" __global__ void attend(const T* qkv, const Row* rows, T* out, int fir
 {
     constexpr int OWN = (HEAD_DIM + 31) / 32;
     DYNAMIC_SHARED(float, shared);
+    let_next_begin();
+    await_before();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.x * (blockDim.x / 32) + warp;
     if (head >= queries) return;
     Row row = rows[blockIdx.y];
@@ -256,6 +271,18 @@ extern "C" __global__ void activate(const T* gate_up, T* y, int width, int gated
     for (int j = i; j < i + 8 && j < width; j++) narrow(silu(widen(from[j])) * (gated ? widen(from[j + width]) : 1), to[j]);
 }
 
+#if BF16
+#ifndef EMULATED
+// d += a · b: [16, 16] · [16, 8]
+__device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+#endif
+#endif
+
 #if BF16 && HEAD_DIM % 16 == 0 && HEAD_DIM <= 128
 // The same attention by the matrix units, for neighbouring rows of a sequence.
 //
@@ -271,13 +298,6 @@ constexpr int FOLDS = HEAD_DIM <= 64 ? 2 : 1, TEAM = 128 / FOLDS, TEAMS = 2 * FO
 constexpr int STAGE = 2 * KEYS * PITCH;                          // keys, then values
 
 #ifndef EMULATED
-// d += a · b: [16, 16] · [16, 8]
-__device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 // Four [8, 8] matrices; lanes 0 to 7 name the first one's rows, and so on.
 __device__ __forceinline__ void load_matrices(const u16* row, u32 (&r)[4])
 {
@@ -311,6 +331,8 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, 1) void attend_tiles(const
 {
     DYNAMIC_SHARED(u16, stages);                                // two of each team
     constexpr int STEPS = HEAD_DIM / 16, COLUMNS = HEAD_DIM / 8;
+    let_next_begin();
+    await_before();
     int lane = threadIdx.x % 32, warp = threadIdx.x % TEAM / 32, team = threadIdx.x / TEAM, kv = blockIdx.y, group = queries / keys;
     u16* own_stages = stages + team * 2 * STAGE;
     int tile = gridDim.x - 1 - blockIdx.x;                      // the last ones, which have most to do, first
@@ -516,6 +538,229 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, 1) void attend_tiles(const
 }
 #endif
 
+#if BF16
+// Products of few rows (steps of sequences side by side, proposals): y = x · Wᵀ with the steps around it. A weight is read once and multiplied with
+// some rows only, so memory decides. 16 columns of the result are a block's: the left side of the matrix units' product is the weights, the right
+// side 8 rows of x. Eight warps share the inner dimension in turns of 64; each asks for its first weights before the launch in front of this one is
+// done, for they do not depend on it.
+// Order among the 16 summands of a product is free, so a lane's eight neighbouring numbers (one access) are what it gives to two products.
+//
+// The norm's factor of a row is a number times the sum: x comes as residual · norm weights, with the sums of squares of the residual, block by block
+// of the launch that wrote it ([rows][parts]), and the factor is applied behind the product.
+//
+//   SCALED    y = factor · x · Wᵀ
+//   GATED     y = SiLU(factor · gate) ⊙ (factor · up): W has gates, then ups; a block has 8 of both
+//   LOGITS    floats
+//   ADDED     residual += x · Wᵀ; y = residual · norm weights of what comes next, and squares
+enum Few { SCALED, GATED, LOGITS, ADDED };
+
+constexpr int FEW_WARPS = 8, FEW_DEPTH = 4, MOST_PARTS = 256;   // turns of a warp on their way; blocks that wrote squares
+
+#ifdef EMULATED
+inline Word4 load_once(const u16* from) { return *(const Word4*)from; }
+inline Word4 load_late(const u16* from) { return *(const Word4*)from; }
+#else
+__device__ __forceinline__ Word4 load_once(const u16* from)
+{
+    Word4 w;
+    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w) : "l"(from));
+    return w;
+}
+
+// What other multiprocessors wrote.
+__device__ __forceinline__ Word4 load_late(const u16* from)
+{
+    Word4 w;
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w) : "l"(from) : "memory");
+    return w;
+}
+#endif
+
+// inner: a multiple of 8. columns: of the result; GATED: a multiple of 8. parts: how many squares a row of x has; 0: no factor.
+template <int TILES, int KIND>
+__device__ __forceinline__ void multiply_few(
+    const u16* x, const u16* w, int inner, int columns, int rows, const float* squares, int parts, int width, float eps, void* y, float* residual, const float* next_norm, float* next_squares)
+{
+    __shared__ Float4 sums[FEW_WARPS][TILES][32];
+    __shared__ float factors[8 * TILES];
+    let_next_begin();
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4, turns = (inner + 63) / 64, last = columns - 1;
+    int column = KIND == GATED ? 8 * blockIdx.x + g : 16 * blockIdx.x + g, other = KIND == GATED ? columns + column : column + 8;
+    const u16 *own = w + (size_t)(column < last ? column : last) * inner + 8 * t, *second = w + (size_t)(KIND == GATED || other < last ? other : last) * inner + 8 * t;
+    Word4 kept[FEW_DEPTH][4];
+    auto ask = [&](Word4 (&to)[4], int turn)
+    {
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+        {
+            int k = 64 * turn + 32 * h;
+            bool there = k + 8 * t < inner;
+            to[h] = there ? load_once(own + k) : Word4{ 0, 0, 0, 0 };
+            to[2 + h] = there ? load_once(second + k) : Word4{ 0, 0, 0, 0 };
+        }
+    };
+#pragma unroll
+    for (int i = 0; i < FEW_DEPTH; i++) ask(kept[i], warp + FEW_WARPS * i);
+    await_before();
+
+    // A warp of the last step has a tile of rows there.
+    float old[4] = {};
+    int at = KIND == ADDED ? (8 * warp + 2 * t) * columns + column : 0;
+    if (KIND == ADDED && warp < TILES)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (8 * warp + 2 * t + i % 2 < rows && (i < 2 ? column : other) <= last) old[i] = __ldcg(residual + at + i % 2 * columns + i / 2 * 8);
+    const u16* from[TILES];
+#pragma unroll
+    for (int n = 0; n < TILES; n++) from[n] = x + (size_t)(8 * n + g < rows ? 8 * n + g : rows - 1) * inner + 8 * t;
+    float acc[TILES][4] = {}, mine[TILES][MOST_PARTS / 32];
+    // Sums of squares: warp i has rows i and i + 8.
+    if (KIND != ADDED)
+#pragma unroll
+        for (int n = 0; n < TILES; n++)
+#pragma unroll
+            for (int i = 0; i < MOST_PARTS / 32; i++)
+                mine[n][i] = 8 * n + warp < rows && lane + 32 * i < parts ? __ldcg(squares + (8 * n + warp) * parts + lane + 32 * i) : 0;
+    for (int first = warp; first < turns; first += FEW_WARPS * FEW_DEPTH)
+    {
+        Word4 b[FEW_DEPTH][TILES][2];
+#pragma unroll
+        for (int i = 0; i < FEW_DEPTH; i++)
+#pragma unroll
+            for (int n = 0; n < TILES; n++)
+#pragma unroll
+                for (int h = 0; h < 2; h++)
+                {
+                    int k = 64 * (first + FEW_WARPS * i) + 32 * h;
+                    b[i][n][h] = k + 8 * t < inner ? load_late(from[n] + k) : Word4{ 0, 0, 0, 0 };
+                }
+#pragma unroll
+        for (int i = 0; i < FEW_DEPTH; i++)
+        {
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+            {
+                u32 low[4] = { kept[i][h].x, kept[i][2 + h].x, kept[i][h].y, kept[i][2 + h].y }, high[4] = { kept[i][h].z, kept[i][2 + h].z, kept[i][h].w, kept[i][2 + h].w };
+#pragma unroll
+                for (int n = 0; n < TILES; n++)
+                {
+                    multiply(acc[n], low, b[i][n][h].x, b[i][n][h].y);
+                    multiply(acc[n], high, b[i][n][h].z, b[i][n][h].w);
+                }
+            }
+            ask(kept[i], first + FEW_WARPS * (FEW_DEPTH + i));
+        }
+    }
+    if (KIND != ADDED)
+#pragma unroll
+        for (int n = 0; n < TILES; n++)
+        {
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < MOST_PARTS / 32; i++) sum += mine[n][i];
+            sum = sum_of_warp(sum);
+            if (lane == 0) factors[8 * n + warp] = parts > 0 ? rsqrtf(sum / width + eps) : 1;
+        }
+#pragma unroll
+    for (int n = 0; n < TILES; n++) sums[warp][n][lane] = Float4{ acc[n][0], acc[n][1], acc[n][2], acc[n][3] };
+    __syncthreads();
+    if (warp >= TILES) return;
+    float d[4] = {};
+#pragma unroll
+    for (int i = 0; i < FEW_WARPS; i++)
+    {
+        Float4 part = sums[i][warp][lane];
+        d[0] += part.x, d[1] += part.y, d[2] += part.z, d[3] += part.w;
+    }
+    int row = 8 * warp + 2 * t;
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+    {
+        bool there = row + j < rows;
+        float low = d[j], high = d[2 + j];
+        if (KIND == ADDED)
+        {
+            low += old[j];
+            high += old[2 + j];
+            float both = (there && column <= last ? low * low : 0) + (there && other <= last ? high * high : 0);
+            both += __shfl_xor_sync(0xffffffff, both, 4);
+            both += __shfl_xor_sync(0xffffffff, both, 8);
+            both += __shfl_xor_sync(0xffffffff, both, 16);
+            if (!there) continue;
+            if (g == 0) next_squares[(row + j) * gridDim.x + blockIdx.x] = both;
+            size_t to = (size_t)(row + j) * columns + column;
+            if (column <= last)
+            {
+                residual[to] = low;
+                narrow(low * next_norm[column], ((u16*)y)[to]);
+            }
+            if (other <= last)
+            {
+                residual[to + 8] = high;
+                narrow(high * next_norm[other], ((u16*)y)[to + 8]);
+            }
+            continue;
+        }
+        if (!there) continue;
+        low *= factors[row + j];
+        high *= factors[row + j];
+        size_t to = (size_t)(row + j) * columns + column;
+        if (KIND == GATED) narrow(silu(low) * high, ((u16*)y)[to]);
+        if (KIND == SCALED && column <= last) narrow(low, ((u16*)y)[to]);
+        if (KIND == SCALED && other <= last) narrow(high, ((u16*)y)[to + 8]);
+        if (KIND == LOGITS && column <= last) ((float*)y)[to] = low;
+        if (KIND == LOGITS && other <= last) ((float*)y)[to + 8] = high;
+    }
+}
+
+#define FEW_ARGUMENTS \
+    const u16* x, const u16* w, int inner, int columns, int rows, const float* squares, int parts, int width, float eps, void* y, float* residual, const float* next_norm, float* next_squares
+#define FEW_NAMES x, w, inner, columns, rows, squares, parts, width, eps, y, residual, next_norm, next_squares
+extern "C" __global__ __launch_bounds__(256) void few_scaled_8(FEW_ARGUMENTS) { multiply_few<1, SCALED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_scaled_16(FEW_ARGUMENTS) { multiply_few<2, SCALED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_gated_8(FEW_ARGUMENTS) { multiply_few<1, GATED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_gated_16(FEW_ARGUMENTS) { multiply_few<2, GATED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_logits_8(FEW_ARGUMENTS) { multiply_few<1, LOGITS>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_logits_16(FEW_ARGUMENTS) { multiply_few<2, LOGITS>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_added_8(FEW_ARGUMENTS) { multiply_few<1, ADDED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256) void few_added_16(FEW_ARGUMENTS) { multiply_few<2, ADDED>(FEW_NAMES); }
+
+// What the first product of few rows takes: residual = E[token], y = residual · norm weights, squares: [rows][1]. One block of 256 a row.
+extern "C" __global__ __launch_bounds__(256) void embed_few(const Row* rows, const u16* embedding, float* residual, const float* norm, u16* y, float* squares, int width)
+{
+    __shared__ float partial[8];
+    let_next_begin();
+    await_before();
+    const u16* from = embedding + (size_t)rows[blockIdx.x].token * width;
+    size_t to = (size_t)blockIdx.x * width;
+    float sum = 0;
+    for (int i = threadIdx.x; i < width; i += 256)
+    {
+        float value = widen(from[i]);
+        residual[to + i] = value;
+        narrow(value * norm[i], y[to + i]);
+        sum += value * value;
+    }
+    sum = sum_of_warp(sum);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    sum = 0;
+    for (int i = 0; i < 8; i++) sum += partial[i];
+    squares[blockIdx.x] = sum;
+}
+
+// Of the rows, those that are wanted, for the head: one block a row.
+extern "C" __global__ void pick_few(const u16* x, const float* squares, const int* picked, u16* y, float* picked_squares, int width, int parts)
+{
+    let_next_begin();
+    await_before();
+    int row = picked[blockIdx.x];
+    for (int i = threadIdx.x; i < width; i += blockDim.x) y[(size_t)blockIdx.x * width + i] = x[(size_t)row * width + i];
+    for (int i = threadIdx.x; i < parts; i += blockDim.x) picked_squares[blockIdx.x * parts + i] = squares[row * parts + i];
+}
+#endif
+
 #if GROUP > 0
 // Attention of rows that are alone in their sequences, with the step before it: grid (splits, KV heads, rows), 128 threads. A block has SPLIT
 // positions of a KV head's past; QK norm and RoPE of its queries are its own, and the block with the row's position has the new key and value.
@@ -535,6 +780,8 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
 #if CACHE8
     __shared__ float new_factors[2];
 #endif
+    let_next_begin();
+    await_before();
     Row row = rows[blockIdx.z];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv = blockIdx.y, split = blockIdx.x, begin = split * SPLIT;
     if (begin > row.position) return;
