@@ -133,6 +133,9 @@ internal sealed class CudaBackend : InferenceBackend
     /// <summary>Copies rows of a chain to the device.</summary>
     public void Send(DeviceRow[] rows, nint target) => InStream((_, stream, _, _) => CudaDevice.Copy<DeviceRow>(rows, target, stream.Handle));
 
+    /// <summary>How the pasts of rows of a chain are shared among blocks.</summary>
+    public (int Splits, int Positions) Split(DeviceRow[] rows) => _pass.Split(rows);
+
     /// <summary>Puts something into the stream that takes the pass over many rows and the angles.</summary>
     public void InStream(Action<RowPass, CudaStream, nint, nint> action)
     {

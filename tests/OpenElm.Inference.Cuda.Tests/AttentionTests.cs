@@ -29,7 +29,7 @@ public sealed class AttentionTests : IDisposable
     }
 
     // Two sequences: one begins, one goes on behind 130 positions and fills its cache.
-    [Theory, MemberData(nameof(Shapes))]
+    [Theory, InlineData(64, 4, false), InlineData(128, 4, false), InlineData(128, 1, false), InlineData(64, 2, true), InlineData(128, 8, true)]
     public void Tiles_of_rows_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes)
     {
         (int Past, int Rows)[] sequences = [(0, 21), (130, Capacity - 130)];
@@ -49,9 +49,9 @@ public sealed class AttentionTests : IDisposable
         Compare(headDim, group, cacheIsBytes, sequences, (module, qkv, rows, result, queries) =>
         {
             Kernel kernel = module["attend_tiles"];
-            int bytes = (headDim <= 64 ? 4 : 2) * 4 * 64 * (headDim + 8) * sizeof(ushort);
+            int bytes = (8 * 64 * headDim * sizeof(ushort)) + 1024;
             kernel.ReserveShared(bytes);
-            kernel.LaunchShared(_stream.Handle, (tiles.Count / 2, KvHeads), 256, bytes, qkv, rows, Send<int>([.. tiles]), result, First, queries, KvHeads);
+            kernel.LaunchShared(_stream.Handle, (KvHeads, tiles.Count / 2), 256, bytes, qkv, rows, Send<int>([.. tiles]), result, First, queries, KvHeads);
         });
     }
 
@@ -59,6 +59,29 @@ public sealed class AttentionTests : IDisposable
     public void A_warp_a_head_has_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes) =>
         Compare(headDim, group, cacheIsBytes, [(0, 3), (60, 7)], (module, qkv, rows, result, queries) =>
             module["attend"].LaunchShared(_stream.Handle, ((queries + 7) / 8, 10), 256, 8 * headDim * sizeof(float), qkv, rows, result, First, queries, KvHeads));
+
+    // Queries without a norm at angles of 0, so that nothing turns; what is new is what the cache holds there already.
+    [Theory, MemberData(nameof(Shapes)), InlineData(64, 1, false), InlineData(64, 8, true)]
+    public void Rows_that_are_alone_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes)
+    {
+        if (headDim == 48)
+        {
+            return; // no kernel of its own
+        }
+
+        const int Positions = 128;
+        Compare(headDim, group, cacheIsBytes, [(0, 1), (127, 1), (128, 1), (Capacity - 1, 1), (40, 1)], (module, qkv, rows, result, queries) =>
+        {
+            float[] ones = [.. Enumerable.Repeat(1f, Capacity * headDim / 2)];
+            nint counters = Send(new uint[5 * KvHeads]);
+            module["attend_alone"].LaunchEarly(
+                _stream.Handle, (3, KvHeads, 5), 128, sizeof(float) * 4 * group * (headDim + 4), qkv, rows, (nint)0, (nint)0, Send(ones), Send(new float[ones.Length]), result,
+                Send(new float[5 * queries * 3 * (headDim + 2)]), counters, First, queries, KvHeads, 1e-6f, Positions);
+            uint[] left = new uint[5 * KvHeads];
+            DeviceMemory.CopyBack(counters, left, _stream.Handle);
+            Assert.All(left, count => Assert.Equal(0u, count));
+        });
+    }
 
     void Compare(int headDim, int group, bool cacheIsBytes, (int Past, int Rows)[] sequences, Action<KernelModule, nint, nint, nint, int> launch)
     {
@@ -74,6 +97,7 @@ public sealed class AttentionTests : IDisposable
             for (int i = 0; i < own; i++)
             {
                 int row = rows.Count;
+                CopyNewest(qkv, numbers, row, past + i, queries, width, headDim);
                 rows.Add(new DeviceRow(0, past + i, Capacity, 0, cache));
                 for (int head = 0; head < queries; head++)
                 {
@@ -93,6 +117,19 @@ public sealed class AttentionTests : IDisposable
             DeviceMemory.CopyBack(result.Address, bits, _stream.Handle);
             double error = Math.Sqrt(expected.Zip(bits, (e, b) => Square(e - BitConverter.UInt32BitsToSingle((uint)b << 16))).Sum() / expected.Sum(Square));
             Assert.InRange(error, 1e-4, Allowed);
+        }
+    }
+
+    // The row's key and value are those of the cache, to 8 bits.
+    static void CopyNewest(ushort[] qkv, float[] numbers, int row, int position, int queries, int width, int headDim)
+    {
+        for (int head = 0; head < 2 * KvHeads; head++)
+        {
+            int from = ((2 * (First + (head % KvHeads))) + (head / KvHeads)) * Capacity * headDim;
+            for (int i = 0; i < headDim; i++)
+            {
+                qkv[(row * width) + ((queries + head) * headDim) + i] = FloatEncoding.ToBFloat16(numbers[from + (position * headDim) + i]);
+            }
         }
     }
 

@@ -283,33 +283,26 @@ __device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b
 #endif
 #endif
 
-#if BF16 && HEAD_DIM % 16 == 0 && HEAD_DIM <= 128
+#if BF16 && (HEAD_DIM == 64 || HEAD_DIM == 128)
 // The same attention by the matrix units, for neighbouring rows of a sequence.
 //
-// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. A warp has 16 or 32 of
-// them; the warps that have all 64 are a team, and the teams of a block take turns with tiles of keys, so that the tile with the longest past has
-// as many steps as there are tiles of keys, divided by the teams. 32 queries a warp halve what is read of shared memory, which else takes longer
-// than the products.
-// Keys and values come 64 positions at a time; scores never leave the registers, where the layout of a product's result is that of the next one's
-// left side.
+// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. Its two teams, four warps
+// each, have all 64 queries and take turns with tiles of 64 keys and values. A team's product is one instruction of all its warps (wgmma): queries
+// from registers, keys and values from shared memory, where rows of 64 numbers lie with their eight pieces of 16 bytes exchanged by the row's number
+// (the layout that the instruction calls a swizzle of 128 bytes). Scores never leave the registers, where the layout of a product's result is that
+// of the next one's left side.
+//
+// What was tried on an H100 (270M, 1,024 positions, microseconds a layer): products of single warps (mma.sync), 16 queries a warp in two halves of
+// a block 28; 32 queries a warp in four teams, one block a multiprocessor, 28.
 
-constexpr int KEYS = 64, PITCH = HEAD_DIM + 8;                   // a row of shared memory is 16 bytes longer: no bank twice
-constexpr int FOLDS = HEAD_DIM <= 64 ? 2 : 1, TEAM = 128 / FOLDS, TEAMS = 2 * FOLDS; // sixteens of queries a warp; threads of a team; teams
-constexpr int STAGE = 2 * KEYS * PITCH;                          // keys, then values
+constexpr int KEYS = 64, TEAM = 128, TEAMS = 2, ATOM = 64 * 64;  // ATOM: 64 rows of 64 numbers
+constexpr int STAGE = 2 * HEAD_DIM * KEYS;                       // keys, then values: [HEAD_DIM / 64][64][64] each
 
-#ifndef EMULATED
-// Four [8, 8] matrices; lanes 0 to 7 name the first one's rows, and so on.
-__device__ __forceinline__ void load_matrices(const u16* row, u32 (&r)[4])
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"((u32)__cvta_generic_to_shared(row)));
-}
-
-__device__ __forceinline__ void load_transposed(const u16* row, u32 (&r)[4])
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"((u32)__cvta_generic_to_shared(row)));
-}
+#ifdef EMULATED
+inline u16* align_stages(u16* raw) { return raw; }
+#else
+// Layouts repeat every 1,024 bytes.
+__device__ __forceinline__ u16* align_stages(u16* raw) { return raw + (1024 - (u32)__cvta_generic_to_shared(raw) % 1024) % 1024 / 2; }
 
 // 16 bytes, or zeros.
 __device__ __forceinline__ void copy_early(void* to, const void* from, bool there)
@@ -319,23 +312,61 @@ __device__ __forceinline__ void copy_early(void* to, const void* from, bool ther
 
 __device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
+// All groups but the latest are there.
+__device__ __forceinline__ void await_groups_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+
+// What this thread has written may be read by wgmma behind the next meeting.
+__device__ __forceinline__ void publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // Of a block, the team with a number and some threads.
 __device__ __forceinline__ void meet_team(int team, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(1 + team), "r"(threads) : "memory"); }
 
-// All groups but the latest are there.
-__device__ __forceinline__ void await_groups_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void await_products()
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+#define OUT4(d, n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
+#define OUT32(d, n) OUT4(d, n), OUT4(d, n + 1), OUT4(d, n + 2), OUT4(d, n + 3), OUT4(d, n + 4), OUT4(d, n + 5), OUT4(d, n + 6), OUT4(d, n + 7)
+
+// d += a · b of a team: [64, 16] · [16, columns], b at some numbers of a stage. TRANSPOSED: rows of the stage are summands (values), else columns (keys).
+template <int TRANSPOSED>
+__device__ __forceinline__ void multiply_team(float (&d)[8][4], const u32 (&a)[4], const u16* b, bool adds)
+{
+    u64 at = (u64)(((u32)__cvta_generic_to_shared(b) & 0x3ffff) >> 4) | (u64)(8192 >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
+        "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
+        : OUT32(d, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(at), "r"((int)adds), "n"(TRANSPOSED));
+}
+
+template <int TRANSPOSED>
+__device__ __forceinline__ void multiply_team(float (&d)[16][4], const u32 (&a)[4], const u16* b, bool adds)
+{
+    u64 at = (u64)(((u32)__cvta_generic_to_shared(b) & 0x3ffff) >> 4) | (u64)(8192 >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
+        "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, "
+        "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, p, 1, 1, %70;\n}"
+        : OUT32(d, 0), OUT32(d, 8) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(at), "r"((int)adds), "n"(TRANSPOSED));
+}
 #endif
 
-// tiles: [tiles][first row, rows]; group: query heads of a KV head, a divisor of 64.
-extern "C" __global__ __launch_bounds__(TEAM * TEAMS, 1) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
+// tiles: [tiles][first row, rows]; group: query heads of a KV head, a divisor of 64. Grid: KV heads, tiles.
+extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) void attend_tiles(
+    const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
 {
-    DYNAMIC_SHARED(u16, stages);                                // two of each team
+    DYNAMIC_SHARED(u16, raw);                                   // two stages of each team
     constexpr int STEPS = HEAD_DIM / 16, COLUMNS = HEAD_DIM / 8;
     let_next_begin();
     await_before();
-    int lane = threadIdx.x % 32, warp = threadIdx.x % TEAM / 32, team = threadIdx.x / TEAM, kv = blockIdx.y, group = queries / keys;
-    u16* own_stages = stages + team * 2 * STAGE;
-    int tile = gridDim.x - 1 - blockIdx.x;                      // the last ones, which have most to do, first
+    int lane = threadIdx.x % 32, warp = threadIdx.x % TEAM / 32, team = threadIdx.x / TEAM, group = queries / keys;
+    u16 *stages = align_stages(raw), *own_stages = stages + team * 2 * STAGE;
+    // The tiles with most to do first; of the second half of all blocks, which join those on their multiprocessors, the least.
+    int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x, rank = block < (blocks + 1) / 2 ? block : blocks - 1 - (block - (blocks + 1) / 2);
+    int kv = rank % keys, tile = gridDim.y - 1 - rank / keys;
     int begin = tiles[2 * tile], count = tiles[2 * tile + 1], width = (queries + 2 * keys) * HEAD_DIM;
     Row row = rows[begin];
     C *k = plane(row, first + kv, 0), *v = plane(row, first + kv, 1);
@@ -347,194 +378,146 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, 1) void attend_tiles(const
 #pragma unroll
             for (int i = threadIdx.x % TEAM; i < 2 * KEYS * COLUMNS; i += TEAM)
             {
-                int which = i / (KEYS * COLUMNS), r = i / COLUMNS % KEYS, c = i % COLUMNS * 8;
+                int which = i / (KEYS * COLUMNS), r = i / COLUMNS % KEYS, c = i % COLUMNS;
                 bool there = at + r <= last;
-                C* from = (which ? v : k) + (size_t)(there ? at + r : 0) * HEAD_DIM + c;
+                C* from = (which ? v : k) + (size_t)(there ? at + r : 0) * HEAD_DIM + 8 * c;
+                u16* piece = to + which * HEAD_DIM * KEYS + c / 8 * ATOM + r * 64 + (c % 8 ^ r % 8) * 8;
 #if CACHE8
                 float x[8], factor = there ? factors_of(which ? v : k, row)[at + r] : 0;
                 u64 numbers = *(const u64*)from;
 #pragma unroll
                 for (int j = 0; j < 8; j++) x[j] = factor * (signed char)(numbers >> 8 * j);
-                store8(to + (which * KEYS + r) * PITCH + c, x);
+                store8(piece, x);
 #else
-                copy_early(to + (which * KEYS + r) * PITCH + c, from, there);
+                copy_early(piece, from, there);
 #endif
             }
         end_group();
     };
     ask(team * KEYS);
 
-    // This lane's queries, two of each fold: number in the tile, row, position.
-    int number[FOLDS][2], own[FOLDS][2], position[FOLDS][2];
-    u32 a[FOLDS][STEPS][4];
+    // This lane's two queries: number in the tile, position; −1: there is none.
+    int number = warp * 16 + lane / 4, position[2];
+    u32 a[STEPS][4];
     float factor = 1.44269504f / sqrtf((float)HEAD_DIM);        // powers of two instead of e
 #pragma unroll
-    for (int f = 0; f < FOLDS; f++)
+    for (int i = 0; i < 2; i++)
+    {
+        int own = (number + 8 * i) / group;
+        bool there = own < count;
+        position[i] = there ? row.position + own : -1;
+        const T* q = qkv + (size_t)(begin + (there ? own : 0)) * width + (kv * group + (number + 8 * i) % group) * HEAD_DIM + lane % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < 2; i++)
-        {
-            number[f][i] = (warp * FOLDS + f) * 16 + lane / 4 + 8 * i;
-            own[f][i] = number[f][i] / group;
-            bool there = own[f][i] < count;
-            position[f][i] = there ? row.position + own[f][i] : -1;
-            const T* q = qkv + (size_t)(begin + (there ? own[f][i] : 0)) * width + (kv * group + number[f][i] % group) * HEAD_DIM + lane % 4 * 2;
+        for (int step = 0; step < STEPS; step++)
 #pragma unroll
-            for (int step = 0; step < STEPS; step++)
-#pragma unroll
-                for (int j = 0; j < 2; j++)
-                {
-                    u32 both = *(const u32*)(q + step * 16 + j * 8);
-                    a[f][step][2 * j + i] = pair(bits_to_float(both << 16) * factor, bits_to_float(both & 0xffff0000) * factor);
-                }
-        }
-    float y[FOLDS][COLUMNS][4] = {}, most[FOLDS][2], sum[FOLDS][2] = {};
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++) most[f][0] = most[f][1] = -INFINITE;
+            for (int j = 0; j < 2; j++)
+            {
+                u32 both = *(const u32*)(q + step * 16 + j * 8);
+                a[step][2 * j + i] = pair(bits_to_float(both << 16) * factor, bits_to_float(both & 0xffff0000) * factor);
+            }
+    }
+    float y[COLUMNS][4] = {}, most[2] = { -INFINITE, -INFINITE }, sum[2] = {};
     for (int at = team * KEYS; at <= last; at += TEAMS * KEYS)
     {
         ask(at + TEAMS * KEYS);
         await_groups_but_one();
+        publish();
         meet_team(team, TEAM);
-        const u16 *key_tile = own_stages + at / (TEAMS * KEYS) % 2 * STAGE, *value_tile = key_tile + KEYS * PITCH;
-        float s[FOLDS][KEYS / 8][4] = {};
-        // Products one after another are of different keys or queries: none waits for the one before.
+        const u16 *key_tile = own_stages + at / (TEAMS * KEYS) % 2 * STAGE, *value_tile = key_tile + HEAD_DIM * KEYS;
+        float s[KEYS / 8][4];
+        begin_products();
 #pragma unroll
-        for (int step = 0; step < STEPS; step += 2)
-#pragma unroll
-            for (int four = 0; four < KEYS / 8; four += 4)
-            {
-                u32 b[4][4];
-#pragma unroll
-                for (int n = 0; n < 4; n++) load_matrices(key_tile + ((four + n) * 8 + lane % 8) * PITCH + step * 16 + lane / 8 * 8, b[n]);
-#pragma unroll
-                for (int n = 0; n < 4; n++)
-#pragma unroll
-                    for (int f = 0; f < FOLDS; f++) multiply(s[f][four + n], a[f][step], b[n][0], b[n][1]);
-                if (step + 1 < STEPS)
-#pragma unroll
-                    for (int n = 0; n < 4; n++)
-#pragma unroll
-                        for (int f = 0; f < FOLDS; f++) multiply(s[f][four + n], a[f][step + 1 < STEPS ? step + 1 : 0], b[n][2], b[n][3]);
-            }
+        for (int step = 0; step < STEPS; step++) multiply_team<0>(s, a[step], key_tile + step / 4 * ATOM + step % 4 * 16, step > 0);
+        await_products();
         if (at + KEYS > row.position)
 #pragma unroll
-            for (int f = 0; f < FOLDS; f++)
+            for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (int i = 0; i < 4; i++)
-                        if (at + n * 8 + lane % 4 * 2 + i % 2 > position[f][i / 2]) s[f][n][i] = -INFINITE;
-#pragma unroll
-        for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-            {
-                float larger = most[f][i];
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++) larger = fmaxf(larger, fmaxf(s[f][n][2 * i], s[f][n][2 * i + 1]));
-                larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
-                larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
-                float before = power(most[f][i] - larger);
-                most[f][i] = larger;
-                sum[f][i] *= before;
-#pragma unroll
-                for (int n = 0; n < COLUMNS; n++)
-                {
-                    y[f][n][2 * i] *= before;
-                    y[f][n][2 * i + 1] *= before;
-                }
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (int j = 2 * i; j < 2 * i + 2; j++)
-                    {
-                        s[f][n][j] = power(s[f][n][j] - larger);
-                        sum[f][i] += s[f][n][j];
-                    }
-            }
-#pragma unroll
-        for (int step = 0; step < KEYS / 16; step++)
-        {
-            u32 p[FOLDS][4];
-#pragma unroll
-            for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) p[f][i] = pair(s[f][2 * step + i / 2][i % 2 * 2], s[f][2 * step + i / 2][i % 2 * 2 + 1]);
-#pragma unroll
-            for (int n = 0; n < COLUMNS; n += 2)
-            {
-                u32 b[4];
-                load_transposed(value_tile + (step * 16 + lane % 16) * PITCH + n * 8 + lane / 16 * 8, b);
-#pragma unroll
-                for (int f = 0; f < FOLDS; f++)
-                {
-                    multiply(y[f][n], p[f], b[0], b[1]);
-                    multiply(y[f][n + 1], p[f], b[2], b[3]);
-                }
-            }
-        }
-        meet_team(team, TEAM);
-    }
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++)
+                for (int i = 0; i < 4; i++)
+                    if (at + n * 8 + lane % 4 * 2 + i % 2 > position[i / 2]) s[n][i] = -INFINITE;
 #pragma unroll
         for (int i = 0; i < 2; i++)
         {
-            sum[f][i] += __shfl_xor_sync(0xffffffff, sum[f][i], 1);
-            sum[f][i] += __shfl_xor_sync(0xffffffff, sum[f][i], 2);
-        }
-    // The other teams hand over what they have, thread by thread.
-    constexpr int LETTER = FOLDS * (4 * COLUMNS + 4);
-    __syncthreads();
-    float* letters = (float*)stages + threadIdx.x % TEAM;
-    if (team > 0)
-    {
-        float* letter = letters + (team - 1) * LETTER * TEAM;
+            float larger = most[i];
 #pragma unroll
-        for (int f = 0; f < FOLDS; f++)
+            for (int n = 0; n < KEYS / 8; n++) larger = fmaxf(larger, fmaxf(s[n][2 * i], s[n][2 * i + 1]));
+            larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
+            larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
+            float before = power(most[i] - larger);
+            most[i] = larger;
+            sum[i] *= before;
+#pragma unroll
+            for (int n = 0; n < COLUMNS; n++)
+            {
+                y[n][2 * i] *= before;
+                y[n][2 * i + 1] *= before;
+            }
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                for (int j = 2 * i; j < 2 * i + 2; j++)
+                {
+                    s[n][j] = power(s[n][j] - larger);
+                    sum[i] += s[n][j];
+                }
+        }
+        u32 p[KEYS / 16][4];
+#pragma unroll
+        for (int step = 0; step < KEYS / 16; step++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) p[step][i] = pair(s[2 * step + i / 2][i % 2 * 2], s[2 * step + i / 2][i % 2 * 2 + 1]);
+        begin_products();
+#pragma unroll
+        for (int step = 0; step < KEYS / 16; step++) multiply_team<1>(y, p[step], value_tile + step * 16 * 64, true);
+        await_products();
+        meet_team(team, TEAM);
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+    {
+        sum[i] += __shfl_xor_sync(0xffffffff, sum[i], 1);
+        sum[i] += __shfl_xor_sync(0xffffffff, sum[i], 2);
+    }
+    // The second team hands over what it has, thread by thread.
+    if (KEYS <= last)
+    {
+        __syncthreads();
+        float* letter = (float*)stages + threadIdx.x % TEAM;
+        if (team > 0)
         {
 #pragma unroll
             for (int n = 0; n < COLUMNS; n++)
 #pragma unroll
-                for (int i = 0; i < 4; i++) letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * n + i)] = y[f][n][i];
+                for (int i = 0; i < 4; i++) letter[TEAM * (4 * n + i)] = y[n][i];
 #pragma unroll
             for (int i = 0; i < 2; i++)
             {
-                letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * COLUMNS + i)] = most[f][i];
-                letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * COLUMNS + 2 + i)] = sum[f][i];
+                letter[TEAM * (4 * COLUMNS + i)] = most[i];
+                letter[TEAM * (4 * COLUMNS + 2 + i)] = sum[i];
             }
         }
-    }
-    __syncthreads();
-    if (team > 0) return;
-    for (int other = 1; other < TEAMS && other * KEYS <= last; other++)
-    {
-        const float* letter = letters + (other - 1) * LETTER * TEAM;
-#pragma unroll
-        for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-            {
-                const float* of_fold = letter + TEAM * f * (4 * COLUMNS + 4);
-                float theirs = of_fold[TEAM * (4 * COLUMNS + i)], larger = fmaxf(most[f][i], theirs), before = power(most[f][i] - larger), after = power(theirs - larger);
-                most[f][i] = larger;
-                sum[f][i] = sum[f][i] * before + of_fold[TEAM * (4 * COLUMNS + 2 + i)] * after;
-#pragma unroll
-                for (int n = 0; n < COLUMNS; n++)
-#pragma unroll
-                    for (int j = 2 * i; j < 2 * i + 2; j++) y[f][n][j] = y[f][n][j] * before + of_fold[TEAM * (4 * n + j)] * after;
-            }
-    }
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++)
+        __syncthreads();
+        if (team > 0) return;
 #pragma unroll
         for (int i = 0; i < 2; i++)
         {
-            if (own[f][i] >= count) continue;
-            T* to = out + ((size_t)(begin + own[f][i]) * queries + kv * group + number[f][i] % group) * HEAD_DIM + lane % 4 * 2;
+            float theirs = letter[TEAM * (4 * COLUMNS + i)], larger = fmaxf(most[i], theirs), before = power(most[i] - larger), after = power(theirs - larger);
+            sum[i] = sum[i] * before + letter[TEAM * (4 * COLUMNS + 2 + i)] * after;
 #pragma unroll
-            for (int n = 0; n < COLUMNS; n++) *(u32*)(to + n * 8) = pair(y[f][n][2 * i] / sum[f][i], y[f][n][2 * i + 1] / sum[f][i]);
+            for (int n = 0; n < COLUMNS; n++)
+#pragma unroll
+                for (int j = 2 * i; j < 2 * i + 2; j++) y[n][j] = y[n][j] * before + letter[TEAM * (4 * n + j)] * after;
         }
+    }
+    if (team > 0) return;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+    {
+        if (position[i] < 0) continue;
+        T* to = out + ((size_t)(begin + (number + 8 * i) / group) * queries + kv * group + (number + 8 * i) % group) * HEAD_DIM + lane % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < COLUMNS; n++) *(u32*)(to + n * 8) = pair(y[n][2 * i] / sum[i], y[n][2 * i + 1] / sum[i]);
+    }
 }
 #endif
 
@@ -557,21 +540,24 @@ enum Few { SCALED, GATED, LOGITS, ADDED };
 constexpr int FEW_WARPS = 8, FEW_DEPTH = 4, MOST_PARTS = 256;   // turns of a warp on their way; blocks that wrote squares
 
 #ifdef EMULATED
-inline Word4 load_once(const u16* from) { return *(const Word4*)from; }
-inline Word4 load_late(const u16* from) { return *(const Word4*)from; }
+inline Word4 load_once(const u16* from, bool there) { return there ? *(const Word4*)from : Word4{ 0, 0, 0, 0 }; }
+inline Word4 load_late(const u16* from, bool there) { return there ? *(const Word4*)from : Word4{ 0, 0, 0, 0 }; }
 #else
-__device__ __forceinline__ Word4 load_once(const u16* from)
+// 16 bytes of weights, or zeros. Volatile, so that they are asked for where the text says so.
+__device__ __forceinline__ Word4 load_once(const u16* from, bool there)
 {
     Word4 w;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w) : "l"(from));
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n@p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+        : "=&r"(w.x), "=&r"(w.y), "=&r"(w.z), "=&r"(w.w) : "l"(from), "r"((int)there));
     return w;
 }
 
-// What other multiprocessors wrote.
-__device__ __forceinline__ Word4 load_late(const u16* from)
+// 16 bytes that other multiprocessors wrote, or zeros.
+__device__ __forceinline__ Word4 load_late(const u16* from, bool there)
 {
     Word4 w;
-    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w) : "l"(from) : "memory");
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n@p ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+        : "=&r"(w.x), "=&r"(w.y), "=&r"(w.z), "=&r"(w.w) : "l"(from), "r"((int)there) : "memory");
     return w;
 }
 #endif
@@ -594,9 +580,8 @@ __device__ __forceinline__ void multiply_few(
         for (int h = 0; h < 2; h++)
         {
             int k = 64 * turn + 32 * h;
-            bool there = k + 8 * t < inner;
-            to[h] = there ? load_once(own + k) : Word4{ 0, 0, 0, 0 };
-            to[2 + h] = there ? load_once(second + k) : Word4{ 0, 0, 0, 0 };
+            to[h] = load_once(own + k, k + 8 * t < inner);
+            to[2 + h] = load_once(second + k, k + 8 * t < inner);
         }
     };
 #pragma unroll
@@ -632,7 +617,7 @@ __device__ __forceinline__ void multiply_few(
                 for (int h = 0; h < 2; h++)
                 {
                     int k = 64 * (first + FEW_WARPS * i) + 32 * h;
-                    b[i][n][h] = k + 8 * t < inner ? load_late(from[n] + k) : Word4{ 0, 0, 0, 0 };
+                    b[i][n][h] = load_late(from[n] + k, k + 8 * t < inner);
                 }
 #pragma unroll
         for (int i = 0; i < FEW_DEPTH; i++)
@@ -716,14 +701,14 @@ __device__ __forceinline__ void multiply_few(
 #define FEW_ARGUMENTS \
     const u16* x, const u16* w, int inner, int columns, int rows, const float* squares, int parts, int width, float eps, void* y, float* residual, const float* next_norm, float* next_squares
 #define FEW_NAMES x, w, inner, columns, rows, squares, parts, width, eps, y, residual, next_norm, next_squares
-extern "C" __global__ __launch_bounds__(256) void few_scaled_8(FEW_ARGUMENTS) { multiply_few<1, SCALED>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_scaled_16(FEW_ARGUMENTS) { multiply_few<2, SCALED>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_gated_8(FEW_ARGUMENTS) { multiply_few<1, GATED>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_gated_16(FEW_ARGUMENTS) { multiply_few<2, GATED>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_logits_8(FEW_ARGUMENTS) { multiply_few<1, LOGITS>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_logits_16(FEW_ARGUMENTS) { multiply_few<2, LOGITS>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_added_8(FEW_ARGUMENTS) { multiply_few<1, ADDED>(FEW_NAMES); }
-extern "C" __global__ __launch_bounds__(256) void few_added_16(FEW_ARGUMENTS) { multiply_few<2, ADDED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_scaled_8(FEW_ARGUMENTS) { multiply_few<1, SCALED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_scaled_16(FEW_ARGUMENTS) { multiply_few<2, SCALED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_gated_8(FEW_ARGUMENTS) { multiply_few<1, GATED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_gated_16(FEW_ARGUMENTS) { multiply_few<2, GATED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_logits_8(FEW_ARGUMENTS) { multiply_few<1, LOGITS>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_logits_16(FEW_ARGUMENTS) { multiply_few<2, LOGITS>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_added_8(FEW_ARGUMENTS) { multiply_few<1, ADDED>(FEW_NAMES); }
+extern "C" __global__ __launch_bounds__(256, 2) void few_added_16(FEW_ARGUMENTS) { multiply_few<2, ADDED>(FEW_NAMES); }
 
 // What the first product of few rows takes: residual = E[token], y = residual · norm weights, squares: [rows][1]. One block of 256 a row.
 extern "C" __global__ __launch_bounds__(256) void embed_few(const Row* rows, const u16* embedding, float* residual, const float* norm, u16* y, float* squares, int width)
@@ -762,33 +747,260 @@ extern "C" __global__ void pick_few(const u16* x, const float* squares, const in
 #endif
 
 #if GROUP > 0
-// Attention of rows that are alone in their sequences, with the step before it: grid (splits, KV heads, rows), 128 threads. A block has SPLIT
-// positions of a KV head's past; QK norm and RoPE of its queries are its own, and the block with the row's position has the new key and value.
-// The last block of a row's KV head joins the splits. partial: [rows, queries, splits, HEAD_DIM + 2], counters: [rows, KV heads], zero before and after.
-constexpr int SPLIT = 256, LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES, OWN = (HEAD_DIM / 2 + 31) / 32, AT_ONCE = 4, SHARE = HEAD_DIM + 4;
+// Attention of rows that are alone in their sequences, with the step before it: grid (splits, KV heads, rows), 128 threads. A block has some
+// positions of a KV head's past, a multiple of 128; QK norm and RoPE of its queries are its own, and the block with the row's position stores the
+// new key and value. The last block of a row's KV head joins the splits.
+// partial: [rows, queries, splits, HEAD_DIM + 2], counters: [rows, KV heads], zero before and after.
+constexpr int OWN = (HEAD_DIM / 2 + 31) / 32, SHARE = HEAD_DIM + 4;
+
+// What a warp found in its positions goes to shares [warp][query][SHARE]: values, largest score, sum of weights.
+#if BF16 && HEAD_DIM % 64 == 0 && HEAD_DIM <= 128
+// By the matrix units: scores are queries (rows of the left side, of which a group fills some) times keys, values are weighed with the scores in
+// the registers where they are. A lane's eight neighbouring numbers, one access, are what it gives to several products, for the order of summands
+// and of columns is free; two positions of values change halves of words.
+#define QUERY_TYPE u16
+constexpr int AT_ONCE = HEAD_DIM == 64 ? 32 : 16, QUERY_PITCH = HEAD_DIM + 8, QUERIES = 8;
+
+// Eight numbers of a position.
+#if CACHE8
+struct Numbers { u32 x, y; };
+__device__ __forceinline__ Word4 widen8(const Numbers& n)
+{
+    float f[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) f[i] = (float)(signed char)((i < 4 ? n.x : n.y) >> 8 * (i % 4));
+    return Word4{ pair(f[0], f[1]), pair(f[2], f[3]), pair(f[4], f[5]), pair(f[6], f[7]) };
+}
+#else
+typedef Word4 Numbers;
+__device__ __forceinline__ Word4 widen8(const Word4& n) { return n; }
+#endif
+
+#ifdef EMULATED
+inline u32 lower_halves(u32 a, u32 b) { return a & 0xffff | b << 16; }
+inline u32 upper_halves(u32 a, u32 b) { return a >> 16 | b & 0xffff0000; }
+#else
+__device__ __forceinline__ u32 lower_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x5410); }
+__device__ __forceinline__ u32 upper_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x7632); }
+#endif
+
+__device__ __forceinline__ void attend_part(const u16* q, C* k, C* v, const Row& row, int begin, int end, float* shares)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+    constexpr int CHUNKS = HEAD_DIM / 32, WIDE_CHUNKS = HEAD_DIM / 64;
+    Word4 a[CHUNKS];
+#pragma unroll
+    for (int j = 0; j < CHUNKS; j++) a[j] = *(const Word4*)(q + g * QUERY_PITCH + 32 * j + 8 * t);
+    float y[HEAD_DIM / 8][4] = {}, most = -INFINITE, sum = 0;
+    for (int at = begin + AT_ONCE * warp; at < end; at += 4 * AT_ONCE)
+    {
+        Numbers keys_of[AT_ONCE / 8][CHUNKS], values_of[AT_ONCE / 16][4][WIDE_CHUNKS];
+#pragma unroll
+        for (int n = 0; n < AT_ONCE / 8; n++)
+#pragma unroll
+            for (int j = 0; j < CHUNKS; j++) keys_of[n][j] = *(const Numbers*)(k + (size_t)min(at + 8 * n + g, end - 1) * HEAD_DIM + 32 * j + 8 * t);
+#pragma unroll
+        for (int m = 0; m < AT_ONCE / 16; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+#pragma unroll
+                for (int c = 0; c < WIDE_CHUNKS; c++) values_of[m][i][c] = *(const Numbers*)(v + (size_t)min(at + 16 * m + 2 * t + i / 2 * 8 + i % 2, end - 1) * HEAD_DIM + 64 * c + 8 * g);
+        float s[AT_ONCE / 8][4] = {}, larger = most;
+#pragma unroll
+        for (int j = 0; j < CHUNKS; j++)
+        {
+            u32 low[4] = { a[j].x, 0, a[j].y, 0 }, high[4] = { a[j].z, 0, a[j].w, 0 };
+#pragma unroll
+            for (int n = 0; n < AT_ONCE / 8; n++)
+            {
+                Word4 key = widen8(keys_of[n][j]);
+                multiply(s[n], low, key.x, key.y);
+                multiply(s[n], high, key.z, key.w);
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < AT_ONCE / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+            {
+                int p = at + 8 * n + 2 * t + i;
+#if CACHE8
+                s[n][i] *= factors_of(k, row)[min(p, end - 1)];
+#endif
+                if (p >= end) s[n][i] = -INFINITE;
+                larger = fmaxf(larger, s[n][i]);
+            }
+        larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
+        larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
+        float before = power(most - larger);
+        most = larger;
+        sum *= before;
+#pragma unroll
+        for (int n = 0; n < HEAD_DIM / 8; n++)
+        {
+            y[n][0] *= before;
+            y[n][1] *= before;
+        }
+#pragma unroll
+        for (int n = 0; n < AT_ONCE / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+            {
+                s[n][i] = power(s[n][i] - larger);
+                sum += s[n][i];
+#if CACHE8
+                s[n][i] *= factors_of(v, row)[min(at + 8 * n + 2 * t + i, end - 1)];
+#endif
+            }
+#pragma unroll
+        for (int m = 0; m < AT_ONCE / 16; m++)
+        {
+            u32 p[4] = { pair(s[2 * m][0], s[2 * m][1]), 0, pair(s[2 * m + 1][0], s[2 * m + 1][1]), 0 };
+#pragma unroll
+            for (int c = 0; c < WIDE_CHUNKS; c++)
+            {
+                Word4 x[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) x[i] = widen8(values_of[m][i][c]);
+                multiply(y[8 * c], p, lower_halves(x[0].x, x[1].x), lower_halves(x[2].x, x[3].x));
+                multiply(y[8 * c + 1], p, upper_halves(x[0].x, x[1].x), upper_halves(x[2].x, x[3].x));
+                multiply(y[8 * c + 2], p, lower_halves(x[0].y, x[1].y), lower_halves(x[2].y, x[3].y));
+                multiply(y[8 * c + 3], p, upper_halves(x[0].y, x[1].y), upper_halves(x[2].y, x[3].y));
+                multiply(y[8 * c + 4], p, lower_halves(x[0].z, x[1].z), lower_halves(x[2].z, x[3].z));
+                multiply(y[8 * c + 5], p, upper_halves(x[0].z, x[1].z), upper_halves(x[2].z, x[3].z));
+                multiply(y[8 * c + 6], p, lower_halves(x[0].w, x[1].w), lower_halves(x[2].w, x[3].w));
+                multiply(y[8 * c + 7], p, upper_halves(x[0].w, x[1].w), upper_halves(x[2].w, x[3].w));
+            }
+        }
+    }
+    sum += __shfl_xor_sync(0xffffffff, sum, 1);
+    sum += __shfl_xor_sync(0xffffffff, sum, 2);
+    if (g >= GROUP) return;
+    float* share = shares + (warp * GROUP + g) * SHARE;
+#pragma unroll
+    for (int n = 0; n < HEAD_DIM / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) share[n / 8 * 64 + 8 * (2 * t + i) + n % 8] = y[n][i];
+    if (t == 0)
+    {
+        share[HEAD_DIM] = most;
+        share[HEAD_DIM + 1] = sum;
+    }
+}
+#else
+// By ordinary arithmetic: some lanes have a position, eight numbers each.
+#define QUERY_TYPE float
+constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES, AT_ONCE = 4, QUERY_PITCH = HEAD_DIM, QUERIES = GROUP;
 
 struct __align__(8 * sizeof(C)) Eight { C x[8]; };
 
+__device__ __forceinline__ void attend_part(const float* q, C* k, C* v, const Row& row, int begin, int end, float* shares)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % LANES * 8, side = lane / LANES;
+    float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
+#pragma unroll
+    for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
+    constexpr int STRIDE = 4 * SIDE_BY_SIDE;
+    for (int base = begin + warp * SIDE_BY_SIDE + side; base - side < end; base += AT_ONCE * STRIDE)
+    {
+        Eight keys_of[AT_ONCE], values_of[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+        {
+            size_t p = (size_t)min(base + i * STRIDE, end - 1) * HEAD_DIM + part;
+            keys_of[i] = *(const Eight*)(k + p);
+            values_of[i] = *(const Eight*)(v + p);
+        }
+        float scores[AT_ONCE][GROUP];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+        {
+            int p = base + i * STRIDE;
+#pragma unroll
+            for (int g = 0; g < GROUP; g++)
+            {
+                float score = 0;
+#pragma unroll
+                for (int j = 0; j < 8; j++) score += q[g * HEAD_DIM + part + j] * widen(keys_of[i].x[j]);
+#pragma unroll
+                for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
+#if CACHE8
+                score *= factors_of(k, row)[min(p, end - 1)];
+#endif
+                scores[i][g] = p < end ? score : -INFINITE;
+            }
+        }
+#pragma unroll
+        for (int g = 0; g < GROUP; g++)
+        {
+            float larger = most[g];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++) larger = fmaxf(larger, scores[i][g]);
+            float before = power(most[g] - larger);
+            most[g] = larger;
+            sum[g] *= before;
+#pragma unroll
+            for (int j = 0; j < 8; j++) y[g][j] *= before;
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++)
+            {
+                float weight = scores[i][g] == -INFINITE ? 0 : power(scores[i][g] - larger);
+                sum[g] += weight;
+#if CACHE8
+                weight *= factors_of(v, row)[min(base + i * STRIDE, end - 1)];
+#endif
+#pragma unroll
+                for (int j = 0; j < 8; j++) y[g][j] += weight * widen(values_of[i].x[j]);
+            }
+        }
+    }
+#pragma unroll
+    for (int g = 0; g < GROUP; g++)
+    {
+        float larger = most[g];
+#pragma unroll
+        for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
+        float before = power(most[g] - larger);
+        sum[g] *= before;
+#pragma unroll
+        for (int j = 0; j < 8; j++) y[g][j] *= before;
+#pragma unroll
+        for (int mask = LANES; mask < 32; mask <<= 1)
+        {
+            sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
+#pragma unroll
+            for (int j = 0; j < 8; j++) y[g][j] += __shfl_xor_sync(0xffffffff, y[g][j], mask);
+        }
+        float* share = shares + (warp * GROUP + g) * SHARE;
+        if (lane < LANES)
+#pragma unroll
+            for (int j = 0; j < 8; j++) share[part + j] = y[g][j];
+        if (lane == 0)
+        {
+            share[HEAD_DIM] = larger;
+            share[HEAD_DIM + 1] = sum[g];
+        }
+    }
+}
+#endif
+
 extern "C" __global__ __launch_bounds__(128) void attend_alone(
     const T* qkv, const Row* rows, const float* q_norm, const float* k_norm, const float* cos, const float* sin, T* out, float* partial, u32* counters,
-    int first, int queries, int keys, float eps)
+    int first, int queries, int keys, float eps, int split_positions)
 {
-    DYNAMIC_SHARED(float, shared);                              // queries [GROUP][HEAD_DIM], new key and value, then [4][GROUP][SHARE]
-    float *q = shared, *shares = q + (GROUP + 2) * HEAD_DIM;
-    C *new_key = (C*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
+    DYNAMIC_SHARED(float, shares);                              // [4][GROUP][SHARE]
+    __align__(16) __shared__ QUERY_TYPE q[QUERIES * QUERY_PITCH];
     __shared__ int is_last;
-#if CACHE8
-    __shared__ float new_factors[2];
-#endif
     let_next_begin();
     await_before();
     Row row = rows[blockIdx.z];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv = blockIdx.y, split = blockIdx.x, begin = split * SPLIT;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv = blockIdx.y, split = blockIdx.x, begin = split * split_positions;
     if (begin > row.position) return;
-    int end = begin + SPLIT < row.position ? begin + SPLIT : row.position, splits = row.position / SPLIT + 1;
-    bool newest = row.position < begin + SPLIT;
+    int end = min(begin + split_positions, row.position + 1), splits = row.position / split_positions + 1;
+    bool newest = row.position < begin + split_positions;
     C *k = plane(row, first + kv, 0), *v = plane(row, first + kv, 1);
     const T* from = qkv + (size_t)blockIdx.z * (queries + 2 * keys) * HEAD_DIM;
+    for (int i = GROUP * QUERY_PITCH + threadIdx.x; i < QUERIES * QUERY_PITCH; i += 128) q[i] = 0;
     for (int head = warp; head < (newest ? GROUP + 2 : GROUP); head += 4)
     {
         const T* x = from + (size_t)(head < GROUP ? kv * GROUP + head : head == GROUP ? queries + kv : queries + keys + kv) * HEAD_DIM;
@@ -821,12 +1033,12 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
             {
                 int at = lane + 32 * i;
                 if (at >= HEAD_DIM / 2) continue;
-                q[head * HEAD_DIM + at] = a[i] * factor;
-                q[head * HEAD_DIM + at + HEAD_DIM / 2] = b[i] * factor;
+                narrow(a[i] * factor, q[head * QUERY_PITCH + at]);
+                narrow(b[i] * factor, q[head * QUERY_PITCH + at + HEAD_DIM / 2]);
             }
             continue;
         }
-        C *fresh = head == GROUP ? new_key : new_value, *kept = head == GROUP ? k : v;
+        C* kept = head == GROUP ? k : v;
 #if CACHE8
         float largest = 0;
 #pragma unroll
@@ -834,122 +1046,25 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
 #pragma unroll
         for (int mask = 16; mask > 0; mask >>= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
         float inverse = largest > 0 ? 127 / largest : 0;
-        if (lane == 0) factors_of(kept, row)[row.position] = new_factors[head - GROUP] = largest / 127;
+        if (lane == 0) factors_of(kept, row)[row.position] = largest / 127;
 #endif
+        kept += (size_t)row.position * HEAD_DIM;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
             int at = lane + 32 * i;
             if (at >= HEAD_DIM / 2) continue;
 #if CACHE8
-            fresh[at] = (C)__float2int_rn(a[i] * inverse);
-            fresh[at + HEAD_DIM / 2] = (C)__float2int_rn(b[i] * inverse);
+            kept[at] = (C)__float2int_rn(a[i] * inverse);
+            kept[at + HEAD_DIM / 2] = (C)__float2int_rn(b[i] * inverse);
 #else
-            narrow(a[i], fresh[at]);
-            narrow(b[i], fresh[at + HEAD_DIM / 2]);
+            narrow(a[i], kept[at]);
+            narrow(b[i], kept[at + HEAD_DIM / 2]);
 #endif
-            kept[(size_t)row.position * HEAD_DIM + at] = fresh[at];
-            kept[(size_t)row.position * HEAD_DIM + at + HEAD_DIM / 2] = fresh[at + HEAD_DIM / 2];
         }
     }
     __syncthreads();
-
-    int part = lane % LANES * 8, side = lane / LANES;
-    float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
-#pragma unroll
-    for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
-    constexpr int STRIDE = 4 * SIDE_BY_SIDE;
-    for (int base = begin + warp * SIDE_BY_SIDE + side; base - side <= end; base += AT_ONCE * STRIDE)
-    {
-        Eight keys_of[AT_ONCE], values_of[AT_ONCE];
-#if CACHE8
-        float key_factors[AT_ONCE], value_factors[AT_ONCE];
-#endif
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++)
-        {
-            int p = base + i * STRIDE;
-            bool old = p < end, fresh = newest && p == row.position;
-            const C *key = fresh ? new_key : k + (size_t)(old ? p : 0) * HEAD_DIM, *value = fresh ? new_value : v + (size_t)(old ? p : 0) * HEAD_DIM;
-#if CACHE8
-            key_factors[i] = fresh ? new_factors[0] : factors_of(k, row)[old ? p : 0];
-            value_factors[i] = fresh ? new_factors[1] : factors_of(v, row)[old ? p : 0];
-#endif
-            keys_of[i] = *(const Eight*)(key + part);
-            values_of[i] = *(const Eight*)(value + part);
-        }
-        float scores[AT_ONCE][GROUP];
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++)
-        {
-            int p = base + i * STRIDE;
-            bool there = p < end || newest && p == row.position;
-#pragma unroll
-            for (int g = 0; g < GROUP; g++)
-            {
-                float score = 0;
-#pragma unroll
-                for (int j = 0; j < 8; j++) score += q[g * HEAD_DIM + part + j] * widen(keys_of[i].x[j]);
-#pragma unroll
-                for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
-#if CACHE8
-                score *= key_factors[i];
-#endif
-                scores[i][g] = there ? score : -INFINITE;
-            }
-        }
-#pragma unroll
-        for (int g = 0; g < GROUP; g++)
-        {
-            float larger = most[g];
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) larger = fmaxf(larger, scores[i][g]);
-            float before = power(most[g] - larger);
-            most[g] = larger;
-            sum[g] *= before;
-#pragma unroll
-            for (int j = 0; j < 8; j++) y[g][j] *= before;
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++)
-            {
-                float weight = scores[i][g] == -INFINITE ? 0 : power(scores[i][g] - larger);
-                sum[g] += weight;
-#if CACHE8
-                weight *= value_factors[i];
-#endif
-#pragma unroll
-                for (int j = 0; j < 8; j++) y[g][j] += weight * widen(values_of[i].x[j]);
-            }
-        }
-    }
-    // Positions side by side, then warps.
-#pragma unroll
-    for (int g = 0; g < GROUP; g++)
-    {
-        float larger = most[g];
-#pragma unroll
-        for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float before = power(most[g] - larger);
-        sum[g] *= before;
-#pragma unroll
-        for (int j = 0; j < 8; j++) y[g][j] *= before;
-#pragma unroll
-        for (int mask = LANES; mask < 32; mask <<= 1)
-        {
-            sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
-#pragma unroll
-            for (int j = 0; j < 8; j++) y[g][j] += __shfl_xor_sync(0xffffffff, y[g][j], mask);
-        }
-        float* share = shares + (warp * GROUP + g) * SHARE;
-        if (lane < LANES)
-#pragma unroll
-            for (int j = 0; j < 8; j++) share[part + j] = y[g][j];
-        if (lane == 0)
-        {
-            share[HEAD_DIM] = larger;
-            share[HEAD_DIM + 1] = sum[g];
-        }
-    }
+    attend_part(q, k, v, row, begin, end, shares);
     __syncthreads();
     float* of_row = partial + (size_t)(blockIdx.z * queries + kv * GROUP) * gridDim.x * (HEAD_DIM + 2);
     T* to = out + ((size_t)blockIdx.z * queries + kv * GROUP) * HEAD_DIM;
