@@ -22,13 +22,14 @@ internal static class BenchThroughputCommand
         var threads = new Option<int?>("--threads") { Description = "Threads on the processor instead of one a processor" };
         var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token and of a prompt goes on a GPU" };
         var kv = new Option<KvCacheType>("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8", DefaultValueFactory = _ => KvCacheType.BF16 };
+        var kernels = new Option<string?>("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS); untimed: those of a GPU that wait to be measured" };
         var device = new DeviceArguments();
-        var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, weights, kv, repetitions, threads, profile };
+        var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, weights, kv, kernels, repetitions, threads, profile };
         device.AddTo(command);
         command.SetAction(parsed =>
         {
             var options = new ThroughputOptions { PromptTokens = parsed.GetValue(prompt), GeneratedTokens = parsed.GetValue(generate), Batch = parsed.GetValue(batch), Weights = parsed.GetValue(weights), Profiles = parsed.GetValue(profile), Repetitions = parsed.GetValue(repetitions) };
-            var inference = new InferenceOptions { Device = device.Open(parsed, context), Threads = parsed.GetValue(threads), KvCache = parsed.GetValue(kv) };
+            var inference = new InferenceOptions { Device = device.Open(parsed, context), Threads = parsed.GetValue(threads), KvCache = parsed.GetValue(kv), Kernels = parsed.GetValue(kernels) };
             string[] names = parsed.GetValue(sizes) is { Length: > 0 } given ? given : [.. NamedConfigs.Names.Where(name => name.StartsWith("openelm-", StringComparison.Ordinal))];
             var rows = new List<ThroughputResult>();
             foreach ((string name, OpenElmConfig config) in names.Select(name => (name, NamedConfigs.Get(name))).OrderBy(model => TensorShapes.Of(model.Item2).Sum(shape => shape.Elements)))

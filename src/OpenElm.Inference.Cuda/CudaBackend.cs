@@ -11,7 +11,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly CudaDevice _device;
     readonly OpenElmConfig _config;
     readonly CudaPrecision _precision;
-    readonly bool _cacheIsBytes;
+    readonly bool _cacheIsBytes, _isUntimed;
     readonly CudaStream _stream = new();
     readonly DeviceWeights _weights;
     readonly RowPass _pass;
@@ -26,18 +26,18 @@ internal sealed class CudaBackend : InferenceBackend
     readonly List<DeviceMemory> _free = [];
     bool _isDisposed;
 
-    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes)
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes, bool isUntimed)
     {
-        (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, cacheIsBytes);
+        (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         StepLayout? layout = cacheIsBytes ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _); // the step reads no cache of 8 bits
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream);
+        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream);
         _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
     }
 
     /// <inheritdoc/>
-    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}";
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_isUntimed ? "-untimed" : "")}";
 
     /// <inheritdoc/>
     public override int Threads => Environment.ProcessorCount;
@@ -132,9 +132,6 @@ internal sealed class CudaBackend : InferenceBackend
 
     /// <summary>Copies rows of a chain to the device.</summary>
     public void Send(DeviceRow[] rows, nint target) => InStream((_, stream, _, _) => CudaDevice.Copy<DeviceRow>(rows, target, stream.Handle));
-
-    /// <summary>How the pasts of rows of a chain are shared among blocks.</summary>
-    public (int Splits, int Positions) Split(DeviceRow[] rows) => _pass.Split(rows);
 
     /// <summary>Puts something into the stream that takes the pass over many rows and the angles.</summary>
     public void InStream(Action<RowPass, CudaStream, nint, nint> action)

@@ -19,9 +19,10 @@ internal static class DecodeKernels
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
     /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
+    /// <param name="isUntimed">Whether to take the variants that are right in the emulator and were not timed yet (<c>pass.cu</c>, UNTIMED).</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false)
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool isUntimed = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -29,6 +30,7 @@ internal static class DecodeKernels
             ["HEAD_DIM"] = Text(config.HeadDim),
             ["GROUP"] = Text(GroupOf(config)),
             ["CACHE8"] = cacheIsBytes ? "1" : "0",
+            ["UNTIMED"] = isUntimed ? "1" : "0",
         };
         if (step is not null && name == "step")
         {

@@ -11,15 +11,14 @@ internal sealed class DeviceBatchChain : BatchChain
     readonly DeviceMemory _rows;
     readonly MappedMemory<int> _chosen;
     readonly CudaEvent[] _done = [.. Enumerable.Range(0, Ahead).Select(_ => new CudaEvent())];
-    readonly int _count, _candidates, _steps;
-    readonly (int, int) _split;
+    readonly int _count, _candidates, _splits, _steps;
     CudaGraph? _step;
     int _launched, _taken, _moves;
 
     public DeviceBatchChain(CudaBackend backend, DeviceRow[] rows, int candidates)
     {
         (_backend, _count, _candidates) = (backend, rows.Length, candidates);
-        (_split, _steps) = (backend.Split(rows), rows.Min(row => row.Capacity - row.Position));
+        (_splits, _steps) = (RowPass.Splits(rows), rows.Min(row => row.Capacity - row.Position));
         _rows = new DeviceMemory((long)rows.Length * System.Runtime.InteropServices.Marshal.SizeOf<DeviceRow>());
         _chosen = new MappedMemory<int>(2 * Ahead * rows.Length);
         backend.Send(rows, _rows.Address);
@@ -35,7 +34,7 @@ internal sealed class DeviceBatchChain : BatchChain
                 if (_step is null || _moves != pass.Moves)
                 {
                     _step?.Dispose();
-                    _step = pass.RecordStep(_rows.Address, _count, _split, cos, sin, _candidates, _chosen.Address, Ahead);
+                    _step = pass.RecordStep(_rows.Address, _count, _splits, cos, sin, _candidates, _chosen.Address, Ahead);
                     _moves = pass.Moves;
                 }
 

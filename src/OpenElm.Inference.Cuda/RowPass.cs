@@ -17,10 +17,9 @@ internal readonly record struct DeviceRow(int Token, int Position, int Capacity,
 /// <param name="Picked">Of them, those whose logits are wanted.</param>
 /// <param name="Tiles">Of neighbouring rows; 0 where rows are alone or kernels know no tiles.</param>
 /// <param name="Splits">Of the longest past of rows that are alone in their sequences; 0 for other rows.</param>
-/// <param name="SplitPositions">Of each.</param>
 /// <param name="Cos">[positions, headDim / 2].</param>
 /// <param name="Sin">[positions, headDim / 2].</param>
-internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, int SplitPositions, nint Cos, nint Sin);
+internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, nint Cos, nint Sin);
 
 /// <summary>The architecture on the device for many rows at once: matrix products by cuBLASLt, the steps between them by kernels of <c>pass.cu</c>.</summary>
 internal sealed class RowPass : IDisposable
@@ -28,14 +27,12 @@ internal sealed class RowPass : IDisposable
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 1024;
 
-    /// <summary>So many rows at most go through products of few rows, which read weights once and at the rate of memory.</summary>
-    public const int FewRows = 16;
-
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32, FewColumns = 16, FewThreads = 256, MostParts = 256, BlocksOfMultiprocessor = 8;
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32, FewRows = 16, TimedFewRows = 8, FewColumns = 16, FewThreads = 256, MostParts = 256, SplitPositions = 256;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
     readonly CudaPrecision _precision;
+    readonly bool _isUntimed;
     readonly KernelModule _module;
     readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose, _unpack;
     readonly DeviceMemory? _unpacked;
@@ -44,20 +41,20 @@ internal sealed class RowPass : IDisposable
     readonly CudaStream _stream;
     readonly Kernel? _attendTiles, _attendAlone;
     readonly FewKernels? _few;
-    readonly int _multiprocessors, _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
+    readonly int _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
     readonly Dictionary<PassShape, CudaGraph?> _graphs = []; // null: seen once
     DeviceMemory? _memory;
     PassBuffers _buffers;
     int _room, _logitRoom, _splitRoom;
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, CudaDevice device, CudaStream stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, bool isUntimed, CudaDevice device, CudaStream stream)
     {
-        (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
-        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes));
+        (_config, _weights, _precision, _isUntimed, _stream) = (config, weights, precision, isUntimed, stream);
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
-        (_group, _multiprocessors) = (DecodeKernels.GroupOf(config), device.Multiprocessors);
+        _group = DecodeKernels.GroupOf(config);
         if (precision == CudaPrecision.Bf16 && config.HeadDim is 64 or 128 && _group > 0 && TileQueries % _group == 0)
         {
             _attendTiles = _module["attend_tiles"];
@@ -83,8 +80,15 @@ internal sealed class RowPass : IDisposable
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
 
-    // Two teams with two tiles of keys and of values each, at a multiple of 1,024.
-    int TileBytes => (2 * 2 * 2 * TileKeys * _config.HeadDim * sizeof(ushort)) + 1024;
+    int TileBytes => TileBytesOf(_config.HeadDim, _isUntimed);
+
+    /// <summary>Shared memory of a block of attention of tiles: two stages of keys and values for each of its teams.</summary>
+    /// <param name="headDim">Width of a head.</param>
+    /// <param name="isUntimed">Which of two kernels.</param>
+    /// <returns>Bytes.</returns>
+    public static int TileBytesOf(int headDim, bool isUntimed) => isUntimed
+        ? (2 * 2 * 2 * TileKeys * headDim * sizeof(ushort)) + 1024 // at a multiple of that
+        : (headDim == 64 ? 4 : 2) * 2 * 2 * TileKeys * (headDim + 8) * sizeof(ushort);
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -96,8 +100,7 @@ internal sealed class RowPass : IDisposable
     {
         int[] tiles = Tiles(rows);
         bool areAlone = TakesLoneRows && tiles.Length == 2 * rows.Length;
-        (int splits, int positions) = areAlone ? Split(rows) : default;
-        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, splits, positions, cos, sin);
+        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, areAlone ? Splits(rows) : 0, cos, sin);
         Reserve(shape);
         CudaDevice.Copy(rows, _buffers.Rows, _stream.Handle);
         CudaDevice.Copy(picked, _buffers.Picked, _stream.Handle);
@@ -115,16 +118,16 @@ internal sealed class RowPass : IDisposable
     /// <summary>Records one step of sequences side by side: each row's token through the model, and the most likely next one into its row and to the host.</summary>
     /// <param name="rows">On the device, one for each sequence.</param>
     /// <param name="count">How many.</param>
-    /// <param name="split">Of the longest past to come.</param>
+    /// <param name="splits">Of the longest past to come.</param>
     /// <param name="cos">[positions, headDim / 2].</param>
     /// <param name="sin">[positions, headDim / 2].</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
     /// <param name="chosen">On the host: [places, rows][token, bits of its logit].</param>
     /// <param name="places">How many.</param>
     /// <returns>The launches.</returns>
-    public CudaGraph RecordStep(nint rows, int count, (int Splits, int Positions) split, nint cos, nint sin, int candidates, nint chosen, int places)
+    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, nint chosen, int places)
     {
-        var shape = new PassShape(count, count, 0, split.Splits, split.Positions, cos, sin);
+        var shape = new PassShape(count, count, 0, splits, cos, sin);
         Reserve(shape);
         int[] all = [.. Enumerable.Range(0, count)];
         nint picked = _buffers.Everything;
@@ -147,21 +150,18 @@ internal sealed class RowPass : IDisposable
         _module.Dispose();
     }
 
-    /// <summary>How pasts are shared among blocks: in parts of multiples of 128 positions, small ones where there are few rows.</summary>
+    /// <summary>How pasts are shared among blocks.</summary>
     /// <param name="rows">Alone in their sequences.</param>
-    /// <returns>Splits of the longest sequence, and positions of each.</returns>
-    public (int Splits, int Positions) Split(ReadOnlySpan<DeviceRow> rows)
+    /// <returns>Splits of the longest sequence.</returns>
+    public static int Splits(ReadOnlySpan<DeviceRow> rows)
     {
-        const int Least = 128, Most = 512;
         int longest = 0;
         foreach (DeviceRow row in rows)
         {
             longest = Math.Max(longest, row.Capacity);
         }
 
-        long parts = (long)StepLayout.Parts(longest, Least) * rows.Length * _mostKeys;
-        int positions = (int)Math.Clamp(parts / (BlocksOfMultiprocessor * _multiprocessors), 1, Most / Least) * Least;
-        return (StepLayout.Parts(longest, positions), positions);
+        return StepLayout.Parts(longest, SplitPositions);
     }
 
     // What comes twice is worth the search for algorithms and a graph.
@@ -230,7 +230,7 @@ internal sealed class RowPass : IDisposable
         }
     }
 
-    bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= FewRows;
+    bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= (_isUntimed ? FewRows : TimedFewRows);
 
     // The same with products of few rows: five kernels a layer, each of which asks for its weights while the one before it ends.
     void LaunchFew(in PassShape shape, nint rows, nint picked)
@@ -284,7 +284,7 @@ internal sealed class RowPass : IDisposable
             int shared = sizeof(float) * 4 * _group * (headDim + 4);
             _attendAlone!.Value.LaunchEarly(
                 stream, (shape.Splits, keys, count), 128, shared,
-                at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps, shape.SplitPositions);
+                at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps, SplitPositions);
             return;
         }
 

@@ -90,6 +90,16 @@ static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
         d[i] += s; }
     __syncwarp();
 }
+static inline void load_matrices(const u16* row, u32 (&r)[4])
+{
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) { const u16* own = (const u16*)emu_exchange((u64)row, i * 8 + lane / 4); r[i] = own[lane % 4 * 2] | (u32)own[lane % 4 * 2 + 1] << 16; }
+}
+static inline void load_transposed(const u16* row, u32 (&r)[4])
+{
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); r[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
+}
 // A warp's part of a product of four: rows of the left side are its own; the right side lies swizzled, where 16 bytes change places with the row's number.
 template <int TRANSPOSED, int COLUMNS> static inline void multiply_team(float (&d)[COLUMNS][4], const u32 (&a)[4], const u16* b, bool adds)
 {

@@ -29,8 +29,9 @@ public sealed class AttentionTests : IDisposable
     }
 
     // Two sequences: one begins, one goes on behind 130 positions and fills its cache.
-    [Theory, InlineData(64, 4, false), InlineData(128, 4, false), InlineData(128, 1, false), InlineData(64, 2, true), InlineData(128, 8, true)]
-    public void Tiles_of_rows_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes)
+    [Theory, InlineData(64, 4, false, false), InlineData(64, 2, true, false), InlineData(128, 1, false, false), InlineData(128, 8, true, false)]
+    [InlineData(64, 4, false, true), InlineData(64, 2, true, true), InlineData(128, 1, false, true), InlineData(128, 8, true, true)]
+    public void Tiles_of_rows_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes, bool isUntimed)
     {
         (int Past, int Rows)[] sequences = [(0, 21), (130, Capacity - 130)];
         int most = 64 / group;
@@ -49,10 +50,10 @@ public sealed class AttentionTests : IDisposable
         Compare(headDim, group, cacheIsBytes, sequences, (module, qkv, rows, result, queries) =>
         {
             Kernel kernel = module["attend_tiles"];
-            int bytes = (8 * 64 * headDim * sizeof(ushort)) + 1024;
+            int bytes = RowPass.TileBytesOf(headDim, isUntimed);
             kernel.ReserveShared(bytes);
             kernel.LaunchShared(_stream.Handle, (KvHeads, tiles.Count / 2), 256, bytes, qkv, rows, Send<int>([.. tiles]), result, First, queries, KvHeads);
-        });
+        }, isUntimed);
     }
 
     [Theory, MemberData(nameof(Shapes))]
@@ -83,7 +84,7 @@ public sealed class AttentionTests : IDisposable
         });
     }
 
-    void Compare(int headDim, int group, bool cacheIsBytes, (int Past, int Rows)[] sequences, Action<KernelModule, nint, nint, nint, int> launch)
+    void Compare(int headDim, int group, bool cacheIsBytes, (int Past, int Rows)[] sequences, Action<KernelModule, nint, nint, nint, int> launch, bool isUntimed = false)
     {
         OpenElmConfig config = TestModels.Blocked with { HeadDim = headDim, QueryHeadsPerKvHead = group, ModelDim = headDim * group * KvHeads };
         var device = new CudaDevice();
@@ -110,7 +111,7 @@ public sealed class AttentionTests : IDisposable
 
         var result = new DeviceMemory(2L * expected.Count);
         _memory.Add(result);
-        using (var module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, CudaPrecision.Bf16, null, cacheIsBytes: cacheIsBytes)))
+        using (var module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, CudaPrecision.Bf16, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed)))
         {
             launch(module, Send<ushort>(qkv), Send<DeviceRow>([.. rows]), result.Address, queries);
             ushort[] bits = new ushort[expected.Count];
