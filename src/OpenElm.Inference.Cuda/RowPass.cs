@@ -115,17 +115,18 @@ internal sealed class RowPass : IDisposable
         DeviceMemory.CopyBack(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
     }
 
-    /// <summary>Records one step of sequences side by side: each row's token through the model, and the most likely next one into its row and to the host.</summary>
+    /// <summary>Records one step of sequences side by side: each row's token through the model, and the chosen next one into its row and to the host.</summary>
     /// <param name="rows">On the device, one for each sequence.</param>
     /// <param name="count">How many.</param>
     /// <param name="splits">Of the longest past to come.</param>
     /// <param name="cos">[positions, headDim / 2].</param>
     /// <param name="sin">[positions, headDim / 2].</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="draw">How the token of a single row is drawn; null takes the most likely.</param>
     /// <param name="chosen">On the host: [places, rows][token, bits of its logit].</param>
     /// <param name="places">How many.</param>
     /// <returns>The launches.</returns>
-    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, nint chosen, int places)
+    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, TokenDraw? draw, nint chosen, int places)
     {
         var shape = new PassShape(count, count, 0, splits, cos, sin);
         Reserve(shape);
@@ -136,7 +137,13 @@ internal sealed class RowPass : IDisposable
         return new CudaGraph(_stream, () =>
         {
             Launch(shape, rows, picked);
-            _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+            if (draw is null)
+            {
+                _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+                return;
+            }
+
+            draw.Launch(_stream.Handle, _buffers.Logits, rows, isRow: true, chosen, place: 0);
         });
     }
 
