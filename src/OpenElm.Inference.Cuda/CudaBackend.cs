@@ -15,6 +15,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly bool _cacheIsBytes, _isUntimed;
     readonly CudaStream _stream = new();
     readonly DeviceWeights _weights;
+    readonly LogitsReader _reader;
     readonly RowPass _pass;
     readonly TokenStep? _step;
     readonly DeviceMemory _state = new(2 * sizeof(int));
@@ -34,7 +35,8 @@ internal sealed class CudaBackend : InferenceBackend
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         StepLayout? layout = cacheIsBytes ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _); // the step reads no cache of 8 bits
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream);
+        _reader = new LogitsReader(config.VocabSize);
+        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream, _reader);
         _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
     }
 
@@ -250,6 +252,7 @@ internal sealed class CudaBackend : InferenceBackend
         _draw?.Dispose();
         _step?.Dispose();
         _pass.Dispose();
+        _reader.Dispose();
         _weights.Dispose();
         _angles?.Dispose();
         _state.Dispose();
@@ -266,7 +269,7 @@ internal sealed class CudaBackend : InferenceBackend
             _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
             if (run.LogitRows == 1)
             {
-                DeviceMemory.CopyBack(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
+                _reader.Read(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
             }
 
             return;
