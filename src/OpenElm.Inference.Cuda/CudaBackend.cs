@@ -236,7 +236,7 @@ internal sealed class CudaBackend : InferenceBackend
     public override double MeasureReadBandwidth()
     {
         _device.MakeCurrent();
-        return _step?.MeasureRead(_weights.Address, _weights.Bytes) ?? double.NaN;
+        return _pass.MeasureRead(_weights.Address, _weights.Bytes);
     }
 
     /// <inheritdoc/>

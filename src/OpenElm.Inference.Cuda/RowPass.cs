@@ -49,7 +49,7 @@ internal sealed class RowPass : IDisposable
     readonly LogitsReader _reader;
     readonly Kernel? _attendTiles, _attendAlone;
     readonly FewKernels? _few;
-    readonly int _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
+    readonly int _multiprocessors, _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
     readonly Dictionary<PassShape, CudaGraph?> _graphs = []; // null: seen once
     DeviceMemory? _memory;
     MappedMemory<byte>? _sent; // rows, picked rows and tiles, as the device gets them in one copy
@@ -64,7 +64,7 @@ internal sealed class RowPass : IDisposable
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
-        _group = DecodeKernels.GroupOf(config);
+        (_group, _multiprocessors) = (DecodeKernels.GroupOf(config), device.Multiprocessors);
         if (precision == CudaPrecision.Bf16 && config.HeadDim is 64 or 128 && _group > 0 && TileQueries % _group == 0)
         {
             _attendTiles = _module["attend_tiles"];
@@ -153,6 +153,27 @@ internal sealed class RowPass : IDisposable
 
             draw.Launch(_stream.Handle, _buffers.Logits, rows, isRow: true, chosen, place: 0);
         });
+    }
+
+    /// <summary>Reads memory with all threads and nothing else.</summary>
+    /// <param name="address">The first byte.</param>
+    /// <param name="bytes">How many; whole multiples of 16 KiB are read.</param>
+    /// <returns>Bytes a second, the best of five.</returns>
+    public double MeasureRead(nint address, long bytes)
+    {
+        Kernel read = _module["read_all"];
+        using CudaEvent start = new(), end = new();
+        double best = 0;
+        for (int i = 0; i < 6; i++)
+        {
+            start.Record(_stream.Handle);
+            read.Launch(_stream.Handle, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _workspace.Address);
+            end.Record(_stream.Handle);
+            end.Synchronize();
+            best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
+        }
+
+        return best;
     }
 
     public void Dispose()
