@@ -2,6 +2,7 @@ using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
+using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference.Cuda;
 
@@ -11,8 +12,10 @@ internal sealed class CudaBackend : InferenceBackend
     readonly CudaDevice _device;
     readonly OpenElmConfig _config;
     readonly CudaPrecision _precision;
+    readonly bool _cacheIsBytes, _isUntimed;
     readonly CudaStream _stream = new();
     readonly DeviceWeights _weights;
+    readonly LogitsReader _reader;
     readonly RowPass _pass;
     readonly TokenStep? _step;
     readonly DeviceMemory _state = new(2 * sizeof(int));
@@ -20,23 +23,25 @@ internal sealed class CudaBackend : InferenceBackend
     readonly RotaryTable _rotary;
     readonly DeviceRow[] _rows = new DeviceRow[RowPass.MostRows];
     readonly int[] _picked = new int[RowPass.MostRows];
+    KernelModule? _draw; // of draw.cu, when it is first needed
     DeviceMemory? _angles; // cos, then sin: [2][_positions, headDim / 2]
     int _positions;
     readonly List<DeviceMemory> _free = [];
     bool _isDisposed;
 
-    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision)
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes, bool isUntimed)
     {
-        (_device, _config, _precision) = (device, config, precision);
+        (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        StepLayout? layout = cacheIsBytes ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _); // the step reads no cache of 8 bits
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, device, _stream);
+        _reader = new LogitsReader(config.VocabSize);
+        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream, _reader);
         _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
     }
 
     /// <inheritdoc/>
-    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}";
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_isUntimed ? "-untimed" : "")}";
 
     /// <inheritdoc/>
     public override int Threads => Environment.ProcessorCount;
@@ -45,9 +50,7 @@ internal sealed class CudaBackend : InferenceBackend
     public override long WeightBytes => _weights.TokenBytes;
 
     /// <inheritdoc/>
-    public override KvCacheType KvCacheType => _precision == CudaPrecision.Bf16 ? KvCacheType.BF16 : KvCacheType.F32;
-
-    int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
+    public override KvCacheType KvCacheType => _cacheIsBytes ? KvCacheType.I8 : _precision == CudaPrecision.Bf16 ? KvCacheType.BF16 : KvCacheType.F32;
 
     nint Cos => _angles!.Address;
 
@@ -62,7 +65,7 @@ internal sealed class CudaBackend : InferenceBackend
             Reserve(Math.Max(capacity, _config.MaxContextLength)); // once for most: recorded passes hold its address
         }
 
-        return new DeviceCache(this, _config, capacity, ElementBytes);
+        return new DeviceCache(this, _config, capacity, KvCacheType);
     }
 
     /// <summary>Memory for a cache: of one that is no more, if there is one of the size.</summary>
@@ -110,8 +113,13 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <inheritdoc/>
-    public override GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) =>
-        _step is null ? null : new DeviceGreedyChain(this, (DeviceCache)cache, token, position, candidates);
+    public override TokenChain? Begin(SequenceCache cache, int token, int position, int candidates, DrawRule? rule)
+    {
+        var own = (DeviceCache)cache;
+        return _step is not null ? new DeviceTokenChain(this, own, token, position, candidates, rule)
+            : _pass.TakesLoneRows ? new DeviceRowChain(this, new DeviceRow(token, position, own.Capacity, 0, own.Address), candidates, rule)
+            : null;
+    }
 
     /// <inheritdoc/>
     public override BatchChain? BeginGreedy(IReadOnlyList<SequenceCache> caches, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, int candidates)
@@ -144,13 +152,25 @@ internal sealed class CudaBackend : InferenceBackend
         }
     }
 
-    /// <summary>Puts one step of a chain into the stream.</summary>
-    public void Launch(DeviceCache cache, int token, int position, StepChoice choice, CudaEvent done)
+    /// <summary>Makes a sampler for a chain.</summary>
+    public TokenDraw CreateDraw(DrawRule rule, int candidates, int places)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            _draw ??= new KernelModule(DecodeKernels.Compile("draw", _device.ComputeCapability, _config, _precision, null));
+            return new TokenDraw(_draw, rule, candidates, places);
+        }
+    }
+
+    /// <summary>Puts one step of a chain into the stream; what draws, if it is given, changes what the step has chosen.</summary>
+    public void Launch(DeviceCache cache, int token, int position, StepChoice choice, TokenDraw? draw, CudaEvent done)
     {
         lock (_stream)
         {
             _device.MakeCurrent();
             _step!.Launch(cache, token, position, choice with { Cos = Cos, Sin = Sin });
+            draw?.Launch(_stream.Handle, _step.Logits, choice.State, isRow: false, choice.Host, choice.Place);
             done.Record(_stream.Handle);
         }
     }
@@ -166,10 +186,9 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens)
+    public override IReadOnlyList<StepPhase> ProfilePass(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens)
     {
-        float[] logits = new float[_config.VocabSize];
-        SequenceRun[] batch = [new SequenceRun(state, tokens.Length, 1)];
+        float[] logits = new float[batch.Length * _config.VocabSize];
         try
         {
             KernelTrace.Start();
@@ -217,7 +236,7 @@ internal sealed class CudaBackend : InferenceBackend
     public override double MeasureReadBandwidth()
     {
         _device.MakeCurrent();
-        return _step?.MeasureRead(_weights.Address, _weights.Bytes) ?? double.NaN;
+        return _pass.MeasureRead(_weights.Address, _weights.Bytes);
     }
 
     /// <inheritdoc/>
@@ -230,8 +249,10 @@ internal sealed class CudaBackend : InferenceBackend
             _free.ForEach(memory => memory.Dispose());
         }
 
+        _draw?.Dispose();
         _step?.Dispose();
         _pass.Dispose();
+        _reader.Dispose();
         _weights.Dispose();
         _angles?.Dispose();
         _state.Dispose();
@@ -248,7 +269,7 @@ internal sealed class CudaBackend : InferenceBackend
             _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
             if (run.LogitRows == 1)
             {
-                DeviceMemory.CopyBack(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
+                _reader.Read(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
             }
 
             return;

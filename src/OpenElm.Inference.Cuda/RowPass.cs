@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
@@ -16,7 +17,7 @@ internal readonly record struct DeviceRow(int Token, int Position, int Capacity,
 /// <param name="Rows">How many.</param>
 /// <param name="Picked">Of them, those whose logits are wanted.</param>
 /// <param name="Tiles">Of neighbouring rows; 0 where rows are alone or kernels know no tiles.</param>
-/// <param name="Splits">Of the past of a row that is alone in its sequence; 0 for other rows.</param>
+/// <param name="Splits">Of the longest past of rows that are alone in their sequences; 0 for other rows.</param>
 /// <param name="Cos">[positions, headDim / 2].</param>
 /// <param name="Sin">[positions, headDim / 2].</param>
 internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, nint Cos, nint Sin);
@@ -27,42 +28,51 @@ internal sealed class RowPass : IDisposable
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 1024;
 
-    /// <summary>Positions of a split of a past, as the kernel has them.</summary>
-    public const int Split = 256;
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
 
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
+    // Positions of a split, as many as a multiple of 128.
+    const int SplitPositions = 256;
+
+    // Products of few rows: the most there are kernels for and that were measured; columns of a block; blocks that may write squares.
+    const int FewRows = 16, TimedFewRows = 8, FewColumns = 16, FewThreads = 256, MostParts = 256;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
     readonly CudaPrecision _precision;
+    readonly bool _isUntimed;
     readonly KernelModule _module;
     readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose, _unpack;
     readonly DeviceMemory? _unpacked;
     readonly DeviceMemory _workspace = new(WorkspaceBytes);
     readonly MatrixProducts _products;
     readonly CudaStream _stream;
+    readonly LogitsReader _reader;
     readonly Kernel? _attendTiles, _attendAlone;
-    readonly int _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
+    readonly FewKernels? _few;
+    readonly int _multiprocessors, _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
     readonly Dictionary<PassShape, CudaGraph?> _graphs = []; // null: seen once
     DeviceMemory? _memory;
+    MappedMemory<byte>? _sent; // rows, picked rows and tiles, as the device gets them in one copy
     PassBuffers _buffers;
     int _room, _logitRoom, _splitRoom;
+    readonly int[] _tiles = new int[2 * MostRows];
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, CudaStream stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, bool isUntimed, CudaDevice device, CudaStream stream, LogitsReader reader)
     {
-        (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
-        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
+        (_config, _weights, _precision, _isUntimed, _stream, _reader) = (config, weights, precision, isUntimed, stream, reader);
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
-        _group = DecodeKernels.GroupOf(config);
-        if (precision == CudaPrecision.Bf16 && config.HeadDim % 16 == 0 && config.HeadDim <= 128 && _group > 0 && TileQueries % _group == 0)
+        (_group, _multiprocessors) = (DecodeKernels.GroupOf(config), device.Multiprocessors);
+        if (precision == CudaPrecision.Bf16 && config.HeadDim is 64 or 128 && _group > 0 && TileQueries % _group == 0)
         {
             _attendTiles = _module["attend_tiles"];
             _attendTiles.Value.ReserveShared(TileBytes);
         }
 
         _attendAlone = _group > 0 ? _module["attend_alone"] : null;
+        _few = FewKernels.Of(_module, config, weights, precision);
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, device.Name);
         _widestQkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
         _widestHeads = config.Layers.Max(layer => layer.QueryHeads * config.HeadDim);
@@ -80,8 +90,15 @@ internal sealed class RowPass : IDisposable
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
 
-    // Two halves of a block, two tiles each, of keys and values.
-    int TileBytes => 2 * 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
+    int TileBytes => TileBytesOf(_config.HeadDim, _isUntimed);
+
+    /// <summary>Shared memory of a block of attention of tiles: two stages of keys and values for each of its teams.</summary>
+    /// <param name="headDim">Width of a head.</param>
+    /// <param name="isUntimed">Which of two kernels.</param>
+    /// <returns>Bytes.</returns>
+    public static int TileBytesOf(int headDim, bool isUntimed) => isUntimed
+        ? (2 * 2 * 2 * TileKeys * headDim * sizeof(ushort)) + 1024 // at a multiple of that
+        : (headDim == 64 ? 4 : 2) * 2 * 2 * TileKeys * (headDim + 8) * sizeof(ushort);
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -91,13 +108,11 @@ internal sealed class RowPass : IDisposable
     /// <param name="logits">[picked, vocab]; there on return.</param>
     public void Run(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, Span<float> logits)
     {
-        int[] tiles = Tiles(rows);
-        bool areAlone = TakesLoneRows && tiles.Length == 2 * rows.Length;
-        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, areAlone ? SplitsOf(rows) : 0, cos, sin);
+        int tiles = Tiles(rows, _tiles);
+        bool areAlone = TakesLoneRows && tiles == rows.Length;
+        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles, areAlone ? Splits(rows) : 0, cos, sin);
         Reserve(shape);
-        CudaDevice.Copy(rows, _buffers.Rows, _stream.Handle);
-        CudaDevice.Copy(picked, _buffers.Picked, _stream.Handle);
-        CudaDevice.Copy<int>(tiles, _buffers.Tiles, _stream.Handle);
+        Send(shape, rows, picked);
         Launch(shape);
         if (picked.IsEmpty)
         {
@@ -105,45 +120,77 @@ internal sealed class RowPass : IDisposable
             return;
         }
 
-        DeviceMemory.CopyBack(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
+        _reader.Read(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
     }
 
-    /// <summary>Records one step of sequences side by side: each row's token through the model, and the most likely next one into its row and to the host.</summary>
+    /// <summary>Records one step of sequences side by side: each row's token through the model, and the chosen next one into its row and to the host.</summary>
     /// <param name="rows">On the device, one for each sequence.</param>
     /// <param name="count">How many.</param>
     /// <param name="splits">Of the longest past to come.</param>
     /// <param name="cos">[positions, headDim / 2].</param>
     /// <param name="sin">[positions, headDim / 2].</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="draw">How the token of a single row is drawn; null takes the most likely.</param>
     /// <param name="chosen">On the host: [places, rows][token, bits of its logit].</param>
     /// <param name="places">How many.</param>
     /// <returns>The launches.</returns>
-    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, nint chosen, int places)
+    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, TokenDraw? draw, nint chosen, int places)
     {
         var shape = new PassShape(count, count, 0, splits, cos, sin);
         Reserve(shape);
         int[] all = [.. Enumerable.Range(0, count)];
         nint picked = _buffers.Everything;
         CudaDevice.Copy<int>(all, picked, _stream.Handle);
-        Tune(count, count);
+        Tune(shape);
         return new CudaGraph(_stream, () =>
         {
-            Launch(shape, rows, picked);
-            _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+            Launch(shape, rows, picked, 0);
+            if (draw is null)
+            {
+                _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+                return;
+            }
+
+            draw.Launch(_stream.Handle, _buffers.Logits, rows, isRow: true, chosen, place: 0);
         });
+    }
+
+    /// <summary>Reads memory with all threads and nothing else.</summary>
+    /// <param name="address">The first byte.</param>
+    /// <param name="bytes">How many; whole multiples of 16 KiB are read.</param>
+    /// <returns>Bytes a second, the best of five.</returns>
+    public double MeasureRead(nint address, long bytes)
+    {
+        Kernel read = _module["read_all"];
+        using CudaEvent start = new(), end = new();
+        double best = 0;
+        for (int i = 0; i < 6; i++)
+        {
+            start.Record(_stream.Handle);
+            read.Launch(_stream.Handle, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _workspace.Address);
+            end.Record(_stream.Handle);
+            end.Synchronize();
+            best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
+        }
+
+        return best;
     }
 
     public void Dispose()
     {
         Forget();
         _memory?.Dispose();
+        _sent?.Dispose();
         _unpacked?.Dispose();
         _products.Dispose();
         _workspace.Dispose();
         _module.Dispose();
     }
 
-    static int SplitsOf(ReadOnlySpan<DeviceRow> rows)
+    /// <summary>How pasts are shared among blocks.</summary>
+    /// <param name="rows">Alone in their sequences.</param>
+    /// <returns>Splits of the longest sequence.</returns>
+    public static int Splits(ReadOnlySpan<DeviceRow> rows)
     {
         int longest = 0;
         foreach (DeviceRow row in rows)
@@ -151,10 +198,10 @@ internal sealed class RowPass : IDisposable
             longest = Math.Max(longest, row.Capacity);
         }
 
-        return StepLayout.Parts(longest, Split);
+        return StepLayout.Parts(longest, SplitPositions);
     }
 
-    // What comes twice is worth the search for algorithms and a graph.
+    // What comes twice is worth a graph and, unless it is a few proposals, whose number changes all the time, the search for algorithms.
     void Launch(in PassShape shape)
     {
         if (_graphs.TryGetValue(shape, out CudaGraph? graph))
@@ -162,8 +209,12 @@ internal sealed class RowPass : IDisposable
             if (graph is null)
             {
                 PassShape recorded = shape;
-                Tune(shape.Rows, shape.Picked);
-                _graphs[shape] = graph = new CudaGraph(_stream, () => Launch(recorded, _buffers.Rows, _buffers.Picked));
+                if (shape.Rows > FewRows)
+                {
+                    Tune(shape);
+                }
+
+                _graphs[shape] = graph = new CudaGraph(_stream, () => LaunchSent(recorded));
             }
 
             graph.Launch(_stream);
@@ -176,8 +227,24 @@ internal sealed class RowPass : IDisposable
         }
 
         _graphs.Add(shape, null);
-        Launch(shape, _buffers.Rows, _buffers.Picked);
+        LaunchSent(shape);
     }
+
+    // What a pass is told, one behind the other, with a place for each shape: one copy, which nothing overwrites before the pass is done.
+    void Send(in PassShape shape, ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked)
+    {
+        Span<byte> all = _sent!.Values;
+        MemoryMarshal.AsBytes(rows).CopyTo(all);
+        MemoryMarshal.AsBytes(picked).CopyTo(all[PickedAt(shape)..]);
+        MemoryMarshal.AsBytes(_tiles.AsSpan(0, 2 * shape.Tiles)).CopyTo(all[TilesAt(shape)..]);
+        CudaDevice.Copy<byte>(all[..(TilesAt(shape) + (2 * shape.Tiles * sizeof(int)))], _buffers.Sent, _stream.Handle);
+    }
+
+    static int PickedAt(in PassShape shape) => shape.Rows * Unsafe.SizeOf<DeviceRow>();
+
+    static int TilesAt(in PassShape shape) => PickedAt(shape) + (shape.Picked * sizeof(int));
+
+    void LaunchSent(in PassShape shape) => Launch(shape, _buffers.Sent, _buffers.Sent + PickedAt(shape), _buffers.Sent + TilesAt(shape));
 
     void Forget()
     {
@@ -189,39 +256,23 @@ internal sealed class RowPass : IDisposable
         _graphs.Clear();
     }
 
-    void Launch(in PassShape shape, nint rows, nint picked)
+    void Launch(in PassShape shape, nint rows, nint picked, nint tiles)
     {
+        if (IsFew(shape))
+        {
+            LaunchFew(shape, rows, picked, tiles);
+            return;
+        }
+
         (int count, int d, int glued, float eps) = (shape.Rows, _config.ModelDim, _config.FfnWithGlu ? 2 : 1, (float)_config.RmsNormEps);
         (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
         _embed.Launch(stream, (count, 1), 256, rows, _weights.Embedding, at.X, d);
         foreach (DeviceLayer layer in _weights.Layers)
         {
-            (int queries, int keys, int ffn) = (layer.Shape.QueryHeads, layer.Shape.KvHeads, layer.Shape.FfnDim);
-            int all = queries + (2 * keys);
+            int ffn = layer.Shape.FfnDim;
             _norm.Launch(stream, (count, 1), 256, at.X, layer.AttnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.QkvProj, at.Qkv, QkvShape(layer, count));
-            if (shape.Splits > 0)
-            {
-                int shared = sizeof(float) * (((_group + 2) * _config.HeadDim) + (4 * _group * (_config.HeadDim + 4)));
-                _attendAlone!.Value.LaunchShared(
-                    stream, (shape.Splits, keys, count), 128, shared,
-                    at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps);
-            }
-            else
-            {
-                _rotate.Launch(stream, (StepLayout.Parts(all, 8), count), 256, at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, eps);
-                if (shape.Tiles > 0)
-                {
-                    _attendTiles!.Value.LaunchShared(stream, (shape.Tiles, keys), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
-                }
-                else
-                {
-                    _attend.LaunchShared(
-                        stream, (StepLayout.Parts(queries, AttentionWarps), count), 32 * AttentionWarps, AttentionWarps * _config.HeadDim * sizeof(float),
-                        at.Qkv, rows, at.Heads, layer.FirstKvHead, queries, keys);
-                }
-            }
-
+            Attend(shape, layer, rows, tiles);
             Multiply(at.Heads, layer.OutProj, at.X, OutShape(layer, count));
             _norm.Launch(stream, (count, 1), 256, at.X, layer.FfnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.Proj1, at.GateUp, UpShape(layer, count));
@@ -236,9 +287,87 @@ internal sealed class RowPass : IDisposable
         }
     }
 
-    // Finds the fastest algorithms for a number of rows. What the buffers hold then is of no use.
-    void Tune(int rows, int picked)
+    bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= (_isUntimed ? FewRows : TimedFewRows);
+
+    // The same with products of few rows: five kernels a layer, each of which asks for its weights while the one before it ends.
+    void LaunchFew(in PassShape shape, nint rows, nint picked, nint tiles)
     {
+        (int count, int d, FewKernels few) = (shape.Rows, _config.ModelDim, _few!);
+        (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
+        int parts = 1; // squares of a row
+        few.Embed.LaunchEarly(stream, (count, 1, 1), FewThreads, 0, rows, _weights.Embedding, at.X, _weights.Layers[0].AttnNorm, at.Normed, at.Squares, d);
+        for (int i = 0; i < _weights.Layers.Length; i++)
+        {
+            (DeviceLayer layer, PassShape of) = (_weights.Layers[i], shape);
+            nint next = i + 1 < _weights.Layers.Length ? _weights.Layers[i + 1].AttnNorm : _weights.FinalNorm;
+            Scaled(few.Scaled, at.Normed, layer.QkvProj.Address, (layer.Shape.QueryHeads + (2 * layer.Shape.KvHeads)) * _config.HeadDim, FewColumns, count, at.Squares, at.Qkv);
+            Attend(of, layer, rows, tiles);
+            Added(at.Heads, layer.OutProj.Address, layer.Shape.QueryHeads * _config.HeadDim, layer.FfnNorm);
+            Scaled(few.Gated, at.Normed, layer.Proj1.Address, layer.Shape.FfnDim, FewColumns / 2, count, at.Squares, at.Active);
+            Added(at.Active, layer.Proj2.Address, layer.Shape.FfnDim, next);
+        }
+
+        if (shape.Picked == 0)
+        {
+            return;
+        }
+
+        bool isAll = shape.Picked == count; // picked rows are in order
+        if (!isAll)
+        {
+            few.Pick.LaunchEarly(stream, (shape.Picked, 1, 1), FewThreads, 0, at.Normed, at.Squares, picked, at.Heads, at.Partial, d, parts);
+        }
+
+        Scaled(few.Logits, isAll ? at.Normed : at.Heads, _weights.Head.Address, _config.VocabSize, FewColumns, shape.Picked, isAll ? at.Squares : at.Partial, at.Logits);
+
+        void Scaled(FewKernel kernel, nint x, nint weights, int columns, int ofBlock, int rows, nint squares, nint y) => kernel.For(rows).LaunchEarly(
+            stream, (StepLayout.Parts(columns, ofBlock), 1, 1), FewThreads, 0, x, weights, d, columns, rows, squares, parts, d, (float)_config.RmsNormEps, y, (nint)0, (nint)0, (nint)0);
+
+        void Added(nint x, nint weights, int inner, nint norm)
+        {
+            few.Added.For(count).LaunchEarly(
+                stream, (StepLayout.Parts(d, FewColumns), 1, 1), FewThreads, 0, x, weights, inner, d, count, (nint)0, 0, d, 0f, at.Normed, at.X, norm, at.Squares);
+            parts = StepLayout.Parts(d, FewColumns);
+        }
+    }
+
+    // Norm and rotation of queries and keys, the cache, and attention: of rows that are alone in their sequences in one kernel.
+    void Attend(in PassShape shape, DeviceLayer layer, nint rows, nint tiles)
+    {
+        (int count, int queries, int keys, int headDim, float eps) = (shape.Rows, layer.Shape.QueryHeads, layer.Shape.KvHeads, _config.HeadDim, (float)_config.RmsNormEps);
+        (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
+        if (shape.Splits > 0)
+        {
+            int shared = sizeof(float) * 4 * _group * (headDim + 4);
+            _attendAlone!.Value.LaunchEarly(
+                stream, (shape.Splits, keys, count), 128, shared,
+                at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps, SplitPositions);
+            return;
+        }
+
+        int lanes = DecodeKernels.HasWideHeads(_config) ? headDim / 8 : 32;
+        _rotate.LaunchEarly(
+            stream, (StepLayout.Parts(count * (queries + (2 * keys)) * lanes, RotationThreads), 1, 1), RotationThreads, 0,
+            at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, count, eps);
+        if (shape.Tiles > 0)
+        {
+            _attendTiles!.Value.LaunchEarly(stream, (keys, shape.Tiles, 1), 256, TileBytes, at.Qkv, rows, tiles, at.Heads, layer.FirstKvHead, queries, keys);
+            return;
+        }
+
+        _attend.LaunchEarly(
+            stream, (StepLayout.Parts(queries, AttentionWarps), count, 1), 32 * AttentionWarps, AttentionWarps * headDim * sizeof(float), at.Qkv, rows, at.Heads, layer.FirstKvHead, queries, keys);
+    }
+
+    // Finds the fastest algorithms for a number of rows. What the buffers hold then is of no use.
+    void Tune(in PassShape shape)
+    {
+        if (IsFew(shape))
+        {
+            return;
+        }
+
+        (int rows, int picked) = (shape.Rows, shape.Picked);
         foreach (DeviceLayer layer in _weights.Layers)
         {
             FindFastest(_buffers.Normed, layer.QkvProj, _buffers.Qkv, QkvShape(layer, rows));
@@ -284,11 +413,10 @@ internal sealed class RowPass : IDisposable
     void FindFastest(nint x, DeviceMatrix weights, nint y, in ProductShape shape) =>
         _products.FindFastest(shape, x, weights.Format == PackedFormat.Plain ? weights.Address : _unpacked!.Address, y, _stream.Handle);
 
-    // [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
-    int[] Tiles(ReadOnlySpan<DeviceRow> rows)
+    // tiles: [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
+    int Tiles(ReadOnlySpan<DeviceRow> rows, Span<int> tiles)
     {
-        int most = TileQueries / Math.Max(1, _group);
-        var tiles = new List<int>();
+        int most = TileQueries / Math.Max(1, _group), written = 0;
         for (int first = 0, count; first < rows.Length; first += count)
         {
             count = 1;
@@ -297,11 +425,14 @@ internal sealed class RowPass : IDisposable
                 count++;
             }
 
-            tiles.AddRange(first, count);
+            (tiles[written], tiles[written + 1]) = (first, count);
+            written += 2;
         }
 
-        return [.. tiles];
+        return written / 2;
     }
+
+    int SentBytes => _room * (Unsafe.SizeOf<DeviceRow>() + (3 * sizeof(int)));
 
     void Reserve(in PassShape shape)
     {
@@ -320,13 +451,16 @@ internal sealed class RowPass : IDisposable
         long[] bytes =
         [
             (long)_room * d * 4, (long)_room * _widestQkv * ElementBytes, (long)_room * (_config.FfnWithGlu ? 2 : 1) * _widestFfn * ElementBytes, (long)_room * d * ElementBytes,
-            (long)_room * _widestHeads * ElementBytes, (long)_room * _widestFfn * ElementBytes, (long)_room * Marshal.SizeOf<DeviceRow>(), _room * 4L, _room * 4L, _room * 8L,
-            (long)_splitRoom * queries * (_config.HeadDim + 2) * 4, (long)_room * _mostKeys * 4, (long)_logitRoom * _config.VocabSize * 4,
+            (long)_room * _widestHeads * ElementBytes, (long)_room * _widestFfn * ElementBytes, SentBytes, _room * 4L,
+            Math.Max((long)_splitRoom * queries * (_config.HeadDim + 2), FewRows * MostParts) * 4, (long)_room * _mostKeys * 4, FewRows * MostParts * 4,
+            (long)_logitRoom * _config.VocabSize * 4,
         ];
         long[] starts = [.. bytes.Select((_, i) => bytes.Take(i).Sum(size => (size + 255) / 256 * 256))];
         _memory = new DeviceMemory(starts[^1] + bytes[^1]);
         nint At(int i) => _memory.Address + (nint)starts[i];
-        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11), At(12));
+        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11));
+        _sent?.Dispose();
+        _sent = new MappedMemory<byte>(SentBytes);
         CudaDevice.Clear(_memory.Address, _memory.Bytes, _stream.Handle); // the counters, and numbers for the first search of algorithms
     }
 
@@ -337,13 +471,31 @@ internal sealed class RowPass : IDisposable
     /// <param name="Normed">The normalised residual.</param>
     /// <param name="Heads">Attention's result.</param>
     /// <param name="Active">SwiGLU's result.</param>
-    /// <param name="Rows">The rows.</param>
-    /// <param name="Picked">Those whose logits are wanted.</param>
+    /// <param name="Sent">What a pass is told: rows, those whose logits are wanted, tiles of neighbouring rows.</param>
     /// <param name="Everything">0, 1, 2, …</param>
-    /// <param name="Tiles">Of neighbouring rows.</param>
     /// <param name="Partial">Attention's results of splits.</param>
     /// <param name="Counters">Of splits that are done.</param>
+    /// <param name="Squares">Of few rows, sums of squares of the residual, in parts.</param>
     /// <param name="Logits">The logits.</param>
     readonly record struct PassBuffers(
-        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Rows, nint Picked, nint Everything, nint Tiles, nint Partial, nint Counters, nint Logits);
+        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Sent, nint Everything, nint Partial, nint Counters, nint Squares, nint Logits);
+
+    /// <summary>A kernel for up to 8 and one for up to 16 rows.</summary>
+    readonly record struct FewKernel(Kernel Eight, Kernel Sixteen)
+    {
+        public Kernel For(int rows) => rows <= 8 ? Eight : Sixteen;
+    }
+
+    /// <summary>The kernels of passes of few rows.</summary>
+    sealed record FewKernels(Kernel Embed, Kernel Pick, FewKernel Scaled, FewKernel Gated, FewKernel Logits, FewKernel Added)
+    {
+        /// <summary>Finds them; null where the architecture, or how weights are kept, is not for them.</summary>
+        public static FewKernels? Of(KernelModule module, OpenElmConfig config, DeviceWeights weights, CudaPrecision precision)
+        {
+            bool fits = precision == CudaPrecision.Bf16 && config.FfnWithGlu && weights.LargestPacked == 0 && config.ModelDim % 8 == 0 && StepLayout.Parts(config.ModelDim, FewColumns) <= MostParts
+                && config.Layers.All(layer => layer.FfnDim % 8 == 0 && layer.QueryHeads * config.HeadDim % 8 == 0);
+            FewKernel Named(string name) => new(module[$"few_{name}_8"], module[$"few_{name}_16"]);
+            return fits ? new FewKernels(module["embed_few"], module["pick_few"], Named("scaled"), Named("gated"), Named("logits"), Named("added")) : null;
+        }
+    }
 }
