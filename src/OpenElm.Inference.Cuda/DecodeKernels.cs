@@ -34,8 +34,9 @@ internal static class DecodeKernels
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
             constants["PACKED"] = hasPacked ? "1" : "0";
-            constants["PIECE_BYTES"] = Text(step.PieceBytes);
-            constants["RING"] = Text(step.Ring);
+            constants["SLOT_BYTES"] = Text(step.SlotBytes);
+            constants["SLOTS"] = Text(step.Ring);
+            constants["MOST_EACH"] = Text(StepLayout.OwnChunks(step.PieceColumns));
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);

@@ -7,6 +7,8 @@ namespace OpenElm.Inference.Cuda;
 /// <summary>One token of one sequence through the whole model in one kernel (<c>step.cu</c>).</summary>
 internal sealed class TokenStep : IDisposable
 {
+    const int LetterWords = 12; // of step.cu
+
     readonly KernelModule _module;
     readonly Kernel _kernel;
     readonly StepLayout _layout;
@@ -27,9 +29,9 @@ internal sealed class TokenStep : IDisposable
         {
             DeviceLayer layer = weights.Layers[i];
             LayerShape shape = layer.Shape;
-            int splits = StepLayout.Splits(shape, layout.Blocks), letters = shape.KvHeads * splits * shape.QueryHeadsPerKvHead * (config.HeadDim + 2);
+            int splits = StepLayout.Splits(shape, layout.Blocks), letters = shape.QueryHeads * (config.HeadDim / 8) * splits * LetterWords;
             layers[i] = new StepLayer(layer.AttnNorm, layer.FfnNorm, layer.QNorm, layer.KNorm, shape.QueryHeads, shape.KvHeads, shape.FfnDim, layer.FirstKvHead, words, splits);
-            words += (2 * (shape.QueryHeads + shape.KvHeads) * config.HeadDim) + ((letters + 3) / 4 * 4) + (2 * config.ModelDim) + shape.FfnDim;
+            words += (2 * (shape.QueryHeads + shape.KvHeads) * config.HeadDim) + letters + (2 * config.ModelDim) + shape.FfnDim;
         }
 
         int workBytes = work.Length * StepWork.Bytes;
@@ -38,7 +40,7 @@ internal sealed class TokenStep : IDisposable
         CudaDevice.Copy<StepLayer>(layers, _tables.Address + workBytes, stream);
         _buffers = new DeviceMemory(((long)words * sizeof(float)) + ((long)config.VocabSize * sizeof(float)) + 512);
         CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
-        (int ownRows, int partials) = StepLayout.Shares(config, elementBytes, layout.Blocks, layout.PieceBytes);
+        (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, layout.Blocks);
         _model = new StepModel
         {
             Work = _tables.Address,
@@ -50,7 +52,9 @@ internal sealed class TokenStep : IDisposable
             Ends = _buffers.Address,
             LayerCount = layers.Length,
             OwnRows = ownRows,
-            Partials = partials,
+            SumRows = sumRows,
+            TotalRows = totalRows,
+            OwnBytes = layout.OwnBytes,
             Eps = (float)config.RmsNormEps,
             Slots = StepLayout.Slots(config, layout.Blocks),
         };
@@ -178,10 +182,12 @@ internal record struct StepModel
     public nint Ends { get; set; }
     public int LayerCount { get; set; }
     public int OwnRows { get; set; }
-    public int Partials { get; set; }
+    public int SumRows { get; set; }
     public int Candidates { get; set; }
     public float Eps { get; set; }
     public uint Step { get; set; }
     public int Slots { get; set; }
+    public int OwnBytes { get; set; }
+    public int TotalRows { get; set; }
     public int Reserved { get; set; }
 }

@@ -77,8 +77,6 @@ static inline u32 __ballot_sync(unsigned, bool x)
 static inline int __float2int_rn(float x) { return (int)rintf(x); }
 static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (signed char)(b >> i); return c; }
 static inline float half_to_float(u16 bits) { _Float16 x; memcpy(&x, &bits, 2); return (float)x; }
-static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
-static inline float __fdividef(float a, float b) { return a / b; }
 static inline void rest() { emu_yield(); }
 static inline long long cycles() { static long long c; return ++c; }
 
