@@ -15,10 +15,10 @@
 
 constexpr int THREADS = 32 * WARPS;                             // that compute; one warp more asks for what they read
 constexpr int TILES = 32;                                       // on their way, at most
-constexpr int TILE_ROWS = 16, CHUNK = 32, CHUNK_BYTES = CHUNK * sizeof(T);
+constexpr int CHUNK = 32, CHUNK_BYTES = CHUNK * (int)sizeof(T);       // of columns
 constexpr int OPERAND_BYTES = 128;                              // of a chunk of activations: halves of bfloat16, or floats, or bytes and their scale
 constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(T);
-constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
+__device__ constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
 constexpr int SLOT_POSITIONS = SLOT_BYTES / POSITION_BYTES < TILE_POSITIONS ? largest_power(SLOT_BYTES / POSITION_BYTES) : TILE_POSITIONS;
 constexpr int QUERY_BYTES = 2 * HEAD_DIM + 64;                  // of a row of queries: no bank conflicts
 constexpr int SHARE = HEAD_DIM + 4;                             // of a warp in a head: values, largest score, sum of weights
