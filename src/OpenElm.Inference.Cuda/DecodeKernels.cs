@@ -18,9 +18,10 @@ internal static class DecodeKernels
     /// <param name="precision">Of weights.</param>
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
     /// <param name="hasPacked">Whether some matrices are packed.</param>
+    /// <param name="profile">Whether a step notes when its phases end.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false)
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool profile = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -37,6 +38,15 @@ internal static class DecodeKernels
             constants["SLOT_BYTES"] = Text(step.SlotBytes);
             constants["SLOTS"] = Text(step.Ring);
             constants["MOST_EACH"] = Text(StepLayout.OwnChunks(step.PieceColumns));
+            constants["LAYERS"] = Text(config.Layers.Length);
+            (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, step.Blocks);
+            constants["OWN_ROWS"] = Text(ownRows);
+            constants["SUM_ROWS"] = Text(sumRows);
+            constants["TOTAL_ROWS"] = Text(totalRows);
+            constants["OWN_BYTES"] = Text(step.OwnBytes);
+            constants["SHARED_BYTES"] = Text(step.SharedBytes);
+            constants["AHEAD"] = Text(StepLayout.Ahead);
+            constants["PROFILE"] = profile ? "1" : "0";
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);

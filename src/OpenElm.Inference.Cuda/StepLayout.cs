@@ -13,11 +13,14 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="SharedBytes">All of a block's.</param>
 internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes)
 {
+    /// <summary>Bytes of a block's weights that are brought into the second-level cache before the ring asks for them; 0 until it has been measured.</summary>
+    public const int Ahead = 0;
+
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
     const int FewestSlots = 32;     // a tile has 16 rows, or keys and values of 16 positions
     const int TileRows = 16, Chunk = 32, OperandBytes = 128;
-    const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 2560;
+    const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -38,15 +41,15 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
             return null;
         }
 
-        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, LargestPiece)), Chunk), piece = columns * elementBytes;
+        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
         int slot = ((piece + 63) / 128 * 128) + 64;
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
-        int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 4)), 128);
+        int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
         (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
-        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes);
-        int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * totalRows))) + attention + (WarpsOfBlock * own) + 2048;
+        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * group * WarpsOfBlock * sizeof(float));
+        int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + 1024;
         int slots = (MostShared - rest) / slot;
         if (slots < FewestSlots)
         {
@@ -90,19 +93,13 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <returns>How many; 1 or more.</returns>
     public static int Splits(LayerShape shape, int blocks) => Math.Clamp(blocks / shape.KvHeads, 1, MostSplits);
 
-    /// <summary>Splits that a block may have in a layer: more than one only where there are more KV heads than blocks.</summary>
-    /// <param name="config">The architecture.</param>
-    /// <param name="blocks">Of the kernel.</param>
-    /// <returns>How many.</returns>
-    public static int Slots(OpenElmConfig config, int blocks) => config.Layers.Max(layer => Parts(layer.KvHeads * Splits(layer, blocks), blocks));
-
     /// <summary>A ÷ b, rounded up.</summary>
     public static int Parts(int a, int b) => (a + b - 1) / b;
 
     static int ColumnsOf(PackedFormat format, int width, int pieceColumns, int pieceBytes)
     {
         int most = format == PackedFormat.Plain ? pieceColumns : (int)(pieceBytes / PackedRows.Bytes(format, PackedRows.Multiple)) * PackedRows.Multiple;
-        return Math.Min(most, RoundUp(Parts(width, Parts(width, most)), PackedRows.Multiple));
+        return RoundUp(Parts(width, Parts(width, most)), WarpsOfBlock * Chunk);
     }
 
     // Of all pieces of a row.

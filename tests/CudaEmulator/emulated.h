@@ -104,3 +104,5 @@ static inline void copy_early(void* to, const void* from, bool there) { if (((si
 static inline void end_group() {}
 static inline void meet_half(int half) { static int arrived[512], gen[512]; int b = 2 * emu_grid->current->linear + half; emu_meet(arrived + b, gen + b, 128); }
 static inline void await_groups_but_one() {}
+static inline int __reduce_max_sync(unsigned, int x) { for (int mask = 16; mask > 0; mask >>= 1) { int other = __shfl_xor_sync(0, x, mask); if (other > x) x = other; } return x; }
+static inline void fetch_early(const void* from, int bytes) { if (((size_t)from | bytes) & 15) abort(); static volatile char seen; seen = ((const volatile char*)from)[0]; seen = ((const volatile char*)from)[bytes - 1]; }

@@ -67,8 +67,8 @@ public sealed class LayoutTests
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, perLayer = 4;
         StepLayout layout = StepLayout.Of(config, precision, 132, out _)!;
         var matrix = new DeviceMatrix(1 << 20, PackedFormat.Plain, 0);
-        DeviceLayer[] layers = [.. config.Layers.Select(shape => new DeviceLayer(shape, 0, 0, matrix, 0, 0, matrix, 0, matrix, matrix))];
-        StepWork[] work = StepWork.Deal(config, layers, matrix, elementBytes, layout);
+        DeviceLayer[] layers = [.. config.Layers.Select(shape => new DeviceLayer(shape, 0, 1, matrix, 0, 0, matrix, 1, matrix, matrix))];
+        StepWork[] work = StepWork.Deal(config, layers, 1, matrix, elementBytes, layout, new StepWords[layers.Length], 0);
         Assert.Equal(layout.Blocks * ((perLayer * layers.Length) + 1), work.Length);
         StepWork[][] blocks = [.. work.Chunk((perLayer * layers.Length) + 1)];
         for (int at = 0; at < blocks[0].Length; at++)

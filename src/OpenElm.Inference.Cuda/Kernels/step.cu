@@ -21,25 +21,28 @@ constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(T);
 __device__ constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
 constexpr int SLOT_POSITIONS = SLOT_BYTES / POSITION_BYTES < TILE_POSITIONS ? largest_power(SLOT_BYTES / POSITION_BYTES) : TILE_POSITIONS;
 constexpr int QUERY_BYTES = 2 * HEAD_DIM + 64;                  // of a row of queries: no bank conflicts
-constexpr int SHARE = HEAD_DIM + 4;                             // of a warp in a head: values, largest score, sum of weights
+constexpr int SHARE = HEAD_DIM + 8;                             // of a warp in a head; no bank conflicts
 constexpr int RESULT = GROUP * HEAD_DIM, EIGHTS = RESULT / 8;   // what a split says of a KV head goes in eights
 constexpr int LETTER = 12;                                      // eight values, largest score, sum of weights, two unused
 
-// What a block reads of a matrix. Rows go in pairs, two neighbours or a gate row and its up row; a tile is a piece of some rows.
+// A product of a block: what it reads of the matrix, where the activations come from, and where its rows' results go. Rows go in pairs, two neighbours
+// or a gate row and its up row; a tile is a piece of some rows.
 struct __align__(16) Work
 {
     const char* first;                                          // the first row
+    const float *from, *norm;                                   // words, null in the first layer; a norm's weights or null
+    float* to;                                                  // words of the block's rows; logits
     int stride, second, row_bytes, piece_bytes;                 // bytes to the next pair, to the pair's second row, of a row, of a piece
     int pieces, rows, tile_rows, begin;                         // of the block: rows, of a tile at most, the number of its first result
-    int format, width, columns, each;                           // numbers of a row and of a piece; most chunks of a piece for a warp
-    int reserved, unused;
+    int format, width, columns, each;                           // numbers of a row and of a piece; chunks of a piece for a warp
 };
 
-struct Layer
+struct __align__(16) Layer
 {
-    const float *attention_norm, *ffn_norm, *q_norm, *k_norm;
-    int queries, keys, ffn, first;                              // first: KV head among those of all layers
-    int words, splits;                                          // where the layer's words begin: qkv, letters of splits, heads, x, h, x
+    const float *q_norm, *k_norm, *qkv;
+    float *letters, *heads;                                     // words: of the splits, and joined
+    int queries, keys, first, splits;                           // first: KV head among those of all layers
+    u64 reserved;
 };
 
 struct Model
@@ -47,17 +50,15 @@ struct Model
     const Work* work;                                           // [blocks][qkv, out, gate and up, down of each layer; then the head]
     const Layer* layers;
     const T* embedding;
-    const float *final_norm, *cos, *sin;
-    float *words, *logits;
+    const float *cos, *sin;
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
-    long long* profile;                                         // null, or cycles of the first block: begin, eleven of each layer, head's numbers there, end
+    long long* profile;                                         // cycles of the first block: begin, eleven of each layer, head's numbers there, end
     u64* ends;                                                  // best logit; arrivals at the end
-    int layer_count, own_rows, sum_rows, candidates;            // most rows of a block: in the residual, in a layer's matrix
+    int candidates;
     float eps;
     u32 step;
-    int slots, own_bytes;                                       // splits of KV heads that a block has in a layer; a warp's share of the operands
-    int total_rows, reserved;                                   // room for sums
+    int reserved;
 };
 
 #ifndef EMULATED
@@ -119,6 +120,12 @@ __device__ __forceinline__ void rest() { }
 
 __device__ __forceinline__ long long cycles() { return clock64(); }
 
+// Into the second-level cache.
+__device__ __forceinline__ void fetch_early(const void* from, int bytes)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes) : "memory");
+}
+
 // d += a · b: [16, 16] · [16, 8]
 __device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
 {
@@ -136,58 +143,42 @@ __device__ __forceinline__ void load_transposed(const u16* row, u32 (&r)[4])
 
 __device__ __forceinline__ u32 word(float x, u32 step) { return __float_as_uint(x) & ~1u | step & 1; }
 
-__device__ __forceinline__ bool is_new(u32 word, u32 step) { return ((word ^ step) & 1) == 0; }
+// Whether one of four words has not been written yet.
+__device__ __forceinline__ bool is_old(const u32 (&w)[4], u32 step) { return (((w[0] ^ step) | (w[1] ^ step) | ((w[2] ^ step) | (w[3] ^ step))) & 1) != 0; }
 
-__device__ __forceinline__ float await_word(const float* p, u32 step)
+// Of all lanes: by whole numbers in the order of the floats.
+__device__ __forceinline__ float largest_of_warp(float x)
 {
-    u32 w;
-    while (!is_new(w = read_word(p), step)) rest();
-    return bits_to_float(w);
+    int bits = __float_as_int(x);
+    bits = __reduce_max_sync(0xffffffff, bits ^ (bits >> 31 & 0x7fffffff));
+    return __int_as_float(bits ^ (bits >> 31 & 0x7fffffff));
 }
 
-__device__ __forceinline__ char* shared_memory()
-{
-    DYNAMIC_SHARED(char, shared);
-    return shared;
-}
-
-// Shared memory begins with it; then come the block's work, layers, its rows of the residual, sums of the warps, queries with the new key and value,
-// and each warp's operands, which in attention have its results.
+// All of a block's shared memory.
 struct __align__(128) Stage
 {
     char ring[SLOTS][SLOT_BYTES];
+    char operands[WARPS][OWN_BYTES];                            // activations of each warp's columns; in attention, its results
+    char queries[16 * QUERY_BYTES];
+    T new_key[HEAD_DIM], new_value[HEAD_DIM];
+    float sums[TOTAL_ROWS][WARPS], squares[2][WARPS];           // of two phases in turn; the head's sums take all of the room
+    float most[GROUP][WARPS], all[GROUP][WARPS];                // of attention's warps: largest score, sum of weights
+    Work work[4 * LAYERS + 1];
+    Layer layers[LAYERS];
     u64 full[TILES], free[TILES];
     int sizes[TILES];                                           // slots of tiles on their way
-    float squares[2][WARPS];                                    // of two phases in turn, as the sums are
-    Model model;
+    float residual[OWN_ROWS];                                   // the block's
     T* cache;
-    int capacity, position, count;                              // count: of work
-    int layers_at, residual_at, sums_at, queries_at, operands_at;
-    long long* profile;                                         // of the first block's first thread; null elsewhere and mostly
+    int capacity, position;
+#if PROFILE
+    long long* profile;                                         // of the first block's first thread; null elsewhere
+#endif
 
     __device__ void note()
     {
+#if PROFILE
         if (threadIdx.x == 0 && profile) *profile++ = cycles();
-    }
-
-    __device__ Work* work() const { return (Work*)(shared_memory() + sizeof(Stage)); }
-    __device__ Layer* layers() const { return (Layer*)(shared_memory() + layers_at); }
-    __device__ float* residual() const { return (float*)(shared_memory() + residual_at); }
-    __device__ float* sums(int turn) const { return (float*)(shared_memory() + sums_at) + turn * model.sum_rows * WARPS; }
-    __device__ char* queries() const { return shared_memory() + queries_at; }
-    __device__ T* new_key() const { return (T*)(queries() + 16 * QUERY_BYTES); }
-    __device__ char* operands(int warp) const { return shared_memory() + operands_at + warp * model.own_bytes; }
-
-    // What a phase leaves: qkv, letters of splits, heads, the residual, the activated, the residual.
-    __device__ float* words(const Layer& l, int phase) const
-    {
-        float* at = model.words + l.words;
-        if (phase > 0) at += (l.queries + 2 * l.keys) * HEAD_DIM;
-        if (phase > 1) at += l.keys * EIGHTS * l.splits * LETTER;
-        if (phase > 2) at += l.queries * HEAD_DIM;
-        if (phase > 3) at += MODEL_DIM;
-        if (phase > 4) at += l.ffn;
-        return at;
+#endif
     }
 
     __device__ T* keys(const Layer& l, int kv) const { return cache + (size_t)2 * (l.first + kv) * capacity * HEAD_DIM; }
@@ -200,6 +191,14 @@ struct __align__(128) Stage
         count = position - begin < each ? position - begin : each;
     }
 };
+
+__device__ __forceinline__ char* shared_memory()
+{
+    DYNAMIC_SHARED(char, shared);
+    return shared;
+}
+
+static_assert(sizeof(Stage) <= SHARED_BYTES, "StepLayout counts what Stage holds");
 
 __device__ __forceinline__ Stage& stage_of_block() { return *(Stage*)shared_memory(); }
 
@@ -240,21 +239,52 @@ struct Asker
     }
 };
 
+// Brings matrices into the second-level cache, some way ahead of the ring: the memory is busy while the ring is full.
+#if AHEAD
+struct Scout
+{
+    int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
+
+    __device__ void go()
+    {
+        constexpr int STEP = 16 << 10;
+        Stage& stage = stage_of_block();
+#pragma unroll 1
+        while (ahead < AHEAD && number <= 4 * LAYERS)
+        {
+            const Work& w = stage.work[number];
+            // Of a gate and up the rows of both lie together.
+            bool glued = w.stride == w.row_bytes;
+            int part = w.rows * w.row_bytes / (glued ? 2 : 1), all = w.rows * w.row_bytes, from = at, rest = part - from;
+            const char* first = w.first;
+            if (rest <= 0) from -= part, rest = all - part - from, first += w.second;
+            int bytes = rest < STEP ? rest : STEP;
+            if (bytes > 0 && threadIdx.x % 32 == 0) fetch_early(first + from, bytes);
+            at += bytes;
+            ahead += bytes;
+            if (at >= all) at = 0, number++;
+        }
+    }
+};
+#endif
+
 // Asks for all tiles of a step, a lane for each row.
 __device__ __noinline__ void ask()
 {
     Stage& stage = stage_of_block();
-    const Model& model = stage.model;
     int lane = threadIdx.x % 32;
     Asker asker = { 0, 0, 0, 0 };
+#if AHEAD
+    Scout scout = { 0, 0, 0 };
+#endif
 #pragma unroll 1
-    for (int number = 0; number < stage.count; number++)
+    for (int number = 0; number <= 4 * LAYERS; number++)
     {
         if (number % 4 == 1)
         {
-            const Layer& layer = stage.layers()[number / 4];
+            const Layer& layer = stage.layers[number / 4];
 #pragma unroll 1
-            for (int slot = 0, item = blockIdx.x; slot < model.slots && item < layer.keys * layer.splits; slot++, item += gridDim.x)
+            for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x)
             {
                 int begin, count;
                 stage.share_past(layer.splits, item % layer.splits, begin, count);
@@ -272,7 +302,7 @@ __device__ __noinline__ void ask()
                 }
             }
         }
-        const Work w = stage.work()[number];
+        const Work& w = stage.work[number];
 #pragma unroll 1
         for (int row = 0; row < w.rows; row += w.tile_rows)
         {
@@ -285,6 +315,10 @@ __device__ __noinline__ void ask()
                 u64* full = asker.begin(rows, rows * bytes);
                 if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
                 asker.end(rows);
+#if AHEAD
+                scout.ahead -= rows * bytes;
+                scout.go();
+#endif
             }
         }
     }
@@ -309,13 +343,6 @@ struct Stream
         slot = wrap(slot + slots);
         tile++;
     }
-};
-
-// Sums of the warp's columns of up to 16 rows: of row lane / 4 and of the row eight behind it. Every lane of a plain product in bfloat16 has them
-// whole; elsewhere four lanes' are to be added.
-struct Sums
-{
-    float first, second;
 };
 
 // x: the warp's operands of the piece. a, b: the lane's rows.
@@ -394,13 +421,11 @@ __device__ __forceinline__ void multiply_packed(const char* a, const char* b, co
 }
 
 // sums[row][warp] = row · activations, of the warp's columns of the block's rows.
-__device__ __noinline__ Stream multiply_rows(Stream stream, int number, float* sums)
+__device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, float (*sums)[WARPS])
 {
-    const Stage& stage = stage_of_block();
-    const Work& w = stage.work()[number];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, all = w.rows, tile_rows = w.tile_rows, pieces = w.pieces, width = w.width, most = w.columns, each = w.each;
     bool packed = PACKED && w.format != PLAIN;
-    const char* operands = stage.operands(warp);
+    const char* operands = stage_of_block().operands[warp];
 #pragma unroll 1
     for (int row = 0; row < all; row += tile_rows)
     {
@@ -436,9 +461,8 @@ __device__ __noinline__ Stream multiply_rows(Stream stream, int number, float* s
             }
         }
         int which = lane / 4 + lane % 2 * 8;
-        if (lane % 4 < 2 && which < rows) sums[(row + which) * WARPS + warp] = lane % 2 ? second : first;
+        if (lane % 4 < 2 && which < rows) sums[row + which][warp] = lane % 2 ? second : first;
     }
-    return stream;
 }
 
 // Four activations as operands of a chunk.
@@ -473,166 +497,80 @@ __device__ __forceinline__ void put_packed(char* chunk, int quarter, const Float
 }
 
 // Waits for the warp's numbers of a vector, four to a lane, and makes operands of them; of the residual times a norm's weights, whose scale comes behind the
-// product, from the squares that it gives back. words: null for the first layer, which takes a row of the embedding.
-__device__ __noinline__ float receive(const float* words, const T* embedded, const float* weights, int number)
+// product, from the squares that it gives back.
+__device__ __forceinline__ float receive(const Work& work, const T* embedded, u32 step)
 {
-    constexpr int BATCH = 4;
-    Stage& stage = stage_of_block();
-    const Work& work = stage.work()[number];
-    u32 step = stage.model.step;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, each = work.each, most = work.columns, width = work.width, chunks = work.pieces * each;
-    u32 inverse = 65536 / each + 1;
+    constexpr int BATCH = 2, NEXT = 4 * WARPS * CHUNK;          // eight lanes have a chunk, a warp four of its own at once
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, width = work.width, at = (warp + lane / 8 * WARPS) * CHUNK + quarter * 4;
+    const float *words = work.from, *norm = work.norm;
     bool packed = PACKED && work.format != PLAIN;
-    char* operands = stage.operands(warp);
+    char* operands = stage_of_block().operands[warp] + lane / 8 * OPERAND_BYTES;
     float squares = 0;
+    u32 w[BATCH][4], next[BATCH][4];
+    auto read = [&](u32 (&to)[BATCH][4], int at)
+    {
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+        {
+            to[i][0] = to[i][1] = to[i][2] = to[i][3] = step;
+            if (words && at + i * NEXT < width) read_words(words + at + i * NEXT, to[i]);
+        }
+    };
+    read(w, at);
     __syncwarp();                                               // the last product has been made
 #pragma unroll 1
-    for (int base = lane / 8; base - lane / 8 < chunks; base += 4 * BATCH)
+    for (; at - lane / 8 * WARPS * CHUNK - quarter * 4 < width; at += BATCH * NEXT, operands += BATCH * 4 * OPERAND_BYTES)
     {
-        int at[BATCH];
-        u32 w[BATCH][4];
         Float4 n[BATCH];
 #pragma unroll
         for (int i = 0; i < BATCH; i++)
         {
-            int chunk = base + 4 * i, piece = chunk * inverse >> 16, column = (warp + (chunk - piece * each) * WARPS) * CHUNK + quarter * 4;
-            at[i] = chunk < chunks && column < most && piece * most + column < width ? piece * most + column : -1;
-            w[i][0] = w[i][1] = w[i][2] = w[i][3] = step;
-            if (at[i] >= 0 && words) read_words(words + at[i], w[i]);
             n[i] = Float4{ 1, 1, 1, 1 };
-            if (at[i] >= 0 && weights) n[i] = *(const Float4*)(weights + at[i]);
+            if (norm && at + i * NEXT < width) n[i] = *(const Float4*)(norm + at + i * NEXT);
         }
-        while (words)
+        read(next, at + BATCH * NEXT);
+        while (true)
         {
             bool missing = false;
 #pragma unroll
-            for (int i = 0; i < BATCH; i++) missing |= !(is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step));
+            for (int i = 0; i < BATCH; i++) missing |= is_old(w[i], step);
             if (__ballot_sync(0xffffffff, missing) == 0) break;
             rest();
 #pragma unroll
             for (int i = 0; i < BATCH; i++)
-                if (!(is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step))) read_words(words + at[i], w[i]);
+                if (is_old(w[i], step)) read_words(words + at + i * NEXT, w[i]);
         }
 #pragma unroll
         for (int i = 0; i < BATCH; i++)
         {
-            if (base - lane / 8 + 4 * i >= chunks) break;
-            bool there = at[i] >= 0;
+            bool there = at + i * NEXT < width;
             Float4 x = { bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) };
-            if (!words && there) x = Float4{ widen(embedded[at[i]]), widen(embedded[at[i] + 1]), widen(embedded[at[i] + 2]), widen(embedded[at[i] + 3]) };
+            if (!words && there) x = Float4{ widen(embedded[at + i * NEXT]), widen(embedded[at + i * NEXT + 1]), widen(embedded[at + i * NEXT + 2]), widen(embedded[at + i * NEXT + 3]) };
             if (!there) x = Float4{ 0, 0, 0, 0 };
-            squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+            squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
             x = Float4{ x.x * n[i].x, x.y * n[i].y, x.z * n[i].z, x.w * n[i].w };
-            char* chunk = operands + (base + 4 * i) * OPERAND_BYTES;
+            char* chunk = operands + i * 4 * OPERAND_BYTES;
             if (packed) put_packed(chunk, quarter, x, there);
             else if (there) put_operands(chunk, quarter, x);
+#pragma unroll
+            for (int j = 0; j < 4; j++) w[i][j] = next[i][j];
         }
     }
     __syncwarp();
     return squares;
 }
 
-__device__ __forceinline__ float sum_of_row(const float* sums, int row)
+__device__ __forceinline__ float sum_of_row(const float (&sums)[WARPS])
 {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < WARPS; i += 4)
     {
-        Float4 four = *(const Float4*)(sums + row * WARPS + i);
+        Float4 four = *(const Float4*)(sums + i);
         sum += four.x + four.y + (four.z + four.w);
     }
     return sum;
 }
-
-// A norm's.
-__device__ __forceinline__ float scale(const Stage& stage, int turn)
-{
-    float squares = 0;
-#pragma unroll
-    for (int i = 0; i < WARPS; i++) squares += stage.squares[turn][i];
-    return rsqrtf(squares / MODEL_DIM + stage.model.eps);
-}
-
-// What becomes of the rows of a product.
-enum Kind { NORMED, ADDED, ACTIVATED };
-
-// The block's rows, to everyone.
-__device__ __noinline__ void send(Kind kind, int number, int turn, float* words)
-{
-    Stage& stage = stage_of_block();
-    const Work& work = stage.work()[number];
-    const float* sums = stage.sums(turn);
-    bool glued = GATED && kind == ACTIVATED;
-    int rows = glued ? work.rows / 2 : work.rows;
-    for (int i = threadIdx.x; i < rows; i += THREADS)
-    {
-        float y = sum_of_row(sums, glued ? 2 * i : i);
-        if (kind == ADDED) y = stage.residual()[i] += y;
-        else y *= scale(stage, turn);
-        if (kind == ACTIVATED) y = silu(y) * (glued ? scale(stage, turn) * sum_of_row(sums, 2 * i + 1) : 1);
-        write_word(words + work.begin + i, word(y, stage.model.step));
-    }
-}
-
-// One head of queries or keys: norm, rotation; by one warp.
-struct Rotation
-{
-    static constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
-    float wa[OWN], wb[OWN], c[OWN], s[OWN];
-
-    __device__ void load(const float* w, const Model& model, int position, int lane)
-    {
-#pragma unroll
-        for (int i = 0; i < OWN; i++)
-        {
-            int at = lane + 32 * i;
-            if (at >= HALF) continue;
-            wa[i] = w ? w[at] : 1;
-            wb[i] = w ? w[at + HALF] : 1;
-            c[i] = model.cos[(size_t)position * HALF + at];
-            s[i] = model.sin[(size_t)position * HALF + at];
-        }
-    }
-
-    // put(element, value)
-    template <class Put>
-    __device__ void apply(const float* from, u32 step, bool normed, float eps, int lane, Put put) const
-    {
-        u32 a[OWN], b[OWN];
-        float squares = 0;
-        bool missing;
-        do
-        {
-            missing = false;
-#pragma unroll
-            for (int i = 0; i < OWN; i++)
-            {
-                int at = lane + 32 * i;
-                a[i] = at < HALF ? read_word(from + at) : step & 1;
-                b[i] = at < HALF ? read_word(from + at + HALF) : step & 1;
-                missing |= !is_new(a[i], step) || !is_new(b[i], step);
-            }
-            if (missing) rest();
-        } while (missing);
-        __syncwarp();
-#pragma unroll
-        for (int i = 0; i < OWN; i++)
-        {
-            float x = lane + 32 * i < HALF ? bits_to_float(a[i]) : 0, y = lane + 32 * i < HALF ? bits_to_float(b[i]) : 0;
-            squares += x * x + y * y;
-        }
-        float scale = normed ? rsqrtf(sum_of_warp(squares) / HEAD_DIM + eps) : 1;
-#pragma unroll
-        for (int i = 0; i < OWN; i++)
-        {
-            int at = lane + 32 * i;
-            if (at >= HALF) continue;
-            float x = bits_to_float(a[i]) * scale * wa[i], y = bits_to_float(b[i]) * scale * wb[i];
-            put(at, x * c[i] - y * s[i]);
-            put(at + HALF, y * c[i] + x * s[i]);
-        }
-    }
-};
 
 // Tiles of the past as a warp sees them; row(position) of keys and of values. Positions behind the last one are the last one again.
 #if BF16
@@ -721,16 +659,17 @@ struct Attention
         }
     }
 
-    __device__ void end(float* share)
+    __device__ void end(float* share, float* of_most, float* of_all)
     {
         int lane = threadIdx.x % 32, head = lane / 4;
         sum += __shfl_xor_sync(0xffffffff, sum, 1);
         sum += __shfl_xor_sync(0xffffffff, sum, 2);
         if (head >= GROUP) return;
-        share += head * SHARE;
+        share += head * SHARE + lane % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < EIGHT; i++) *(Float2*)(share + i * 8 + lane % 4 * 2) = Float2{ y[i][0] + y[i][2], y[i][1] + y[i][3] };
-        if (lane % 4 == 0) *(Float2*)(share + HEAD_DIM) = Float2{ most, sum };
+        for (int i = 0; i < EIGHT; i++) *(Float2*)(share + i * 8) = Float2{ y[i][0] + y[i][2], y[i][1] + y[i][3] };
+        of_most[head * WARPS] = most;
+        of_all[head * WARPS] = sum;
     }
 
     static __device__ void put_query(char* queries, int head, int at, float x)
@@ -789,7 +728,7 @@ struct Attention
         }
     }
 
-    __device__ void end(float* share)
+    __device__ void end(float* share, float* of_most, float* of_all)
     {
         int lane = threadIdx.x % 32;
 #pragma unroll
@@ -798,7 +737,8 @@ struct Attention
 #pragma unroll
             for (int i = 0; i < OWN; i++)
                 if (lane + 32 * i < HEAD_DIM) share[lane + 32 * i] = y[g][i];
-            if (lane == 0) *(Float2*)(share + HEAD_DIM) = Float2{ most[g], sum[g] };
+            of_most[g * WARPS] = most[g];
+            of_all[g * WARPS] = sum[g];
         }
     }
 
@@ -807,52 +747,84 @@ struct Attention
 #endif
 
 // Attention of a block's split of a KV head: warps have tiles of it in turn.
-__device__ __noinline__ Stream attend(Stream stream, int layer_number, int item)
+__device__ __noinline__ Stream attend(Stream stream, const Model& model, const Layer& layer, int item)
 {
+    constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
     Stage& stage = stage_of_block();
-    const Model& model = stage.model;
-    const Layer& layer = stage.layers()[layer_number];
     u32 step = model.step;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = item / splits, split = item - kv * splits;
-    char* queries = stage.queries();
-    T *new_key = stage.new_key(), *new_value = new_key + HEAD_DIM;
+    // Queries, the key and the value: norm and rotation of a half and the other, a head to a warp.
+#pragma unroll 1
     for (int role = warp; role < GROUP + 2; role += WARPS)
     {
-        int head = role < GROUP ? kv * GROUP + role : role == GROUP ? layer.queries + kv : layer.queries + layer.keys + kv;
-        const float* from = stage.words(layer, 0) + head * HEAD_DIM;
-        bool normed = layer.q_norm != nullptr;
-        T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (role == GROUP ? 0 : stage.capacity)) * HEAD_DIM;
-        auto keep = [&](T* own, int at, float x)
+        bool is_query = role < GROUP, is_value = role == GROUP + 1;
+        const float *from = layer.qkv + (is_query ? kv * GROUP + role : layer.queries + kv + (is_value ? layer.keys : 0)) * HEAD_DIM, *norm = is_query ? layer.q_norm : is_value ? nullptr : layer.k_norm;
+        float wa[OWN], wb[OWN], c[OWN], s[OWN], squares = 0;
+        u32 a[OWN], b[OWN];
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
         {
-            T rounded;
-            narrow(x, rounded);
-            own[at] = rounded;
-            if (split == 0) stored[at] = rounded;
-        };
-        if (role <= GROUP)
-        {
-            Rotation rotation;
-            rotation.load(role < GROUP ? layer.q_norm : layer.k_norm, model, stage.position, lane);
-            float factor = 1.44269504f * rsqrtf((float)HEAD_DIM);   // powers of two instead of e
-            rotation.apply(from, step, normed, model.eps, lane, [&](int at, float x)
-            {
-                if (role < GROUP) Attention::put_query(queries, role, at, x * factor);
-                else keep(new_key, at, x);
-            });
+            int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+            wa[i] = norm ? norm[at] : 1;
+            wb[i] = norm ? norm[at + HALF] : 1;
+            c[i] = is_value ? 1 : model.cos[(size_t)stage.position * HALF + at];
+            s[i] = is_value ? 0 : model.sin[(size_t)stage.position * HALF + at];
         }
-        else
-            for (int i = lane; i < HEAD_DIM; i += 32) keep(new_value, i, await_word(from + i, step));
+        u32 old;
+        do
+        {
+            old = 0;
+#pragma unroll
+            for (int i = 0; i < OWN; i++)
+            {
+                int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+                a[i] = read_word(from + at);
+                b[i] = read_word(from + at + HALF);
+                old |= (a[i] ^ step) | (b[i] ^ step);
+            }
+            if (old & 1) rest();
+        } while (old & 1);
+        __syncwarp();
+        float scale = 1;
+        if (norm)
+        {
+#pragma unroll
+            for (int i = 0; i < OWN; i++)
+                if (lane + 32 * i < HALF) squares += bits_to_float(a[i]) * bits_to_float(a[i]) + bits_to_float(b[i]) * bits_to_float(b[i]);
+            scale = rsqrtf(sum_of_warp(squares) / HEAD_DIM + model.eps);
+        }
+        if (is_query) scale *= 1.44269504f * rsqrtf((float)HEAD_DIM); // powers of two instead of e
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i;
+            if (at >= HALF) continue;
+            float x = bits_to_float(a[i]) * scale * wa[i], y = bits_to_float(b[i]) * scale * wb[i], first = x * c[i] - y * s[i], second = y * c[i] + x * s[i];
+            if (is_query)
+            {
+                Attention::put_query(stage.queries, role, at, first);
+                Attention::put_query(stage.queries, role, at + HALF, second);
+                continue;
+            }
+            T* own = is_value ? stage.new_value : stage.new_key;
+            narrow(first, own[at]);
+            narrow(second, own[at + HALF]);
+            if (split != 0) continue;
+            T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (is_value ? stage.capacity : 0)) * HEAD_DIM;
+            stored[at] = own[at];
+            stored[at + HALF] = own[at + HALF];
+        }
     }
     meet();
     if (item == 0) stage.note();
 
     int begin, past;
     stage.share_past(splits, split, begin, past);
-    int tiles = past > 0 ? (past + TILE_POSITIONS - 1) / TILE_POSITIONS : 0, extra = split == splits - 1 ? 1 : 0; // the new position
+    int tiles = past > 0 ? (past + TILE_POSITIONS - 1) / TILE_POSITIONS : 0, all = tiles + (split == splits - 1 ? 1 : 0); // the new position
     Attention attention;
-    if (warp < tiles + extra) attention.begin(queries);
+    attention.begin(stage.queries);
 #pragma unroll 1
-    for (int t = 0; t < tiles + extra; t++)
+    for (int t = 0; t < all; t++)
     {
         int count = t < tiles ? past - t * TILE_POSITIONS : 1;
         if (count > TILE_POSITIONS) count = TILE_POSITIONS;
@@ -865,66 +837,57 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int item)
                 if (p >= count) p = count - 1;
                 return t < tiles ? (const T*)stream.at(first + p / SLOT_POSITIONS) + p % SLOT_POSITIONS * HEAD_DIM : own;
             };
-            attention.add(count, [&](int p) { return row(new_key, 0, p); }, [&](int p) { return row(new_value, slots, p); });
+            attention.add(count, [&](int p) { return row(stage.new_key, 0, p); }, [&](int p) { return row(stage.new_value, slots, p); });
         }
         if (t < tiles) stream.leave(2 * slots);
     }
-    if (warp < tiles + extra) attention.end((float*)stage.operands(warp));
+    attention.end((float*)stage.operands[warp], &stage.most[0][warp], &stage.all[0][warp]);
     meet();
 
     // Warps. An eighth of a letter has what the elements' readers need, one after another for the splits.
-    int busy = tiles + extra < WARPS ? tiles + extra : WARPS;
-    float* letters = stage.words(layer, 1) + (kv * EIGHTS * splits + split) * LETTER;
+    float* letters = layer.letters + (kv * EIGHTS * splits + split) * LETTER;
 #pragma unroll 1
     for (int i = threadIdx.x; i < RESULT; i += THREADS)
     {
-        const float* share = (const float*)stage.operands(0) + i / HEAD_DIM * SHARE;
-        int next = model.own_bytes / (int)sizeof(float), column = i % HEAD_DIM;
-        float larger = -INFINITE, total = 0, all = 0;
+        int g = i / HEAD_DIM;
+        const float* share = (const float*)stage.operands[0] + g * SHARE + i % HEAD_DIM;
+        float factors[WARPS], larger, total = 0, weights = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) larger = w == 0 ? stage.most[g][w] : fmaxf(larger, stage.most[g][w]);
 #pragma unroll
         for (int w = 0; w < WARPS; w++)
-            if (w < busy) larger = fmaxf(larger, share[w * next + HEAD_DIM]);
-#pragma unroll
-        for (int w = 0; w < WARPS; w++)
-            if (w < busy)
-            {
-                float factor = power(share[w * next + HEAD_DIM] - larger);
-                total += factor * share[w * next + column];
-                all += factor * share[w * next + HEAD_DIM + 1];
-            }
-        float* letter = letters + i / 8 * splits * LETTER;
-        write_word(letter + i % 8, word(total, step));
-        if (i % 8 < 2) write_word(letter + 8 + i % 8, word(i % 8 ? all : larger, step));
+        {
+            factors[w] = power(stage.most[g][w] - larger);
+            weights += factors[w] * stage.all[g][w];
+            total += factors[w] * share[w * (OWN_BYTES / 4)];
+        }
+        float* letter = letters + i / 8 * splits * LETTER + i % 8;
+        write_word(letter, word(total, step));
+        if (i % 8 < 2) write_word(letter + 8, word(i % 8 ? weights : larger, step));
     }
+    meet();                                                     // the operands' places are free
     if (item == 0) stage.note();
 
     // Splits: each joins some eighths, a warp one at a time, a lane for each letter.
 #pragma unroll 1
     for (int e = split + warp * splits; e < EIGHTS; e += WARPS * splits)
     {
-        const float* letter = stage.words(layer, 1) + ((kv * EIGHTS + e) * splits + lane) * LETTER;
-        u32 w[3][4];
-        bool missing = lane < splits;
-        while (__ballot_sync(0xffffffff, missing) != 0)
-        {
-            if (missing)
-            {
-#pragma unroll
-                for (int i = 0; i < 3; i++) read_words(letter + 4 * i, w[i]);
-                missing = !(is_new(w[2][0], step) && is_new(w[2][1], step));
-#pragma unroll
-                for (int i = 0; i < 8; i++) missing |= !is_new(w[i / 4][i % 4], step);
-            }
-            rest();
-        }
         bool has = lane < splits;
-        float own = has ? bits_to_float(w[2][0]) : -INFINITE, larger = own;
+        const float* letter = layer.letters + ((kv * EIGHTS + e) * splits + (has ? lane : 0)) * LETTER;
+        u32 w[3][4], old;
+        do
+        {
 #pragma unroll
-        for (int mask = 16; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float factor = power(own - larger), all = has ? bits_to_float(w[2][1]) * factor : 0, x[8];
+            for (int i = 0; i < 3; i++) read_words(letter + 4 * i, w[i]);
+            w[2][2] = w[2][3] = step;
+            old = __ballot_sync(0xffffffff, is_old(w[0], step) || is_old(w[1], step) || is_old(w[2], step));
+            if (old) rest();
+        } while (old);
+        float own = has ? bits_to_float(w[2][0]) : -INFINITE, factor = power(own - largest_of_warp(own)), weights, x[8];
+        if (!has) factor = 0;
+        weights = sum_of_warp(bits_to_float(w[2][1]) * factor);
 #pragma unroll
-        for (int i = 0; i < 8; i++) x[i] = has ? bits_to_float(w[i / 4][i % 4]) * factor : 0;
-        all = sum_of_warp(all);
+        for (int i = 0; i < 8; i++) x[i] = bits_to_float(w[i / 4][i % 4]) * factor;
         // Lanes give half of their elements away and take the other half's.
 #pragma unroll
         for (int half = 4, mask = 16; half > 0; half >>= 1, mask >>= 1)
@@ -936,9 +899,8 @@ __device__ __noinline__ Stream attend(Stream stream, int layer_number, int item)
             }
         x[0] += __shfl_xor_sync(0xffffffff, x[0], 2);
         x[0] += __shfl_xor_sync(0xffffffff, x[0], 1);
-        if (lane % 4 == 0) write_word(stage.words(layer, 2) + kv * RESULT + e * 8 + lane / 4, word(__fdividef(x[0], all), step));
+        if (lane % 4 == 0) write_word(layer.heads + kv * RESULT + e * 8 + lane / 4, word(__fdividef(x[0], weights), step));
     }
-    meet();                                                     // the operands' places are free
     if (item == 0) stage.note();
     return stream;
 }
@@ -954,16 +916,16 @@ __device__ __forceinline__ u64 rank(float logit, int id)
 extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
 {
     Stage& stage = stage_of_block();
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, count = 4 * model.layer_count + 1;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    u32 step = model.step;
     if (token < 0)
     {
         token = model.state[0];
         position = model.state[1];
     }
-    int layers_at = (int)sizeof(Stage) + count * (int)sizeof(Work);
-    u64 *to_work = (u64*)(shared_memory() + sizeof(Stage)), *to_layers = (u64*)(shared_memory() + layers_at);
-    for (int i = threadIdx.x; i < count * (int)(sizeof(Work) / 8); i += THREADS + 32) to_work[i] = ((const u64*)(model.work + (size_t)blockIdx.x * count))[i];
-    for (int i = threadIdx.x; i < model.layer_count * (int)(sizeof(Layer) / 8); i += THREADS + 32) to_layers[i] = ((const u64*)model.layers)[i];
+    const Word4 *work = (const Word4*)(model.work + blockIdx.x * (4 * LAYERS + 1)), *layers = (const Word4*)model.layers;
+    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32) ((Word4*)stage.work)[i] = work[i];
+    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32) ((Word4*)stage.layers)[i] = layers[i];
     for (int i = threadIdx.x; i < TILES; i += THREADS + 32)
     {
         init_arrival(&stage.full[i], 1);
@@ -971,23 +933,15 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     }
     if (threadIdx.x == 0)
     {
-        stage.model = model;
         stage.cache = cache;
         stage.capacity = capacity;
         stage.position = position;
-        stage.count = count;
-        stage.layers_at = layers_at;
-        stage.residual_at = layers_at + model.layer_count * (int)sizeof(Layer);
-        stage.sums_at = (stage.residual_at + model.own_rows * (int)sizeof(float) + 15) / 16 * 16;
-        stage.queries_at = stage.sums_at + model.total_rows * WARPS * (int)sizeof(float);
-        stage.operands_at = (stage.queries_at + 16 * QUERY_BYTES + 2 * POSITION_BYTES + 127) / 128 * 128;
-    }
-    publish_arrivals();
-    if (threadIdx.x == 0)
-    {
+#if PROFILE
         stage.profile = blockIdx.x == 0 ? model.profile : nullptr;
+#endif
         stage.note();
     }
+    publish_arrivals();
     __syncthreads();
     if (warp == WARPS)
     {
@@ -996,55 +950,64 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     }
     Stream stream = { 0, 0 };
 
+    // The residual's rows are the same in all matrices that add to it.
     const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
-    float* residual = stage.residual();
-    const Work& out = stage.work()[1];
-    for (int i = threadIdx.x; i < out.rows; i += THREADS) residual[i] = widen(embedded[out.begin + i]);
+    for (int i = threadIdx.x; i < stage.work[1].rows; i += THREADS) stage.residual[i] = widen(embedded[stage.work[1].begin + i]);
     int turn = 0;                                               // of two places for sums: a warp may be a phase ahead of the others
-    auto product = [&](const float* from, const T* embedded, const float* weights, int number)
+#pragma unroll 1
+    for (int number = 0; ; number++)
     {
-        float squares = receive(from, embedded, weights, number);
+        const Work& w = stage.work[number];
+        if (number % 4 == 1)
+        {
+            const Layer& layer = stage.layers[number / 4];
+#pragma unroll 1
+            for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x) stream = attend(stream, model, layer, item);
+        }
+        bool last = number == 4 * LAYERS, glued = GATED && number % 4 == 2;
+        if (last)
+        {
+            meet();
+            turn = 0;
+        }
+        float squares = receive(w, embedded, step);
         stage.note();
-        stream = multiply_rows(stream, number, stage.sums(turn));
-        if (weights)
+        multiply_rows(stream, w, stage.sums + turn * SUM_ROWS);
+        if (w.norm)
         {
             squares = sum_of_warp(squares);
             if (lane == 0) stage.squares[turn][warp] = squares;
         }
         meet();
-    };
-    auto phase = [&](Kind kind, const float* from, const T* embedded, const float* weights, int number, float* to)
-    {
-        product(from, embedded, weights, number);
-        send(kind, number, turn, to);
+        if (last) break;
+
+        // The block's rows, to everyone.
+        for (int i = threadIdx.x; i < (glued ? w.rows / 2 : w.rows); i += THREADS)
+        {
+            const float(*sums)[WARPS] = stage.sums + turn * SUM_ROWS + (glued ? 2 * i : i);
+            float y = sum_of_row(sums[0]);
+            if (!w.norm) y = stage.residual[i] += y;
+            else
+            {
+                float scale = rsqrtf(sum_of_row(stage.squares[turn]) * (1.0f / MODEL_DIM) + model.eps);
+                y *= scale;
+                if (number % 4 == 2) y = silu(y) * (glued ? scale * sum_of_row(sums[1]) : 1);
+            }
+            write_word(w.to + i, word(y, step));
+        }
         stage.note();
         turn ^= 1;
-    };
-    float* x = nullptr;                                         // the residual's words
-    for (int l = 0, first = 0; l < model.layer_count; l++, first += 4)
-    {
-        const Layer& layer = stage.layers()[l];
-        phase(NORMED, x, embedded, layer.attention_norm, first, stage.words(layer, 0));
-        for (int slot = 0, item = blockIdx.x; slot < model.slots && item < layer.keys * layer.splits; slot++, item += gridDim.x) stream = attend(stream, l, item);
-        phase(ADDED, stage.words(layer, 2), nullptr, nullptr, first + 1, stage.words(layer, 3));
-        phase(ACTIVATED, stage.words(layer, 3), nullptr, layer.ffn_norm, first + 2, stage.words(layer, 4));
-        phase(ADDED, stage.words(layer, 4), nullptr, nullptr, first + 3, x = stage.words(layer, 5));
     }
 
-    // The head's sums take all of their room.
-    meet();
-    turn = 0;
-    product(x, nullptr, model.final_norm, count - 1);
-    const Work& head = stage.work()[count - 1];
+    const Work& head = stage.work[4 * LAYERS];
     u64 best = 0;
-    float factor = scale(stage, turn);
+    float factor = rsqrtf(sum_of_row(stage.squares[0]) * (1.0f / MODEL_DIM) + model.eps);
     for (int i = threadIdx.x; i < head.rows; i += THREADS)
     {
-        float y = factor * sum_of_row(stage.sums(turn), i);
-        int row = head.begin + i;
-        model.logits[row] = y;
-        u64 key = rank(y, row);
-        if (row < model.candidates && key > best) best = key;
+        float y = factor * sum_of_row(stage.sums[i]);
+        head.to[i] = y;
+        u64 key = rank(y, head.begin + i);
+        if (head.begin + i < model.candidates && key > best) best = key;
     }
     stage.note();
 #pragma unroll
@@ -1053,7 +1016,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
         u64 other = __shfl_xor_sync(0xffffffff, best, mask);
         if (other > best) best = other;
     }
-    u64* of_warps = (u64*)stage.queries();
+    u64* of_warps = (u64*)stage.queries;
     if (lane == 0) of_warps[warp] = best;
     meet();
     if (threadIdx.x != 0) return;
@@ -1061,9 +1024,10 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
         if (of_warps[i] > best) best = of_warps[i];
     if (best) atomicMax(model.ends, best);
     __threadfence();
-    if (atomicAdd(model.ends + 1, 1ull) % gridDim.x != gridDim.x - 1) return;
+    if (atomicAdd(model.ends + 1, 1ull) != gridDim.x - 1) return;
     __threadfence();
     best = atomicExch(model.ends, 0ull);
+    atomicExch(model.ends + 1, 0ull);
     u32 upper = (u32)(best >> 32);
     model.state[0] = (int)~(u32)best;
     model.state[1] = position + 1;
