@@ -21,13 +21,15 @@ internal static class BenchThroughputCommand
         var repetitions = new Option<int>("--repetitions", "-r") { Description = "Measured runs of each model, after two that warm up", DefaultValueFactory = _ => defaults.Repetitions };
         var threads = new Option<int?>("--threads") { Description = "Threads on the processor instead of one a processor" };
         var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token and of a prompt goes on a GPU" };
+        var kv = new Option<KvCacheType>("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8", DefaultValueFactory = _ => KvCacheType.BF16 };
+        var kernels = new Option<string?>("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS); untimed: those of a GPU that wait to be measured" };
         var device = new DeviceArguments();
-        var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, weights, repetitions, threads, profile };
+        var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, weights, kv, kernels, repetitions, threads, profile };
         device.AddTo(command);
         command.SetAction(parsed =>
         {
             var options = new ThroughputOptions { PromptTokens = parsed.GetValue(prompt), GeneratedTokens = parsed.GetValue(generate), Batch = parsed.GetValue(batch), Weights = parsed.GetValue(weights), Profiles = parsed.GetValue(profile), Repetitions = parsed.GetValue(repetitions) };
-            var inference = new InferenceOptions { Device = device.Open(parsed, context), Threads = parsed.GetValue(threads), KvCache = KvCacheType.BF16 };
+            var inference = new InferenceOptions { Device = device.Open(parsed, context), Threads = parsed.GetValue(threads), KvCache = parsed.GetValue(kv), Kernels = parsed.GetValue(kernels) };
             string[] names = parsed.GetValue(sizes) is { Length: > 0 } given ? given : [.. NamedConfigs.Names.Where(name => name.StartsWith("openelm-", StringComparison.Ordinal))];
             var rows = new List<ThroughputResult>();
             foreach ((string name, OpenElmConfig config) in names.Select(name => (name, NamedConfigs.Get(name))).OrderBy(model => TensorShapes.Of(model.Item2).Sum(shape => shape.Elements)))
@@ -67,17 +69,20 @@ internal static class BenchThroughputCommand
         {
             foreach (StepPhase phase in row.Step)
             {
-                table.Add(row.Model, phase.Name, phase.Count, $"{phase.Microseconds:0.0}", $"{phase.Waiting:0.0}");
+                table.Add(row.Model, Short(phase.Name), phase.Count, $"{phase.Microseconds:0.0}", $"{phase.Waiting:0.0}");
             }
 
             foreach (StepPhase phase in row.Prompt)
             {
-                table.Add(row.Model, $"prompt: {(phase.Name.Length > 60 ? phase.Name[..60] : phase.Name)}", phase.Count, $"{phase.Microseconds:0.0}", "");
+                table.Add(row.Model, $"prompt: {Short(phase.Name)}", phase.Count, $"{phase.Microseconds:0.0}", "");
             }
         }
 
         context.Output.WriteLine();
         table.WriteTo(context.Output);
+
+        // Names of a library's kernels are long.
+        static string Short(string name) => name.Length > 60 ? name[..60] : name;
     }
 }
 

@@ -45,7 +45,34 @@ internal static unsafe partial class DriverInterface
     [LibraryImport(Library, EntryPoint = "cuGraphExecDestroy")]
     public static partial int GraphExecutableDestroy(nint executable);
 
+    [LibraryImport(Library, EntryPoint = "cuLaunchKernelEx")]
+    public static partial int LaunchKernelWith(LaunchSettings* settings, nint function, void** arguments, void** extra);
+
     [LibraryImport(Library, EntryPoint = "cuLaunchCooperativeKernel")]
     public static partial int LaunchCooperativeKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments);
+}
+
+/// <summary><c>CUlaunchConfig</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct LaunchSettings
+{
+    public uint GridX, GridY, GridZ, BlockX, BlockY, BlockZ, SharedBytes;
+    public nint Stream;
+    public LaunchAttribute* Attributes;
+    public uint AttributeCount;
+}
+
+/// <summary><c>CUlaunchAttribute</c>: a number and 64 bytes.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 72)]
+internal struct LaunchAttribute
+{
+    /// <summary>CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION.</summary>
+    public const int MayBeginEarly = 6;
+
+    [FieldOffset(0)]
+    public int Id;
+
+    [FieldOffset(8)]
+    public int Value;
 }

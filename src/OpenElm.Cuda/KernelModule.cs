@@ -98,6 +98,43 @@ public readonly record struct Kernel(nint Function)
         }
     }
 
+    /// <summary>
+    /// Puts a launch into a stream that may begin before the kernel in front of it is done, as soon as all of that one's blocks allow it
+    /// (<c>griddepcontrol.launch_dependents</c>). Every thread must wait (<c>griddepcontrol.wait</c>) before it touches what earlier kernels write or read.
+    /// </summary>
+    /// <param name="stream">The stream.</param>
+    /// <param name="blocks">Blocks along x, y and z.</param>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <param name="arguments">As the kernel declares them.</param>
+    public unsafe void LaunchEarly(nint stream, (int X, int Y, int Z) blocks, int threads, int sharedBytes, params ReadOnlySpan<KernelArgument> arguments)
+    {
+        void** pointers = stackalloc void*[arguments.Length];
+        fixed (KernelArgument* first = arguments)
+        {
+            for (int i = 0; i < arguments.Length; i++)
+            {
+                pointers[i] = first + i;
+            }
+
+            var early = new LaunchAttribute { Id = LaunchAttribute.MayBeginEarly, Value = 1 };
+            var settings = new LaunchSettings
+            {
+                GridX = (uint)blocks.X,
+                GridY = (uint)blocks.Y,
+                GridZ = (uint)blocks.Z,
+                BlockX = (uint)threads,
+                BlockY = 1,
+                BlockZ = 1,
+                SharedBytes = (uint)sharedBytes,
+                Stream = stream,
+                Attributes = &early,
+                AttributeCount = 1,
+            };
+            Check(DriverInterface.LaunchKernelWith(&settings, Function, pointers, null));
+        }
+    }
+
     /// <summary>Puts a launch into a stream whose blocks are all on the device at once, so that they may wait for each other.</summary>
     /// <param name="stream">The stream.</param>
     /// <param name="blocks">Blocks; no more than fit the device at once.</param>

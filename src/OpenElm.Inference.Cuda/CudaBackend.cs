@@ -11,6 +11,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly CudaDevice _device;
     readonly OpenElmConfig _config;
     readonly CudaPrecision _precision;
+    readonly bool _cacheIsBytes, _isUntimed;
     readonly CudaStream _stream = new();
     readonly DeviceWeights _weights;
     readonly RowPass _pass;
@@ -25,18 +26,18 @@ internal sealed class CudaBackend : InferenceBackend
     readonly List<DeviceMemory> _free = [];
     bool _isDisposed;
 
-    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision)
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes, bool isUntimed)
     {
-        (_device, _config, _precision) = (device, config, precision);
+        (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        StepLayout? layout = cacheIsBytes ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _); // the step reads no cache of 8 bits
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, device, _stream);
-        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream);
+        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, isUntimed, device, _stream.Handle);
     }
 
     /// <inheritdoc/>
-    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}";
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_isUntimed ? "-untimed" : "")}";
 
     /// <inheritdoc/>
     public override int Threads => Environment.ProcessorCount;
@@ -45,9 +46,7 @@ internal sealed class CudaBackend : InferenceBackend
     public override long WeightBytes => _weights.TokenBytes;
 
     /// <inheritdoc/>
-    public override KvCacheType KvCacheType => _precision == CudaPrecision.Bf16 ? KvCacheType.BF16 : KvCacheType.F32;
-
-    int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
+    public override KvCacheType KvCacheType => _cacheIsBytes ? KvCacheType.I8 : _precision == CudaPrecision.Bf16 ? KvCacheType.BF16 : KvCacheType.F32;
 
     nint Cos => _angles!.Address;
 
@@ -62,7 +61,7 @@ internal sealed class CudaBackend : InferenceBackend
             Reserve(Math.Max(capacity, _config.MaxContextLength)); // once for most: recorded passes hold its address
         }
 
-        return new DeviceCache(this, _config, capacity, ElementBytes);
+        return new DeviceCache(this, _config, capacity, KvCacheType);
     }
 
     /// <summary>Memory for a cache: of one that is no more, if there is one of the size.</summary>
@@ -166,10 +165,9 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens)
+    public override IReadOnlyList<StepPhase> ProfilePass(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens)
     {
-        float[] logits = new float[_config.VocabSize];
-        SequenceRun[] batch = [new SequenceRun(state, tokens.Length, 1)];
+        float[] logits = new float[batch.Length * _config.VocabSize];
         try
         {
             KernelTrace.Start();

@@ -9,6 +9,7 @@ namespace OpenElm.Inference.Cuda;
 public sealed class CudaInferenceDevice : InferenceDevice
 {
     const int Hopper = 90;
+    const string Untimed = "untimed";
 
     readonly CudaDevice _device;
     readonly CudaPrecision _precision;
@@ -49,15 +50,20 @@ public sealed class CudaInferenceDevice : InferenceDevice
 
     internal override InferenceBackend Load(OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, InferenceOptions options)
     {
-        if (options.KvCache == KvCacheType.I8)
+        if (options.KvCache == KvCacheType.I8 && !DecodeKernels.HasWideHeads(config))
         {
-            throw new OpenElmException("The GPU keeps keys and values as it keeps weights; leave the KV cache type out.");
+            throw new OpenElmException($"The GPU keeps keys and values of 8 bits for heads of 16, 32, 64, 128 or 256 only; this model's have {config.HeadDim}. Leave the KV cache type out.");
+        }
+
+        if (options.Kernels is not (null or Untimed))
+        {
+            throw new OpenElmException($"There are no kernels called {options.Kernels} on the GPU; {Untimed} are those that were not timed yet, and without a name it takes the others.");
         }
 
         try
         {
             _device.MakeCurrent();
-            return new CudaBackend(_device, config, weights, adapters, _precision);
+            return new CudaBackend(_device, config, weights, adapters, _precision, options.KvCache == KvCacheType.I8, options.Kernels == Untimed);
         }
         catch (CudaException e)
         {

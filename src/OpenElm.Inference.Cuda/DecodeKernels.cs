@@ -18,16 +18,21 @@ internal static class DecodeKernels
     /// <param name="precision">Of weights.</param>
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
     /// <param name="hasPacked">Whether some matrices are packed.</param>
+    /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
+    /// <param name="isUntimed">Whether to take the variants that are right in the emulator and were not timed yet (UNTIMED in the kernels).</param>
     /// <param name="profile">Whether a step notes when its phases end.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool profile = false)
+    public static byte[] Compile(
+        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool isUntimed = false, bool profile = false)
     {
         var constants = new Dictionary<string, string>
         {
             ["BF16"] = precision == CudaPrecision.Bf16 ? "1" : "0",
             ["HEAD_DIM"] = Text(config.HeadDim),
             ["GROUP"] = Text(GroupOf(config)),
+            ["CACHE8"] = cacheIsBytes ? "1" : "0",
+            ["UNTIMED"] = isUntimed ? "1" : "0",
         };
         if (step is not null && name == "step")
         {
@@ -45,7 +50,6 @@ internal static class DecodeKernels
             constants["TOTAL_ROWS"] = Text(totalRows);
             constants["OWN_BYTES"] = Text(step.OwnBytes);
             constants["SHARED_BYTES"] = Text(step.SharedBytes);
-            constants["AHEAD"] = Text(StepLayout.Ahead);
             constants["PROFILE"] = profile ? "1" : "0";
         }
 
@@ -60,6 +64,11 @@ internal static class DecodeKernels
         int group = config.Layers[0].QueryHeadsPerKvHead;
         return group <= 8 && config.HeadDim is 8 or 16 or 32 or 64 or 128 or 256 && config.Layers.All(layer => layer.QueryHeadsPerKvHead == group) ? group : 0;
     }
+
+    /// <summary>Whether a few lanes of a warp, with eight neighbouring numbers each, are a head; a cache of 8 bits needs that.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <returns>Whether it is so.</returns>
+    public static bool HasWideHeads(OpenElmConfig config) => config.HeadDim is 16 or 32 or 64 or 128 or 256;
 
     static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
 

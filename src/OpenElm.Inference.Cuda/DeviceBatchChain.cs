@@ -18,7 +18,7 @@ internal sealed class DeviceBatchChain : BatchChain
     public DeviceBatchChain(CudaBackend backend, DeviceRow[] rows, int candidates)
     {
         (_backend, _count, _candidates) = (backend, rows.Length, candidates);
-        (_splits, _steps) = (StepLayout.Parts(rows.Max(row => row.Capacity), RowPass.Split), rows.Min(row => row.Capacity - row.Position));
+        (_splits, _steps) = (RowPass.Splits(rows), rows.Min(row => row.Capacity - row.Position));
         _rows = new DeviceMemory((long)rows.Length * System.Runtime.InteropServices.Marshal.SizeOf<DeviceRow>());
         _chosen = new MappedMemory<int>(2 * Ahead * rows.Length);
         backend.Send(rows, _rows.Address);

@@ -3,23 +3,29 @@ using OpenElm.Cuda;
 
 namespace OpenElm.Inference.Cuda;
 
-/// <summary>Keys and values of one sequence on the device: [KV heads of all layers][keys, values][capacity][headDim].</summary>
+/// <summary>
+/// Keys and values of one sequence on the device: [KV heads of all layers][keys, values][capacity][headDim]. Of 8 bits, each of these planes ends with
+/// a float for every position, what its numbers are multiplied with.
+/// </summary>
 internal sealed class DeviceCache : SequenceCache
 {
     readonly CudaBackend _backend;
     readonly DeviceMemory _memory;
-    readonly long _positionBytes;
+    readonly long _positionBytes, _planeBytes;
     readonly int _planes;
+    readonly bool _hasFactors;
     bool _isDisposed;
 
     /// <param name="backend">Whose work it belongs to.</param>
     /// <param name="config">The architecture.</param>
     /// <param name="capacity">The longest sequence.</param>
-    /// <param name="elementBytes">Of a number.</param>
-    public DeviceCache(CudaBackend backend, OpenElmConfig config, int capacity, int elementBytes)
+    /// <param name="type">Of a number.</param>
+    public DeviceCache(CudaBackend backend, OpenElmConfig config, int capacity, KvCacheType type)
     {
-        (_backend, Capacity, _positionBytes, _planes) = (backend, capacity, config.HeadDim * elementBytes, 2 * config.Layers.Sum(layer => layer.KvHeads));
-        _memory = backend.TakeMemory(checked(_planes * capacity * _positionBytes));
+        (_backend, Capacity, _hasFactors, _planes) = (backend, capacity, type == KvCacheType.I8, 2 * config.Layers.Sum(layer => layer.KvHeads));
+        _positionBytes = config.HeadDim * (type switch { KvCacheType.F32 => 4, KvCacheType.BF16 => 2, _ => 1 });
+        _planeBytes = (capacity * _positionBytes) + (_hasFactors ? (capacity + 3) / 4 * 4 * sizeof(float) : 0); // as pass.cu has it
+        _memory = backend.TakeMemory(checked(_planes * _planeBytes));
     }
 
     /// <inheritdoc/>
@@ -30,13 +36,19 @@ internal sealed class DeviceCache : SequenceCache
     /// <inheritdoc/>
     public override void CopyFrom(SequenceCache source, int first, int end)
     {
-        var other = (DeviceCache)source;
-        if (end > first)
+        if (end == first)
         {
-            _backend.CopyPlanes(
-                other.Address + (nint)(first * _positionBytes), other.Capacity * _positionBytes, Address + (nint)(first * _positionBytes), Capacity * _positionBytes,
-                (end - first) * _positionBytes, _planes);
+            return;
         }
+
+        var other = (DeviceCache)source;
+        Copy(first * _positionBytes, first * _positionBytes, (end - first) * _positionBytes);
+        if (_hasFactors)
+        {
+            Copy((other.Capacity * _positionBytes) + (first * sizeof(float)), (Capacity * _positionBytes) + (first * sizeof(float)), (end - first) * sizeof(float));
+        }
+
+        void Copy(long from, long to, long bytes) => _backend.CopyPlanes(other.Address + (nint)from, other._planeBytes, Address + (nint)to, _planeBytes, bytes, _planes);
     }
 
     /// <inheritdoc/>

@@ -16,7 +16,7 @@ internal readonly record struct DeviceRow(int Token, int Position, int Capacity,
 /// <param name="Rows">How many.</param>
 /// <param name="Picked">Of them, those whose logits are wanted.</param>
 /// <param name="Tiles">Of neighbouring rows; 0 where rows are alone or kernels know no tiles.</param>
-/// <param name="Splits">Of the past of a row that is alone in its sequence; 0 for other rows.</param>
+/// <param name="Splits">Of the longest past of rows that are alone in their sequences; 0 for other rows.</param>
 /// <param name="Cos">[positions, headDim / 2].</param>
 /// <param name="Sin">[positions, headDim / 2].</param>
 internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, nint Cos, nint Sin);
@@ -27,14 +27,12 @@ internal sealed class RowPass : IDisposable
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 1024;
 
-    /// <summary>Positions of a split of a past, as the kernel has them.</summary>
-    public const int Split = 256;
-
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32, FewRows = 16, TimedFewRows = 8, FewColumns = 16, FewThreads = 256, MostParts = 256, SplitPositions = 256;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
     readonly CudaPrecision _precision;
+    readonly bool _isUntimed;
     readonly KernelModule _module;
     readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose, _unpack;
     readonly DeviceMemory? _unpacked;
@@ -42,27 +40,29 @@ internal sealed class RowPass : IDisposable
     readonly MatrixProducts _products;
     readonly CudaStream _stream;
     readonly Kernel? _attendTiles, _attendAlone;
+    readonly FewKernels? _few;
     readonly int _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
     readonly Dictionary<PassShape, CudaGraph?> _graphs = []; // null: seen once
     DeviceMemory? _memory;
     PassBuffers _buffers;
     int _room, _logitRoom, _splitRoom;
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, CudaDevice device, CudaStream stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, bool isUntimed, CudaDevice device, CudaStream stream)
     {
-        (_config, _weights, _precision, _stream) = (config, weights, precision, stream);
-        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null));
+        (_config, _weights, _precision, _isUntimed, _stream) = (config, weights, precision, isUntimed, stream);
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
         _group = DecodeKernels.GroupOf(config);
-        if (precision == CudaPrecision.Bf16 && config.HeadDim % 16 == 0 && config.HeadDim <= 128 && _group > 0 && TileQueries % _group == 0)
+        if (precision == CudaPrecision.Bf16 && config.HeadDim is 64 or 128 && _group > 0 && TileQueries % _group == 0)
         {
             _attendTiles = _module["attend_tiles"];
             _attendTiles.Value.ReserveShared(TileBytes);
         }
 
         _attendAlone = _group > 0 ? _module["attend_alone"] : null;
+        _few = FewKernels.Of(_module, config, weights, precision);
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, device.Name);
         _widestQkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
         _widestHeads = config.Layers.Max(layer => layer.QueryHeads * config.HeadDim);
@@ -80,8 +80,15 @@ internal sealed class RowPass : IDisposable
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
 
-    // Two halves of a block, two tiles each, of keys and values.
-    int TileBytes => 2 * 2 * 2 * TileKeys * (_config.HeadDim + 8) * sizeof(ushort);
+    int TileBytes => TileBytesOf(_config.HeadDim, _isUntimed);
+
+    /// <summary>Shared memory of a block of attention of tiles: two stages of keys and values for each of its teams.</summary>
+    /// <param name="headDim">Width of a head.</param>
+    /// <param name="isUntimed">Which of two kernels.</param>
+    /// <returns>Bytes.</returns>
+    public static int TileBytesOf(int headDim, bool isUntimed) => isUntimed
+        ? (2 * 2 * 2 * TileKeys * headDim * sizeof(ushort)) + 1024 // at a multiple of that
+        : (headDim == 64 ? 4 : 2) * 2 * 2 * TileKeys * (headDim + 8) * sizeof(ushort);
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -93,7 +100,7 @@ internal sealed class RowPass : IDisposable
     {
         int[] tiles = Tiles(rows);
         bool areAlone = TakesLoneRows && tiles.Length == 2 * rows.Length;
-        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, areAlone ? SplitsOf(rows) : 0, cos, sin);
+        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, areAlone ? Splits(rows) : 0, cos, sin);
         Reserve(shape);
         CudaDevice.Copy(rows, _buffers.Rows, _stream.Handle);
         CudaDevice.Copy(picked, _buffers.Picked, _stream.Handle);
@@ -125,7 +132,7 @@ internal sealed class RowPass : IDisposable
         int[] all = [.. Enumerable.Range(0, count)];
         nint picked = _buffers.Everything;
         CudaDevice.Copy<int>(all, picked, _stream.Handle);
-        Tune(count, count);
+        Tune(shape);
         return new CudaGraph(_stream, () =>
         {
             Launch(shape, rows, picked);
@@ -143,7 +150,10 @@ internal sealed class RowPass : IDisposable
         _module.Dispose();
     }
 
-    static int SplitsOf(ReadOnlySpan<DeviceRow> rows)
+    /// <summary>How pasts are shared among blocks.</summary>
+    /// <param name="rows">Alone in their sequences.</param>
+    /// <returns>Splits of the longest sequence.</returns>
+    public static int Splits(ReadOnlySpan<DeviceRow> rows)
     {
         int longest = 0;
         foreach (DeviceRow row in rows)
@@ -151,7 +161,7 @@ internal sealed class RowPass : IDisposable
             longest = Math.Max(longest, row.Capacity);
         }
 
-        return StepLayout.Parts(longest, Split);
+        return StepLayout.Parts(longest, SplitPositions);
     }
 
     // What comes twice is worth the search for algorithms and a graph.
@@ -162,7 +172,7 @@ internal sealed class RowPass : IDisposable
             if (graph is null)
             {
                 PassShape recorded = shape;
-                Tune(shape.Rows, shape.Picked);
+                Tune(shape);
                 _graphs[shape] = graph = new CudaGraph(_stream, () => Launch(recorded, _buffers.Rows, _buffers.Picked));
             }
 
@@ -191,37 +201,21 @@ internal sealed class RowPass : IDisposable
 
     void Launch(in PassShape shape, nint rows, nint picked)
     {
+        if (IsFew(shape))
+        {
+            LaunchFew(shape, rows, picked);
+            return;
+        }
+
         (int count, int d, int glued, float eps) = (shape.Rows, _config.ModelDim, _config.FfnWithGlu ? 2 : 1, (float)_config.RmsNormEps);
         (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
         _embed.Launch(stream, (count, 1), 256, rows, _weights.Embedding, at.X, d);
         foreach (DeviceLayer layer in _weights.Layers)
         {
-            (int queries, int keys, int ffn) = (layer.Shape.QueryHeads, layer.Shape.KvHeads, layer.Shape.FfnDim);
-            int all = queries + (2 * keys);
+            int ffn = layer.Shape.FfnDim;
             _norm.Launch(stream, (count, 1), 256, at.X, layer.AttnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.QkvProj, at.Qkv, QkvShape(layer, count));
-            if (shape.Splits > 0)
-            {
-                int shared = sizeof(float) * (((_group + 2) * _config.HeadDim) + (4 * _group * (_config.HeadDim + 4)));
-                _attendAlone!.Value.LaunchShared(
-                    stream, (shape.Splits, keys, count), 128, shared,
-                    at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps);
-            }
-            else
-            {
-                _rotate.Launch(stream, (StepLayout.Parts(all, 8), count), 256, at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, eps);
-                if (shape.Tiles > 0)
-                {
-                    _attendTiles!.Value.LaunchShared(stream, (shape.Tiles, keys), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
-                }
-                else
-                {
-                    _attend.LaunchShared(
-                        stream, (StepLayout.Parts(queries, AttentionWarps), count), 32 * AttentionWarps, AttentionWarps * _config.HeadDim * sizeof(float),
-                        at.Qkv, rows, at.Heads, layer.FirstKvHead, queries, keys);
-                }
-            }
-
+            Attend(shape, layer, rows);
             Multiply(at.Heads, layer.OutProj, at.X, OutShape(layer, count));
             _norm.Launch(stream, (count, 1), 256, at.X, layer.FfnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.Proj1, at.GateUp, UpShape(layer, count));
@@ -236,9 +230,87 @@ internal sealed class RowPass : IDisposable
         }
     }
 
-    // Finds the fastest algorithms for a number of rows. What the buffers hold then is of no use.
-    void Tune(int rows, int picked)
+    bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= (_isUntimed ? FewRows : TimedFewRows);
+
+    // The same with products of few rows: five kernels a layer, each of which asks for its weights while the one before it ends.
+    void LaunchFew(in PassShape shape, nint rows, nint picked)
     {
+        (int count, int d, FewKernels few) = (shape.Rows, _config.ModelDim, _few!);
+        (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
+        int parts = 1; // squares of a row
+        few.Embed.LaunchEarly(stream, (count, 1, 1), FewThreads, 0, rows, _weights.Embedding, at.X, _weights.Layers[0].AttnNorm, at.Normed, at.Squares, d);
+        for (int i = 0; i < _weights.Layers.Length; i++)
+        {
+            (DeviceLayer layer, PassShape of) = (_weights.Layers[i], shape);
+            nint next = i + 1 < _weights.Layers.Length ? _weights.Layers[i + 1].AttnNorm : _weights.FinalNorm;
+            Scaled(few.Scaled, at.Normed, layer.QkvProj.Address, (layer.Shape.QueryHeads + (2 * layer.Shape.KvHeads)) * _config.HeadDim, FewColumns, count, at.Squares, at.Qkv);
+            Attend(of, layer, rows);
+            Added(at.Heads, layer.OutProj.Address, layer.Shape.QueryHeads * _config.HeadDim, layer.FfnNorm);
+            Scaled(few.Gated, at.Normed, layer.Proj1.Address, layer.Shape.FfnDim, FewColumns / 2, count, at.Squares, at.Active);
+            Added(at.Active, layer.Proj2.Address, layer.Shape.FfnDim, next);
+        }
+
+        if (shape.Picked == 0)
+        {
+            return;
+        }
+
+        bool isAll = shape.Picked == count; // picked rows are in order
+        if (!isAll)
+        {
+            few.Pick.LaunchEarly(stream, (shape.Picked, 1, 1), FewThreads, 0, at.Normed, at.Squares, picked, at.Heads, at.Partial, d, parts);
+        }
+
+        Scaled(few.Logits, isAll ? at.Normed : at.Heads, _weights.Head.Address, _config.VocabSize, FewColumns, shape.Picked, isAll ? at.Squares : at.Partial, at.Logits);
+
+        void Scaled(FewKernel kernel, nint x, nint weights, int columns, int ofBlock, int rows, nint squares, nint y) => kernel.For(rows).LaunchEarly(
+            stream, (StepLayout.Parts(columns, ofBlock), 1, 1), FewThreads, 0, x, weights, d, columns, rows, squares, parts, d, (float)_config.RmsNormEps, y, (nint)0, (nint)0, (nint)0);
+
+        void Added(nint x, nint weights, int inner, nint norm)
+        {
+            few.Added.For(count).LaunchEarly(
+                stream, (StepLayout.Parts(d, FewColumns), 1, 1), FewThreads, 0, x, weights, inner, d, count, (nint)0, 0, d, 0f, at.Normed, at.X, norm, at.Squares);
+            parts = StepLayout.Parts(d, FewColumns);
+        }
+    }
+
+    // Norm and rotation of queries and keys, the cache, and attention: of rows that are alone in their sequences in one kernel.
+    void Attend(in PassShape shape, DeviceLayer layer, nint rows)
+    {
+        (int count, int queries, int keys, int headDim, float eps) = (shape.Rows, layer.Shape.QueryHeads, layer.Shape.KvHeads, _config.HeadDim, (float)_config.RmsNormEps);
+        (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
+        if (shape.Splits > 0)
+        {
+            int shared = sizeof(float) * 4 * _group * (headDim + 4);
+            _attendAlone!.Value.LaunchEarly(
+                stream, (shape.Splits, keys, count), 128, shared,
+                at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, at.Heads, at.Partial, at.Counters, layer.FirstKvHead, queries, keys, eps, SplitPositions);
+            return;
+        }
+
+        int lanes = DecodeKernels.HasWideHeads(_config) ? headDim / 8 : 32;
+        _rotate.LaunchEarly(
+            stream, (StepLayout.Parts(count * (queries + (2 * keys)) * lanes, RotationThreads), 1, 1), RotationThreads, 0,
+            at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, count, eps);
+        if (shape.Tiles > 0)
+        {
+            _attendTiles!.Value.LaunchEarly(stream, (keys, shape.Tiles, 1), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
+            return;
+        }
+
+        _attend.LaunchEarly(
+            stream, (StepLayout.Parts(queries, AttentionWarps), count, 1), 32 * AttentionWarps, AttentionWarps * headDim * sizeof(float), at.Qkv, rows, at.Heads, layer.FirstKvHead, queries, keys);
+    }
+
+    // Finds the fastest algorithms for a number of rows. What the buffers hold then is of no use.
+    void Tune(in PassShape shape)
+    {
+        if (IsFew(shape))
+        {
+            return;
+        }
+
+        (int rows, int picked) = (shape.Rows, shape.Picked);
         foreach (DeviceLayer layer in _weights.Layers)
         {
             FindFastest(_buffers.Normed, layer.QkvProj, _buffers.Qkv, QkvShape(layer, rows));
@@ -321,12 +393,13 @@ internal sealed class RowPass : IDisposable
         [
             (long)_room * d * 4, (long)_room * _widestQkv * ElementBytes, (long)_room * (_config.FfnWithGlu ? 2 : 1) * _widestFfn * ElementBytes, (long)_room * d * ElementBytes,
             (long)_room * _widestHeads * ElementBytes, (long)_room * _widestFfn * ElementBytes, (long)_room * Marshal.SizeOf<DeviceRow>(), _room * 4L, _room * 4L, _room * 8L,
-            (long)_splitRoom * queries * (_config.HeadDim + 2) * 4, (long)_room * _mostKeys * 4, (long)_logitRoom * _config.VocabSize * 4,
+            Math.Max((long)_splitRoom * queries * (_config.HeadDim + 2), FewRows * MostParts) * 4, (long)_room * _mostKeys * 4, FewRows * MostParts * 4,
+            (long)_logitRoom * _config.VocabSize * 4,
         ];
         long[] starts = [.. bytes.Select((_, i) => bytes.Take(i).Sum(size => (size + 255) / 256 * 256))];
         _memory = new DeviceMemory(starts[^1] + bytes[^1]);
         nint At(int i) => _memory.Address + (nint)starts[i];
-        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11), At(12));
+        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11), At(12), At(13));
         CudaDevice.Clear(_memory.Address, _memory.Bytes, _stream.Handle); // the counters, and numbers for the first search of algorithms
     }
 
@@ -343,7 +416,27 @@ internal sealed class RowPass : IDisposable
     /// <param name="Tiles">Of neighbouring rows.</param>
     /// <param name="Partial">Attention's results of splits.</param>
     /// <param name="Counters">Of splits that are done.</param>
+    /// <param name="Squares">Of few rows, sums of squares of the residual, in parts.</param>
     /// <param name="Logits">The logits.</param>
     readonly record struct PassBuffers(
-        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Rows, nint Picked, nint Everything, nint Tiles, nint Partial, nint Counters, nint Logits);
+        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Rows, nint Picked, nint Everything, nint Tiles, nint Partial, nint Counters, nint Squares, nint Logits);
+
+    /// <summary>A kernel for up to 8 and one for up to 16 rows.</summary>
+    readonly record struct FewKernel(Kernel Eight, Kernel Sixteen)
+    {
+        public Kernel For(int rows) => rows <= 8 ? Eight : Sixteen;
+    }
+
+    /// <summary>The kernels of passes of few rows.</summary>
+    sealed record FewKernels(Kernel Embed, Kernel Pick, FewKernel Scaled, FewKernel Gated, FewKernel Logits, FewKernel Added)
+    {
+        /// <summary>Finds them; null where the architecture, or how weights are kept, is not for them.</summary>
+        public static FewKernels? Of(KernelModule module, OpenElmConfig config, DeviceWeights weights, CudaPrecision precision)
+        {
+            bool fits = precision == CudaPrecision.Bf16 && config.FfnWithGlu && weights.LargestPacked == 0 && config.ModelDim % 8 == 0 && StepLayout.Parts(config.ModelDim, FewColumns) <= MostParts
+                && config.Layers.All(layer => layer.FfnDim % 8 == 0 && layer.QueryHeads * config.HeadDim % 8 == 0);
+            FewKernel Named(string name) => new(module[$"few_{name}_8"], module[$"few_{name}_16"]);
+            return fits ? new FewKernels(module["embed_few"], module["pick_few"], Named("scaled"), Named("gated"), Named("logits"), Named("added")) : null;
+        }
+    }
 }

@@ -13,9 +13,6 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="SharedBytes">All of a block's.</param>
 internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes)
 {
-    /// <summary>Bytes of a block's weights that are brought into the second-level cache before the ring asks for them; 0 until it has been measured.</summary>
-    public const int Ahead = 0;
-
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
     const int FewestSlots = 32;     // a tile has 16 rows, or keys and values of 16 positions

@@ -65,16 +65,18 @@ internal sealed class TokenStep : IDisposable
     /// <param name="weights">Its weights on the device.</param>
     /// <param name="precision">How they are kept.</param>
     /// <param name="layout">How it is laid out, as the weights are.</param>
+    /// <param name="cacheIsBytes">Whether keys and values have 8 bits.</param>
+    /// <param name="isUntimed">Whether to take what was not timed yet.</param>
     /// <param name="device">The device.</param>
     /// <param name="stream">Where steps go.</param>
     /// <returns>The step.</returns>
-    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, nint stream)
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, bool isUntimed, CudaDevice device, nint stream)
     {
         return new TokenStep(config, weights, precision, layout, Compile, device, stream);
 
         KernelModule Compile(bool profile)
         {
-            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, profile));
+            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, isUntimed, profile));
             module["decode_step"].ReserveShared(layout.SharedBytes);
             return module;
         }

@@ -63,11 +63,11 @@ internal abstract class InferenceBackend : IDisposable
     /// <returns>The phases; none where the backend does not know.</returns>
     public virtual IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position) => [];
 
-    /// <summary>Where the time of a prompt goes.</summary>
-    /// <param name="state">A sequence, as long as the prompt.</param>
-    /// <param name="tokens">The prompt.</param>
+    /// <summary>Where the time of a pass over many rows goes.</summary>
+    /// <param name="batch">The sequences.</param>
+    /// <param name="tokens">As for <see cref="Run"/>.</param>
     /// <returns>Kernels by name; none where the backend does not know.</returns>
-    public virtual IReadOnlyList<StepPhase> ProfilePrompt(SequenceState state, ReadOnlySpan<int> tokens) => [];
+    public virtual IReadOnlyList<StepPhase> ProfilePass(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens) => [];
 
     /// <summary>Bytes a second of weights that are only read.</summary>
     public abstract double MeasureReadBandwidth();

@@ -100,9 +100,24 @@ static inline void load_transposed(const u16* row, u32 (&r)[4])
     int lane = threadIdx.x % 32;
     for (int i = 0; i < 4; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); r[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
 }
+// A warp's part of a product of four: rows of the left side are its own; the right side lies swizzled, where 16 bytes change places with the row's number.
+template <int TRANSPOSED, int COLUMNS> static inline void multiply_team(float (&d)[COLUMNS][4], const u32 (&a)[4], const u16* b, bool adds)
+{
+    static u32 all[4096][32][4]; int w = emu_grid->current->warp, lane = threadIdx.x % 32; memcpy(all[w][lane], a, sizeof a); __syncwarp();
+    auto half = [](u32 x, int h) { return __uint_as_float((h ? x >> 16 : x & 0xffff) << 16); };
+    for (int n = 0; n < COLUMNS; n++) for (int i = 0; i < 4; i++) { int r = lane / 4 + i / 2 * 8, c = n * 8 + lane % 4 * 2 + i % 2; float s = 0;
+        for (int k = 0; k < 16; k++) {
+            size_t at = (size_t)b + (TRANSPOSED ? k / 8 * 1024 + k % 8 * 128 + c / 64 * 8192 + c % 64 * 2 : c / 8 * 1024 + c % 8 * 128 + k * 2);
+            s += half(all[w][r % 8 * 4 + k % 8 / 2][r / 8 + k / 8 * 2], k % 2) * half(*(const u16*)(at ^ (at >> 7 & 7) << 4), 0); }
+        d[n][i] = (adds ? d[n][i] : 0) + s; }
+    __syncwarp();
+}
+static inline void publish() {}
+static inline void begin_products() {}
+static inline void await_products() {}
 static inline void copy_early(void* to, const void* from, bool there) { if (((size_t)to | (size_t)from) & 15) abort(); if (there) memcpy(to, from, 16); else memset(to, 0, 16); }
 static inline void end_group() {}
-static inline void meet_half(int half) { static int arrived[512], gen[512]; int b = 2 * emu_grid->current->linear + half; emu_meet(arrived + b, gen + b, 128); }
+static inline void meet_team(int team, int threads) { static int arrived[4096], gen[4096]; int b = 8 * emu_grid->current->linear + team; emu_meet(arrived + b, gen + b, threads); }
 static inline void await_groups_but_one() {}
 static inline int __reduce_max_sync(unsigned, int x) { for (int mask = 16; mask > 0; mask >>= 1) { int other = __shfl_xor_sync(0, x, mask); if (other > x) x = other; } return x; }
 static inline void fetch_early(const void* from, int bytes) { if (((size_t)from | bytes) & 15) abort(); static volatile char seen; seen = ((const volatile char*)from)[0]; seen = ((const volatile char*)from)[bytes - 1]; }

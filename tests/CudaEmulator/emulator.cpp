@@ -101,6 +101,8 @@ API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
     if (!recording) { launch_all(f, grid, bx, sh, args); return 0; }
     std::vector<u64> kept(32); for (int i = 0; i < arguments_of[f]; i++) memcpy(&kept[i], args[i], 8);
     recording->push_back([=]() mutable { void* pointers[32]; for (int i = 0; i < 32; i++) pointers[i] = &kept[i]; launch_all(f, grid, bx, sh, pointers); }); return 0; }
+struct LaunchSettings { unsigned gx, gy, gz, bx, by, bz, sh; void* stream; void* attributes; unsigned count; };
+API cuLaunchKernelEx(LaunchSettings* s, void* f, void** args, void** extra) { return cuLaunchKernel(f, s->gx, s->gy, s->gz, s->bx, s->by, s->bz, s->sh, s->stream, args, extra); }
 API cuStreamBeginCapture_v2(void*, int) { recording = new std::vector<std::function<void()>>; return 0; }
 API cuStreamEndCapture(void*, void** g) { *g = recording; recording = nullptr; return 0; }
 API cuGraphInstantiateWithFlags(void** e, void* g, u64) { *e = new std::vector<std::function<void()>>(*(std::vector<std::function<void()>>*)g); return 0; }

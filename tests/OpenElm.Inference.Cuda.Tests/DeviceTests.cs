@@ -73,6 +73,77 @@ public sealed class DeviceTests
             Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e)), 1e-5, 0.06);
     }
 
+    // docs/numerics.md: 8 bits and a factor for each head of a position.
+    [Theory, InlineData(0, CudaPrecision.Fp32), InlineData(1, CudaPrecision.Fp32), InlineData(1, CudaPrecision.Bf16)]
+    public void With_a_cache_of_8_bits_prompts_steps_and_copies_stay_near_floats(int index, CudaPrecision precision)
+    {
+        InferenceOptions options = On(precision) with { KvCache = KvCacheType.I8 };
+        int[] tokens = TestModels.Tokens(70, Models[index].VocabSize);
+        float[] expected = Whole(TestModels.Random(Models[index]), tokens), prompt = Whole(TestModels.Random(Models[index], options), tokens);
+        Assert.InRange(Error(expected, prompt), 1e-4, precision == CudaPrecision.Fp32 ? 0.02 : 0.06);
+
+        using OpenElmModel model = TestModels.Random(Models[index], options);
+        Assert.Equal(KvCacheType.I8, model.KvCacheType);
+        using SequenceState first = model.CreateState(67), second = model.CreateState(80);
+        float[] logits = new float[model.Config.VocabSize];
+        model.Prefill(tokens.AsSpan(0, 66), first, logits);
+        second.CopyFrom(first);
+        for (int i = 66; i < 70; i++)
+        {
+            model.Decode(tokens[i], second, logits);
+            Assert.InRange(Error(prompt.AsSpan(i * logits.Length, logits.Length).ToArray(), logits), 0, precision == CudaPrecision.Fp32 ? 2e-3 : 0.02); // the same rounding, but for an odd half
+        }
+
+        static double Error(float[] expected, float[] actual) => Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e));
+    }
+
+    [Fact]
+    public void A_cache_of_8_bits_is_refused_for_heads_that_are_no_power_of_two()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32) with { KvCache = KvCacheType.I8 };
+        OpenElmException refusal = Assert.Throws<OpenElmException>(() => TestModels.Random(TestModels.Layerwise, options));
+        Assert.Contains("heads of 16, 32, 64, 128 or 256 only; this model's have 18", refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Theory, InlineData(0), InlineData(1)]
+    public void Passes_of_few_rows_have_the_logits_of_longer_ones(int index)
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        int vocab = Models[index].VocabSize;
+        int[] tokens = TestModels.Tokens(40, vocab);
+        float[] expected = Whole(TestModels.Random(Models[index], options), tokens);
+        using OpenElmModel model = TestModels.Random(Models[index], options);
+        using SequenceState state = model.CreateState(40), other = model.CreateState(40);
+        float[] logits = new float[12 * vocab];
+        model.Prefill(tokens.AsSpan(0, 20), state, logits);
+        Near(19, 1);
+        model.Forward(tokens.AsSpan(20, 9), state, 9, logits);
+        Near(20, 9);
+        model.Forward(tokens.AsSpan(29, 3), state, 2, logits);
+        Near(30, 2);
+        model.Prefill(tokens.AsSpan(0, 30), other, logits);
+        model.Forward([new SequenceRun(state, 1, 1), new SequenceRun(other, 2, 1)], [tokens[32], tokens[30], tokens[31]], logits);
+        Near(32, 1);
+        Near(31, 1, at: 1);
+        model.Forward([new SequenceRun(state, 1, 1), new SequenceRun(other, 1, 1)], [tokens[33], tokens[32]], logits);
+        Near(33, 1);
+        Near(32, 1, at: 1);
+
+        // Two orders of rounding to 8 bits.
+        void Near(int first, int count, int at = 0)
+        {
+            Span<float> e = expected.AsSpan(first * vocab, count * vocab), a = logits.AsSpan(at * vocab, count * vocab);
+            double error = 0, size = 0;
+            for (int i = 0; i < e.Length; i++)
+            {
+                error += ((double)e[i] - a[i]) * ((double)e[i] - a[i]);
+                size += (double)e[i] * e[i];
+            }
+
+            Assert.InRange(Math.Sqrt(error / size), 0, 0.02);
+        }
+    }
+
     [Fact]
     public void Several_sequences_go_through_one_pass()
     {

@@ -27,6 +27,7 @@ __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_floa
 
 __device__ __forceinline__ float widen(u16 bits) { return bits_to_float((u32)bits << 16); }
 __device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(signed char x) { return x; }
 
 #ifdef EMULATED
 // To the nearest bfloat16, halves to the even one.
@@ -139,10 +140,3 @@ __device__ __forceinline__ void load_packed(const char* row, int width, int colu
         to[j] = scale * number - less;
     }
 }
-
-// One token of one sequence. cache: of the sequence, [kv heads of all layers][keys, values][capacity][HEAD_DIM].
-struct Row
-{
-    int token, position, capacity, steps;                        // steps: that a chain has chosen for it
-    T* cache;
-};

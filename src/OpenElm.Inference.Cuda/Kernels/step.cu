@@ -240,14 +240,14 @@ struct Asker
 };
 
 // Brings matrices into the second-level cache, some way ahead of the ring: the memory is busy while the ring is full.
-#if AHEAD
+#if UNTIMED
 struct Scout
 {
     int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
 
     __device__ void go()
     {
-        constexpr int STEP = 16 << 10;
+        constexpr int STEP = 16 << 10, AHEAD = 96 << 10;
         Stage& stage = stage_of_block();
 #pragma unroll 1
         while (ahead < AHEAD && number <= 4 * LAYERS)
@@ -274,7 +274,7 @@ __device__ __noinline__ void ask()
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32;
     Asker asker = { 0, 0, 0, 0 };
-#if AHEAD
+#if UNTIMED
     Scout scout = { 0, 0, 0 };
 #endif
 #pragma unroll 1
@@ -315,7 +315,7 @@ __device__ __noinline__ void ask()
                 u64* full = asker.begin(rows, rows * bytes);
                 if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
                 asker.end(rows);
-#if AHEAD
+#if UNTIMED
                 scout.ahead -= rows * bytes;
                 scout.go();
 #endif

@@ -102,7 +102,7 @@ public static class ThroughputBenchmark
         return new ThroughputResult(
             name, TensorShapes.Of(config).Sum(shape => shape.Elements), Median(rate => rate.PromptTokensPerSecond), Median(rate => rate.GenerationTokensPerSecond),
             Median(rate => rate.TotalTokensPerSecond), model.Model.WeightBytes, model.Model.MeasureReadBandwidth(), model.Model.KernelName,
-            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options.PromptTokens + (options.GeneratedTokens / 2)), options.Profiles ? ProfilePrompt(model.Model, prompt.AsSpan(0, options.PromptTokens)) : []);
+            [.. rates.Select(rate => rate.GenerationTokensPerSecond)], Profile(model.Model, options), options.Profiles ? ProfilePrompt(model.Model, prompt.AsSpan(0, options.PromptTokens)) : []);
     }
 
     static GenerationRates RunOne(TextModel model, int[] prompt, int generated, TimeProvider? time, CancellationToken cancellation)
@@ -162,12 +162,32 @@ public static class ThroughputBenchmark
     static ImmutableArray<StepPhase> ProfilePrompt(OpenElmModel model, ReadOnlySpan<int> prompt)
     {
         using SequenceState state = model.CreateState(prompt.Length);
-        return [.. model.Backend.ProfilePrompt(state, prompt)];
+        return [.. model.Backend.ProfilePass([new SequenceRun(state, prompt.Length, 1)], prompt)];
+    }
+
+    static ImmutableArray<StepPhase> ProfileBatch(OpenElmModel model, int position, int sequences)
+    {
+        SequenceState[] states = [.. Enumerable.Range(0, sequences).Select(_ => model.CreateState(position + 1))];
+        Array.ForEach(states, state => state.Advance(position)); // nobody reads the logits
+        try
+        {
+            return [.. model.Backend.ProfilePass([.. states.Select(state => new SequenceRun(state, 1, 1))], new int[sequences])];
+        }
+        finally
+        {
+            Array.ForEach(states, state => state.Dispose());
+        }
     }
 
     // The second of two: the first warms up.
-    static ImmutableArray<StepPhase> Profile(OpenElmModel model, int position)
+    static ImmutableArray<StepPhase> Profile(OpenElmModel model, ThroughputOptions options)
     {
+        int position = options.PromptTokens + (options.GeneratedTokens / 2);
+        if (options.Batch > 1)
+        {
+            return options.Profiles ? ProfileBatch(model, position, options.Batch) : [];
+        }
+
         using SequenceState state = model.CreateState(position + 1);
         _ = model.Backend.ProfileStep(state.Cache, position);
         return [.. model.Backend.ProfileStep(state.Cache, position)];
