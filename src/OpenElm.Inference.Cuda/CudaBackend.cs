@@ -30,7 +30,7 @@ internal sealed class CudaBackend : InferenceBackend
     {
         (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        StepLayout? layout = cacheIsBytes ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _); // the step reads no cache of 8 bits
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream);
         _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, isUntimed, device, _stream.Handle);

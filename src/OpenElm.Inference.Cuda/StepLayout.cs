@@ -45,7 +45,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
         int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
         (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
-        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * group * WarpsOfBlock * sizeof(float));
+        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TileRows) * sizeof(float));
         int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + 1024;
         int slots = (MostShared - rest) / slot;
         if (slots < FewestSlots)

@@ -13,11 +13,18 @@
 // Phases of a layer: qkv · attention · out · gate and up · down. In attention every block has a KV head and a split of its past; a head's splits
 // exchange their results, and each of them joins some elements.
 
+// C: keys and values; in 8 bits each position of a head has a factor, behind its plane's positions.
+#if CACHE8
+typedef signed char C;
+#else
+typedef T C;
+#endif
+
 constexpr int THREADS = 32 * WARPS;                             // that compute; one warp more asks for what they read
 constexpr int TILES = 32;                                       // on their way, at most
 constexpr int CHUNK = 32, CHUNK_BYTES = CHUNK * (int)sizeof(T);       // of columns
 constexpr int OPERAND_BYTES = 128;                              // of a chunk of activations: halves of bfloat16, or floats, or bytes and their scale
-constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(T);
+constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(C), FACTOR_SLOTS = CACHE8 ? 1 : 0;
 __device__ constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
 constexpr int SLOT_POSITIONS = SLOT_BYTES / POSITION_BYTES < TILE_POSITIONS ? largest_power(SLOT_BYTES / POSITION_BYTES) : TILE_POSITIONS;
 constexpr int QUERY_BYTES = 2 * HEAD_DIM + 64;                  // of a row of queries: no bank conflicts
@@ -160,7 +167,8 @@ struct __align__(128) Stage
     char ring[SLOTS][SLOT_BYTES];
     char operands[WARPS][OWN_BYTES];                            // activations of each warp's columns; in attention, its results
     char queries[16 * QUERY_BYTES];
-    T new_key[HEAD_DIM], new_value[HEAD_DIM];
+    C new_key[HEAD_DIM], new_value[HEAD_DIM];
+    float new_factors[2][TILE_POSITIONS];                       // of the key and of the value: the first ones
     float sums[TOTAL_ROWS][WARPS], squares[2][WARPS];           // of two phases in turn; the head's sums take all of the room
     float most[GROUP][WARPS], all[GROUP][WARPS];                // of attention's warps: largest score, sum of weights
     Work work[4 * LAYERS + 1];
@@ -168,7 +176,7 @@ struct __align__(128) Stage
     u64 full[TILES], free[TILES];
     int sizes[TILES];                                           // slots of tiles on their way
     float residual[OWN_ROWS];                                   // the block's
-    T* cache;
+    C* cache;
     int capacity, position;
 #if PROFILE
     long long* profile;                                         // of the first block's first thread; null elsewhere
@@ -181,7 +189,10 @@ struct __align__(128) Stage
 #endif
     }
 
-    __device__ T* keys(const Layer& l, int kv) const { return cache + (size_t)2 * (l.first + kv) * capacity * HEAD_DIM; }
+    // Of a KV head's keys, behind which its values' is.
+    __device__ size_t plane() const { return (size_t)capacity * HEAD_DIM + (CACHE8 ? (capacity + 3) / 4 * 16 : 0); }
+    __device__ C* keys(const Layer& l, int kv) const { return cache + 2 * (l.first + kv) * plane(); }
+    __device__ float* factors(C* plane) const { return (float*)(plane + (size_t)capacity * HEAD_DIM); }
 
     // A block's part of a KV head's past: whole tiles, none where there are more splits than those.
     __device__ void share_past(int splits, int split, int& begin, int& count) const
@@ -288,17 +299,23 @@ __device__ __noinline__ void ask()
             {
                 int begin, count;
                 stage.share_past(layer.splits, item % layer.splits, begin, count);
-                const T *keys = stage.keys(layer, item / layer.splits) + (size_t)begin * HEAD_DIM, *values = keys + (size_t)stage.capacity * HEAD_DIM;
+                C *keys = stage.keys(layer, item / layer.splits), *values = keys + stage.plane();
 #pragma unroll 1
                 for (int t = 0; t < count; t += TILE_POSITIONS)
                 {
-                    int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, slots = slots_of(positions), own = lane < slots ? lane : lane - slots;
-                    u64* full = asker.begin(2 * slots, 2 * positions * POSITION_BYTES);
-                    int first = t + own * SLOT_POSITIONS, rest = positions - own * SLOT_POSITIONS;
+                    int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, slots = slots_of(positions), factor_bytes = CACHE8 ? (positions + 3) / 4 * 16 : 0;
+                    u64* full = asker.begin(2 * slots + FACTOR_SLOTS, 2 * (positions * POSITION_BYTES + factor_bytes));
+                    int own = lane < slots ? lane : lane - slots, rest = positions - own * SLOT_POSITIONS;
                     // Later steps read them again.
                     if (lane < 2 * slots)
-                        copy_async(stage.ring[wrap(asker.slot + lane)], (lane < slots ? keys : values) + (size_t)first * HEAD_DIM, (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
-                    asker.end(2 * slots);
+                        copy_async(
+                            stage.ring[wrap(asker.slot + lane)], (lane < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
+                            (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
+                    else if (CACHE8 && lane < 2 * slots + 2)
+                        copy_async(
+                            stage.ring[wrap(asker.slot + 2 * slots)] + (lane - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(lane == 2 * slots ? keys : values) + begin + t,
+                            factor_bytes, full, false);
+                    asker.end(2 * slots + FACTOR_SLOTS);
                 }
             }
         }
@@ -572,7 +589,7 @@ __device__ __forceinline__ float sum_of_row(const float (&sums)[WARPS])
     return sum;
 }
 
-// Tiles of the past as a warp sees them; row(position) of keys and of values. Positions behind the last one are the last one again.
+// Tiles of the past as a warp sees them: key, value, and with 8 bits their factors, of a position. Positions behind the last one are the last one again.
 #if BF16
 // Rows of the left operand are a query's upper half for each head, and eight rows behind it the lower; so are the weights of positions.
 struct Attention
@@ -602,20 +619,24 @@ struct Attention
         sum = 0;
     }
 
-    template <class Keys, class Values>
-    __device__ void add(int count, Keys key, Values value)
+    template <class Keys, class Values, class Factors>
+    __device__ void add(int count, Keys key, Values value, Factors factor)
     {
         int lane = threadIdx.x % 32, part = lane % 4;
         float scores[2][4] = {};
 #pragma unroll
         for (int n = 0; n < 2; n++)
         {
-            const char* row = (const char*)key(n * 8 + lane / 4) + part * 16;
+            const char* row = (const char*)(key(n * 8 + lane / 4) + part * 8);
 #pragma unroll
             for (int c = 0; c < CHUNKS; c++)
             {
                 Word4 k = {};
+#if CACHE8
+                if (c * CHUNK + part * 8 < HEAD_DIM) k = widen8(*(const u64*)(row + c * CHUNK));
+#else
                 if (c * CHUNK + part * 8 < HEAD_DIM) k = *(const Word4*)(row + c * CHUNK_BYTES);
+#endif
                 multiply(scores[n], q[c][0], k.x, k.y);
                 multiply(scores[n], q[c][1], k.z, k.w);
             }
@@ -626,7 +647,9 @@ struct Attention
 #pragma unroll
             for (int j = 0; j < 2; j++)
             {
-                scores[n][j] = n * 8 + part * 2 + j < count ? scores[n][j] + scores[n][j + 2] : -INFINITE;
+                scores[n][j] += scores[n][j + 2];
+                if (CACHE8) scores[n][j] *= factor(0, n * 8 + part * 2 + j);
+                if (n * 8 + part * 2 + j >= count) scores[n][j] = -INFINITE;
                 larger = fmaxf(larger, scores[n][j]);
             }
         larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
@@ -640,9 +663,31 @@ struct Attention
         {
             float a = power(scores[n][0] - larger), b = power(scores[n][1] - larger);
             sum += a + b;
+            if (CACHE8) a *= factor(1, n * 8 + part * 2), b *= factor(1, n * 8 + part * 2 + 1);
             p[2 * n] = pair(a, b);
             p[2 * n + 1] = pair(a - bits_to_float(p[2 * n] << 16), b - bits_to_float(p[2 * n] & 0xffff0000));
         }
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++)
+#pragma unroll
+            for (int k = 0; k < 4; k++) y[i][k] *= before;
+#if CACHE8
+        // Column g of the i-th product is element EIGHT · g + i: a lane's lie together.
+        constexpr int WIDE = EIGHT < 4 ? EIGHT : 4;
+#pragma unroll
+        for (int i = 0; i < EIGHT; i += WIDE)
+        {
+            u32 v[4];
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+            {
+                const C* own = value(r / 2 * 8 + part * 2 + r % 2) + lane / 4 * EIGHT + i;
+                v[r] = WIDE == 4 ? *(const u32*)own : *(const u16*)own;
+            }
+#pragma unroll
+            for (int j = 0; j < WIDE; j++) multiply(y[i + j], p, pair(number(v[0], j), number(v[1], j)), pair(number(v[2], j), number(v[3], j)));
+        }
+#else
         const u16* row = value(lane % 16);
 #pragma unroll
         for (int i = 0; i < EIGHT; i += 2)
@@ -650,13 +695,9 @@ struct Attention
             u32 v[4];
             load_transposed(row + (i + 1 < EIGHT ? i + lane / 16 : i) * 8, v);
 #pragma unroll
-            for (int j = 0; j < 2 && i + j < EIGHT; j++)
-            {
-#pragma unroll
-                for (int k = 0; k < 4; k++) y[i + j][k] *= before;
-                multiply(y[i + j], p, v[2 * j], v[2 * j + 1]);
-            }
+            for (int j = 0; j < 2 && i + j < EIGHT; j++) multiply(y[i + j], p, v[2 * j], v[2 * j + 1]);
         }
+#endif
     }
 
     __device__ void end(float* share, float* of_most, float* of_all)
@@ -665,12 +706,24 @@ struct Attention
         sum += __shfl_xor_sync(0xffffffff, sum, 1);
         sum += __shfl_xor_sync(0xffffffff, sum, 2);
         if (head >= GROUP) return;
-        share += head * SHARE + lane % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < EIGHT; i++) *(Float2*)(share + i * 8) = Float2{ y[i][0] + y[i][2], y[i][1] + y[i][3] };
+        for (int i = 0; i < EIGHT; i++)
+#pragma unroll
+            for (int j = 0; j < 2; j++) share[head * SHARE + (CACHE8 ? (lane % 4 * 2 + j) * EIGHT + i : i * 8 + lane % 4 * 2 + j)] = y[i][j] + y[i][j + 2];
         of_most[head * WARPS] = most;
         of_all[head * WARPS] = sum;
     }
+
+#if CACHE8
+    // A signed byte of four.
+    static __device__ float number(u32 four, int which) { return (float)(signed char)(four >> 8 * which); }
+
+    static __device__ Word4 widen8(u64 eight)
+    {
+        u32 a = (u32)eight, b = (u32)(eight >> 32);
+        return Word4{ pair(number(a, 0), number(a, 1)), pair(number(a, 2), number(a, 3)), pair(number(b, 0), number(b, 1)), pair(number(b, 2), number(b, 3)) };
+    }
+#endif
 
     static __device__ void put_query(char* queries, int head, int at, float x)
     {
@@ -702,14 +755,15 @@ struct Attention
         }
     }
 
-    template <class Keys, class Values>
-    __device__ void add(int count, Keys key, Values value)
+    template <class Keys, class Values, class Factors>
+    __device__ void add(int count, Keys key, Values value, Factors factor)
     {
         int lane = threadIdx.x % 32;
 #pragma unroll 1
         for (int p = 0; p < count; p++)
         {
-            const float *k = key(p), *v = value(p);
+            const C *k = key(p), *v = value(p);
+            float key_factor = CACHE8 ? factor(0, p) : 1, value_factor = CACHE8 ? factor(1, p) : 1;
 #pragma unroll
             for (int g = 0; g < GROUP; g++)
             {
@@ -717,13 +771,13 @@ struct Attention
 #pragma unroll
                 for (int i = 0; i < OWN; i++)
                     if (lane + 32 * i < HEAD_DIM) score += q[g * HEAD_DIM + lane + 32 * i] * k[lane + 32 * i];
-                score = sum_of_warp(score);
+                score = sum_of_warp(score) * key_factor;
                 float larger = fmaxf(most[g], score), before = power(most[g] - larger), weight = power(score - larger);
                 most[g] = larger;
                 sum[g] = sum[g] * before + weight;
 #pragma unroll
                 for (int i = 0; i < OWN; i++)
-                    if (lane + 32 * i < HEAD_DIM) y[g][i] = y[g][i] * before + weight * v[lane + 32 * i];
+                    if (lane + 32 * i < HEAD_DIM) y[g][i] = y[g][i] * before + weight * value_factor * v[lane + 32 * i];
             }
         }
     }
@@ -745,6 +799,11 @@ struct Attention
     static __device__ void put_query(char* queries, int head, int at, float x) { ((float*)queries)[head * HEAD_DIM + at] = x; }
 };
 #endif
+
+// A number as the cache has it.
+__device__ __forceinline__ void store(float x, float, u16& to) { narrow(x, to); }
+__device__ __forceinline__ void store(float x, float, float& to) { to = x; }
+__device__ __forceinline__ void store(float x, float factor, signed char& to) { to = (signed char)__float2int_rn(x * factor); }
 
 // Attention of a block's split of a KV head: warps have tiles of it in turn.
 __device__ __noinline__ Stream attend(Stream stream, const Model& model, const Layer& layer, int item)
@@ -794,23 +853,38 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
             scale = rsqrtf(sum_of_warp(squares) / HEAD_DIM + model.eps);
         }
         if (is_query) scale *= 1.44269504f * rsqrtf((float)HEAD_DIM); // powers of two instead of e
+        float x[OWN], y[OWN], largest = 0, factor = 1;
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            float first = bits_to_float(a[i]) * scale * wa[i], second = bits_to_float(b[i]) * scale * wb[i];
+            x[i] = first * c[i] - second * s[i];
+            y[i] = second * c[i] + first * s[i];
+            largest = fmaxf(largest, fmaxf(fabsf(x[i]), fabsf(y[i])));
+        }
+        C *own = is_value ? stage.new_value : stage.new_key, *plane = stage.keys(layer, kv) + (is_value ? stage.plane() : 0);
+        if (CACHE8 && !is_query)
+        {
+            largest = largest_of_warp(largest);
+            factor = largest > 0 ? 127 / largest : 0;
+            if (lane == 0) stage.new_factors[is_value][0] = largest / 127;
+            if (lane == 0 && split == 0) stage.factors(plane)[stage.position] = largest / 127;
+        }
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
             int at = lane + 32 * i;
             if (at >= HALF) continue;
-            float x = bits_to_float(a[i]) * scale * wa[i], y = bits_to_float(b[i]) * scale * wb[i], first = x * c[i] - y * s[i], second = y * c[i] + x * s[i];
             if (is_query)
             {
-                Attention::put_query(stage.queries, role, at, first);
-                Attention::put_query(stage.queries, role, at + HALF, second);
+                Attention::put_query(stage.queries, role, at, x[i]);
+                Attention::put_query(stage.queries, role, at + HALF, y[i]);
                 continue;
             }
-            T* own = is_value ? stage.new_value : stage.new_key;
-            narrow(first, own[at]);
-            narrow(second, own[at + HALF]);
+            store(x[i], factor, own[at]);
+            store(y[i], factor, own[at + HALF]);
             if (split != 0) continue;
-            T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (is_value ? stage.capacity : 0)) * HEAD_DIM;
+            C* stored = plane + (size_t)stage.position * HEAD_DIM;
             stored[at] = own[at];
             stored[at + HALF] = own[at + HALF];
         }
@@ -832,14 +906,15 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
         if (t % WARPS == warp)
         {
             if (t < tiles) stream.take();
-            auto row = [&](const T* own, int first, int p)
+            auto row = [&](const C* own, int first, int p)
             {
                 if (p >= count) p = count - 1;
-                return t < tiles ? (const T*)stream.at(first + p / SLOT_POSITIONS) + p % SLOT_POSITIONS * HEAD_DIM : own;
+                return t < tiles ? (const C*)stream.at(first + p / SLOT_POSITIONS) + p % SLOT_POSITIONS * HEAD_DIM : own;
             };
-            attention.add(count, [&](int p) { return row(stage.new_key, 0, p); }, [&](int p) { return row(stage.new_value, slots, p); });
+            auto factor = [&](int which, int p) { return (t < tiles ? (const float*)stream.at(2 * slots) : stage.new_factors[0])[which * TILE_POSITIONS + (p < count ? p : count - 1)]; };
+            attention.add(count, [&](int p) { return row(stage.new_key, 0, p); }, [&](int p) { return row(stage.new_value, slots, p); }, factor);
         }
-        if (t < tiles) stream.leave(2 * slots);
+        if (t < tiles) stream.leave(2 * slots + FACTOR_SLOTS);
     }
     attention.end((float*)stage.operands[warp], &stage.most[0][warp], &stage.all[0][warp]);
     meet();
@@ -913,7 +988,7 @@ __device__ __forceinline__ u64 rank(float logit, int id)
 }
 
 // token: −1 takes the token and the position that the step before chose. place: where the choice goes on the host.
-extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
+extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
