@@ -41,10 +41,10 @@ public sealed class DeviceTests
         Close.Assert(Whole(TestModels.Random(Models[index]), tokens), OneByOne(TestModels.Random(Models[index], options), tokens), Fp32);
     }
 
-    [Fact]
-    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks()
+    [Theory, InlineData(null), InlineData("untimed")]
+    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks(string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Fp32);
+        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
         OpenElmConfig config = Models[1] with { MaxContextLength = 400, RopeMaxLength = 800 };
         int[] tokens = TestModels.Tokens(300, config.VocabSize);
         float[] expected = Whole(TestModels.Random(config), tokens);

@@ -221,7 +221,8 @@ __device__ __forceinline__ int slots_of(int positions) { return (positions + SLO
 // What the warp that asks knows of the ring.
 struct Asker
 {
-    int tile, oldest, slot, used;
+    u32 tile, oldest;
+    int slot, used;
 
     // Room for a tile; its barrier.
     __device__ u64* begin(int slots, int bytes)
@@ -344,7 +345,8 @@ __device__ __noinline__ void ask()
 // What a warp has used of the ring.
 struct Stream
 {
-    int tile, slot;
+    u32 tile;
+    int slot;
 
     // Waits for the next tile.
     __device__ void take() const { await_arrival(&stage_of_block().full[tile % TILES], tile / TILES & 1); }
