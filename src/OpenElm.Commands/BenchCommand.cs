@@ -90,7 +90,7 @@ internal static class BenchCommand
         if (!context.IsJson)
         {
             context.Output.WriteLine($"{result.Text,-10} {result.Gain:0.00}x with proposals: {BenchmarkResult.MedianOf(result.TokensPerSecond):0.00} against {BenchmarkResult.MedianOf(result.PlainTokensPerSecond):0.00} tokens/s; "
-                + $"{result.Accepted} of {result.Proposed} proposals accepted, the same tokens");
+                + $"{result.Accepted} of {result.Proposed} proposals accepted, {(result.SameTokens == result.Tokens ? "the same tokens" : $"the first {result.SameTokens} of {result.Tokens} tokens the same")}");
         }
 
         return result;

@@ -40,7 +40,7 @@ internal static class BenchThroughputCommand
 
             if (context.IsJson)
             {
-                context.WriteJson(new ThroughputDocument(inference.Device?.Name ?? "cpu", options.PromptTokens, options.GeneratedTokens, options.Batch, options.Weights.ToString(), [.. rows]), CommandJson.Documents.ThroughputDocument);
+                context.WriteJson(new ThroughputDocument(inference.Device?.Name ?? "cpu", options.PromptTokens, options.GeneratedTokens, options.Batch, options.Weights.ToString(), inference.KvCache.ToString(), [.. rows]), CommandJson.Documents.ThroughputDocument);
                 return;
             }
 
@@ -52,7 +52,7 @@ internal static class BenchThroughputCommand
                     $"{row.ShareOfReadBandwidth:0%}", $"{row.ReadBytesPerSecond / 1e9:0}", row.Kernels);
             }
 
-            context.Output.WriteLine($"tokens/s on {inference.Device?.Name ?? "the processor"}; prompt of {options.PromptTokens}, {options.GeneratedTokens} new, greedy, batch {options.Batch}, random {options.Weights} weights");
+            context.Output.WriteLine($"tokens/s on {inference.Device?.Name ?? "the processor"}; prompt of {options.PromptTokens}, {options.GeneratedTokens} new, greedy, batch {options.Batch}, random {options.Weights} weights, KV cache {inference.KvCache}");
             table.WriteTo(context.Output);
             if (parsed.GetValue(profile))
             {
@@ -87,4 +87,4 @@ internal static class BenchThroughputCommand
 }
 
 /// <summary>The output of <c>bench throughput --json</c>.</summary>
-internal sealed record ThroughputDocument(string Device, int PromptTokens, int GeneratedTokens, int Batch, string Weights, ImmutableArray<ThroughputResult> Rows);
+internal sealed record ThroughputDocument(string Device, int PromptTokens, int GeneratedTokens, int Batch, string Weights, string KvCache, ImmutableArray<ThroughputResult> Rows);

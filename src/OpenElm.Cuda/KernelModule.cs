@@ -49,6 +49,10 @@ public readonly struct KernelArgument
     /// <param name="value">The value.</param>
     public static implicit operator KernelArgument(int value) => new((uint)value);
 
+    /// <summary>A 32-bit integer: 1 or 0.</summary>
+    /// <param name="value">The value.</param>
+    public static implicit operator KernelArgument(bool value) => new(value ? 1u : 0u);
+
     /// <summary>A float.</summary>
     /// <param name="value">The value.</param>
     public static implicit operator KernelArgument(float value) => new(BitConverter.SingleToUInt32Bits(value));

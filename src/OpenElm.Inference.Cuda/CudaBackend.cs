@@ -2,6 +2,7 @@ using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
+using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference.Cuda;
 
@@ -14,6 +15,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly bool _cacheIsBytes, _isUntimed;
     readonly CudaStream _stream = new();
     readonly DeviceWeights _weights;
+    readonly LogitsReader _reader;
     readonly RowPass _pass;
     readonly TokenStep? _step;
     readonly DeviceMemory _state = new(2 * sizeof(int));
@@ -21,6 +23,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly RotaryTable _rotary;
     readonly DeviceRow[] _rows = new DeviceRow[RowPass.MostRows];
     readonly int[] _picked = new int[RowPass.MostRows];
+    KernelModule? _draw; // of draw.cu, when it is first needed
     DeviceMemory? _angles; // cos, then sin: [2][_positions, headDim / 2]
     int _positions;
     readonly List<DeviceMemory> _free = [];
@@ -32,7 +35,8 @@ internal sealed class CudaBackend : InferenceBackend
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
-        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream);
+        _reader = new LogitsReader(config.VocabSize);
+        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream, _reader);
         _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, isUntimed, device, _stream.Handle);
     }
 
@@ -109,8 +113,13 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <inheritdoc/>
-    public override GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) =>
-        _step is null ? null : new DeviceGreedyChain(this, (DeviceCache)cache, token, position, candidates);
+    public override TokenChain? Begin(SequenceCache cache, int token, int position, int candidates, DrawRule? rule)
+    {
+        var own = (DeviceCache)cache;
+        return _step is not null ? new DeviceTokenChain(this, own, token, position, candidates, rule)
+            : _pass.TakesLoneRows ? new DeviceRowChain(this, new DeviceRow(token, position, own.Capacity, 0, own.Address), candidates, rule)
+            : null;
+    }
 
     /// <inheritdoc/>
     public override BatchChain? BeginGreedy(IReadOnlyList<SequenceCache> caches, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, int candidates)
@@ -143,13 +152,25 @@ internal sealed class CudaBackend : InferenceBackend
         }
     }
 
-    /// <summary>Puts one step of a chain into the stream.</summary>
-    public void Launch(DeviceCache cache, int token, int position, StepChoice choice, CudaEvent done)
+    /// <summary>Makes a sampler for a chain.</summary>
+    public TokenDraw CreateDraw(DrawRule rule, int candidates, int places)
+    {
+        lock (_stream)
+        {
+            _device.MakeCurrent();
+            _draw ??= new KernelModule(DecodeKernels.Compile("draw", _device.ComputeCapability, _config, _precision, null));
+            return new TokenDraw(_draw, rule, candidates, places);
+        }
+    }
+
+    /// <summary>Puts one step of a chain into the stream; what draws, if it is given, changes what the step has chosen.</summary>
+    public void Launch(DeviceCache cache, int token, int position, StepChoice choice, TokenDraw? draw, CudaEvent done)
     {
         lock (_stream)
         {
             _device.MakeCurrent();
             _step!.Launch(cache, token, position, choice with { Cos = Cos, Sin = Sin });
+            draw?.Launch(_stream.Handle, _step.Logits, choice.State, isRow: false, choice.Host, choice.Place);
             done.Record(_stream.Handle);
         }
     }
@@ -215,7 +236,7 @@ internal sealed class CudaBackend : InferenceBackend
     public override double MeasureReadBandwidth()
     {
         _device.MakeCurrent();
-        return _step?.MeasureRead(_weights.Address, _weights.Bytes) ?? double.NaN;
+        return _pass.MeasureRead(_weights.Address, _weights.Bytes);
     }
 
     /// <inheritdoc/>
@@ -228,8 +249,10 @@ internal sealed class CudaBackend : InferenceBackend
             _free.ForEach(memory => memory.Dispose());
         }
 
+        _draw?.Dispose();
         _step?.Dispose();
         _pass.Dispose();
+        _reader.Dispose();
         _weights.Dispose();
         _angles?.Dispose();
         _state.Dispose();
@@ -246,7 +269,7 @@ internal sealed class CudaBackend : InferenceBackend
             _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
             if (run.LogitRows == 1)
             {
-                DeviceMemory.CopyBack(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
+                _reader.Read(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
             }
 
             return;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
@@ -27,7 +28,13 @@ internal sealed class RowPass : IDisposable
     /// <summary>Rows that go through the layers together; longer prompts go in several passes.</summary>
     public const int MostRows = 1024;
 
-    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32, FewRows = 16, TimedFewRows = 8, FewColumns = 16, FewThreads = 256, MostParts = 256, SplitPositions = 256;
+    const int WorkspaceBytes = 32 << 20, AttentionWarps = 8, RotationThreads = 256, TileQueries = 64, TileKeys = 64, MostGraphs = 32;
+
+    // Positions of a split, as many as a multiple of 128.
+    const int SplitPositions = 256;
+
+    // Products of few rows: the most there are kernels for and that were measured; columns of a block; blocks that may write squares.
+    const int FewRows = 16, TimedFewRows = 8, FewColumns = 16, FewThreads = 256, MostParts = 256;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
@@ -39,22 +46,25 @@ internal sealed class RowPass : IDisposable
     readonly DeviceMemory _workspace = new(WorkspaceBytes);
     readonly MatrixProducts _products;
     readonly CudaStream _stream;
+    readonly LogitsReader _reader;
     readonly Kernel? _attendTiles, _attendAlone;
     readonly FewKernels? _few;
-    readonly int _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
+    readonly int _multiprocessors, _group, _widestQkv, _widestHeads, _widestFfn, _mostKeys;
     readonly Dictionary<PassShape, CudaGraph?> _graphs = []; // null: seen once
     DeviceMemory? _memory;
+    MappedMemory<byte>? _sent; // rows, picked rows and tiles, as the device gets them in one copy
     PassBuffers _buffers;
     int _room, _logitRoom, _splitRoom;
+    readonly int[] _tiles = new int[2 * MostRows];
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, bool isUntimed, CudaDevice device, CudaStream stream)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, bool isUntimed, CudaDevice device, CudaStream stream, LogitsReader reader)
     {
-        (_config, _weights, _precision, _isUntimed, _stream) = (config, weights, precision, isUntimed, stream);
+        (_config, _weights, _precision, _isUntimed, _stream, _reader) = (config, weights, precision, isUntimed, stream, reader);
         _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
-        _group = DecodeKernels.GroupOf(config);
+        (_group, _multiprocessors) = (DecodeKernels.GroupOf(config), device.Multiprocessors);
         if (precision == CudaPrecision.Bf16 && config.HeadDim is 64 or 128 && _group > 0 && TileQueries % _group == 0)
         {
             _attendTiles = _module["attend_tiles"];
@@ -98,13 +108,11 @@ internal sealed class RowPass : IDisposable
     /// <param name="logits">[picked, vocab]; there on return.</param>
     public void Run(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, Span<float> logits)
     {
-        int[] tiles = Tiles(rows);
-        bool areAlone = TakesLoneRows && tiles.Length == 2 * rows.Length;
-        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles.Length / 2, areAlone ? Splits(rows) : 0, cos, sin);
+        int tiles = Tiles(rows, _tiles);
+        bool areAlone = TakesLoneRows && tiles == rows.Length;
+        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles, areAlone ? Splits(rows) : 0, cos, sin);
         Reserve(shape);
-        CudaDevice.Copy(rows, _buffers.Rows, _stream.Handle);
-        CudaDevice.Copy(picked, _buffers.Picked, _stream.Handle);
-        CudaDevice.Copy<int>(tiles, _buffers.Tiles, _stream.Handle);
+        Send(shape, rows, picked);
         Launch(shape);
         if (picked.IsEmpty)
         {
@@ -112,20 +120,21 @@ internal sealed class RowPass : IDisposable
             return;
         }
 
-        DeviceMemory.CopyBack(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
+        _reader.Read(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
     }
 
-    /// <summary>Records one step of sequences side by side: each row's token through the model, and the most likely next one into its row and to the host.</summary>
+    /// <summary>Records one step of sequences side by side: each row's token through the model, and the chosen next one into its row and to the host.</summary>
     /// <param name="rows">On the device, one for each sequence.</param>
     /// <param name="count">How many.</param>
     /// <param name="splits">Of the longest past to come.</param>
     /// <param name="cos">[positions, headDim / 2].</param>
     /// <param name="sin">[positions, headDim / 2].</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="draw">How the token of a single row is drawn; null takes the most likely.</param>
     /// <param name="chosen">On the host: [places, rows][token, bits of its logit].</param>
     /// <param name="places">How many.</param>
     /// <returns>The launches.</returns>
-    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, nint chosen, int places)
+    public CudaGraph RecordStep(nint rows, int count, int splits, nint cos, nint sin, int candidates, TokenDraw? draw, nint chosen, int places)
     {
         var shape = new PassShape(count, count, 0, splits, cos, sin);
         Reserve(shape);
@@ -135,15 +144,43 @@ internal sealed class RowPass : IDisposable
         Tune(shape);
         return new CudaGraph(_stream, () =>
         {
-            Launch(shape, rows, picked);
-            _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+            Launch(shape, rows, picked, 0);
+            if (draw is null)
+            {
+                _choose.Launch(_stream.Handle, (count, 1), 512, _buffers.Logits, rows, chosen, _config.VocabSize, candidates, places);
+                return;
+            }
+
+            draw.Launch(_stream.Handle, _buffers.Logits, rows, isRow: true, chosen, place: 0);
         });
+    }
+
+    /// <summary>Reads memory with all threads and nothing else.</summary>
+    /// <param name="address">The first byte.</param>
+    /// <param name="bytes">How many; whole multiples of 16 KiB are read.</param>
+    /// <returns>Bytes a second, the best of five.</returns>
+    public double MeasureRead(nint address, long bytes)
+    {
+        Kernel read = _module["read_all"];
+        using CudaEvent start = new(), end = new();
+        double best = 0;
+        for (int i = 0; i < 6; i++)
+        {
+            start.Record(_stream.Handle);
+            read.Launch(_stream.Handle, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _workspace.Address);
+            end.Record(_stream.Handle);
+            end.Synchronize();
+            best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
+        }
+
+        return best;
     }
 
     public void Dispose()
     {
         Forget();
         _memory?.Dispose();
+        _sent?.Dispose();
         _unpacked?.Dispose();
         _products.Dispose();
         _workspace.Dispose();
@@ -164,7 +201,7 @@ internal sealed class RowPass : IDisposable
         return StepLayout.Parts(longest, SplitPositions);
     }
 
-    // What comes twice is worth the search for algorithms and a graph.
+    // What comes twice is worth a graph and, unless it is a few proposals, whose number changes all the time, the search for algorithms.
     void Launch(in PassShape shape)
     {
         if (_graphs.TryGetValue(shape, out CudaGraph? graph))
@@ -172,8 +209,12 @@ internal sealed class RowPass : IDisposable
             if (graph is null)
             {
                 PassShape recorded = shape;
-                Tune(shape);
-                _graphs[shape] = graph = new CudaGraph(_stream, () => Launch(recorded, _buffers.Rows, _buffers.Picked));
+                if (shape.Rows > FewRows)
+                {
+                    Tune(shape);
+                }
+
+                _graphs[shape] = graph = new CudaGraph(_stream, () => LaunchSent(recorded));
             }
 
             graph.Launch(_stream);
@@ -186,8 +227,24 @@ internal sealed class RowPass : IDisposable
         }
 
         _graphs.Add(shape, null);
-        Launch(shape, _buffers.Rows, _buffers.Picked);
+        LaunchSent(shape);
     }
+
+    // What a pass is told, one behind the other, with a place for each shape: one copy, which nothing overwrites before the pass is done.
+    void Send(in PassShape shape, ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked)
+    {
+        Span<byte> all = _sent!.Values;
+        MemoryMarshal.AsBytes(rows).CopyTo(all);
+        MemoryMarshal.AsBytes(picked).CopyTo(all[PickedAt(shape)..]);
+        MemoryMarshal.AsBytes(_tiles.AsSpan(0, 2 * shape.Tiles)).CopyTo(all[TilesAt(shape)..]);
+        CudaDevice.Copy<byte>(all[..(TilesAt(shape) + (2 * shape.Tiles * sizeof(int)))], _buffers.Sent, _stream.Handle);
+    }
+
+    static int PickedAt(in PassShape shape) => shape.Rows * Unsafe.SizeOf<DeviceRow>();
+
+    static int TilesAt(in PassShape shape) => PickedAt(shape) + (shape.Picked * sizeof(int));
+
+    void LaunchSent(in PassShape shape) => Launch(shape, _buffers.Sent, _buffers.Sent + PickedAt(shape), _buffers.Sent + TilesAt(shape));
 
     void Forget()
     {
@@ -199,11 +256,11 @@ internal sealed class RowPass : IDisposable
         _graphs.Clear();
     }
 
-    void Launch(in PassShape shape, nint rows, nint picked)
+    void Launch(in PassShape shape, nint rows, nint picked, nint tiles)
     {
         if (IsFew(shape))
         {
-            LaunchFew(shape, rows, picked);
+            LaunchFew(shape, rows, picked, tiles);
             return;
         }
 
@@ -215,7 +272,7 @@ internal sealed class RowPass : IDisposable
             int ffn = layer.Shape.FfnDim;
             _norm.Launch(stream, (count, 1), 256, at.X, layer.AttnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.QkvProj, at.Qkv, QkvShape(layer, count));
-            Attend(shape, layer, rows);
+            Attend(shape, layer, rows, tiles);
             Multiply(at.Heads, layer.OutProj, at.X, OutShape(layer, count));
             _norm.Launch(stream, (count, 1), 256, at.X, layer.FfnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.Proj1, at.GateUp, UpShape(layer, count));
@@ -233,7 +290,7 @@ internal sealed class RowPass : IDisposable
     bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= (_isUntimed ? FewRows : TimedFewRows);
 
     // The same with products of few rows: five kernels a layer, each of which asks for its weights while the one before it ends.
-    void LaunchFew(in PassShape shape, nint rows, nint picked)
+    void LaunchFew(in PassShape shape, nint rows, nint picked, nint tiles)
     {
         (int count, int d, FewKernels few) = (shape.Rows, _config.ModelDim, _few!);
         (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
@@ -244,7 +301,7 @@ internal sealed class RowPass : IDisposable
             (DeviceLayer layer, PassShape of) = (_weights.Layers[i], shape);
             nint next = i + 1 < _weights.Layers.Length ? _weights.Layers[i + 1].AttnNorm : _weights.FinalNorm;
             Scaled(few.Scaled, at.Normed, layer.QkvProj.Address, (layer.Shape.QueryHeads + (2 * layer.Shape.KvHeads)) * _config.HeadDim, FewColumns, count, at.Squares, at.Qkv);
-            Attend(of, layer, rows);
+            Attend(of, layer, rows, tiles);
             Added(at.Heads, layer.OutProj.Address, layer.Shape.QueryHeads * _config.HeadDim, layer.FfnNorm);
             Scaled(few.Gated, at.Normed, layer.Proj1.Address, layer.Shape.FfnDim, FewColumns / 2, count, at.Squares, at.Active);
             Added(at.Active, layer.Proj2.Address, layer.Shape.FfnDim, next);
@@ -275,7 +332,7 @@ internal sealed class RowPass : IDisposable
     }
 
     // Norm and rotation of queries and keys, the cache, and attention: of rows that are alone in their sequences in one kernel.
-    void Attend(in PassShape shape, DeviceLayer layer, nint rows)
+    void Attend(in PassShape shape, DeviceLayer layer, nint rows, nint tiles)
     {
         (int count, int queries, int keys, int headDim, float eps) = (shape.Rows, layer.Shape.QueryHeads, layer.Shape.KvHeads, _config.HeadDim, (float)_config.RmsNormEps);
         (nint stream, PassBuffers at) = (_stream.Handle, _buffers);
@@ -294,7 +351,7 @@ internal sealed class RowPass : IDisposable
             at.Qkv, rows, layer.QNorm, layer.KNorm, shape.Cos, shape.Sin, layer.FirstKvHead, queries, keys, count, eps);
         if (shape.Tiles > 0)
         {
-            _attendTiles!.Value.LaunchEarly(stream, (keys, shape.Tiles, 1), 256, TileBytes, at.Qkv, rows, at.Tiles, at.Heads, layer.FirstKvHead, queries, keys);
+            _attendTiles!.Value.LaunchEarly(stream, (keys, shape.Tiles, 1), 256, TileBytes, at.Qkv, rows, tiles, at.Heads, layer.FirstKvHead, queries, keys);
             return;
         }
 
@@ -356,11 +413,10 @@ internal sealed class RowPass : IDisposable
     void FindFastest(nint x, DeviceMatrix weights, nint y, in ProductShape shape) =>
         _products.FindFastest(shape, x, weights.Format == PackedFormat.Plain ? weights.Address : _unpacked!.Address, y, _stream.Handle);
 
-    // [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
-    int[] Tiles(ReadOnlySpan<DeviceRow> rows)
+    // tiles: [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
+    int Tiles(ReadOnlySpan<DeviceRow> rows, Span<int> tiles)
     {
-        int most = TileQueries / Math.Max(1, _group);
-        var tiles = new List<int>();
+        int most = TileQueries / Math.Max(1, _group), written = 0;
         for (int first = 0, count; first < rows.Length; first += count)
         {
             count = 1;
@@ -369,11 +425,14 @@ internal sealed class RowPass : IDisposable
                 count++;
             }
 
-            tiles.AddRange(first, count);
+            (tiles[written], tiles[written + 1]) = (first, count);
+            written += 2;
         }
 
-        return [.. tiles];
+        return written / 2;
     }
+
+    int SentBytes => _room * (Unsafe.SizeOf<DeviceRow>() + (3 * sizeof(int)));
 
     void Reserve(in PassShape shape)
     {
@@ -392,14 +451,16 @@ internal sealed class RowPass : IDisposable
         long[] bytes =
         [
             (long)_room * d * 4, (long)_room * _widestQkv * ElementBytes, (long)_room * (_config.FfnWithGlu ? 2 : 1) * _widestFfn * ElementBytes, (long)_room * d * ElementBytes,
-            (long)_room * _widestHeads * ElementBytes, (long)_room * _widestFfn * ElementBytes, (long)_room * Marshal.SizeOf<DeviceRow>(), _room * 4L, _room * 4L, _room * 8L,
+            (long)_room * _widestHeads * ElementBytes, (long)_room * _widestFfn * ElementBytes, SentBytes, _room * 4L,
             Math.Max((long)_splitRoom * queries * (_config.HeadDim + 2), FewRows * MostParts) * 4, (long)_room * _mostKeys * 4, FewRows * MostParts * 4,
             (long)_logitRoom * _config.VocabSize * 4,
         ];
         long[] starts = [.. bytes.Select((_, i) => bytes.Take(i).Sum(size => (size + 255) / 256 * 256))];
         _memory = new DeviceMemory(starts[^1] + bytes[^1]);
         nint At(int i) => _memory.Address + (nint)starts[i];
-        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11), At(12), At(13));
+        _buffers = new PassBuffers(At(0), At(1), At(2), At(3), At(4), At(5), At(6), At(7), At(8), At(9), At(10), At(11));
+        _sent?.Dispose();
+        _sent = new MappedMemory<byte>(SentBytes);
         CudaDevice.Clear(_memory.Address, _memory.Bytes, _stream.Handle); // the counters, and numbers for the first search of algorithms
     }
 
@@ -410,16 +471,14 @@ internal sealed class RowPass : IDisposable
     /// <param name="Normed">The normalised residual.</param>
     /// <param name="Heads">Attention's result.</param>
     /// <param name="Active">SwiGLU's result.</param>
-    /// <param name="Rows">The rows.</param>
-    /// <param name="Picked">Those whose logits are wanted.</param>
+    /// <param name="Sent">What a pass is told: rows, those whose logits are wanted, tiles of neighbouring rows.</param>
     /// <param name="Everything">0, 1, 2, …</param>
-    /// <param name="Tiles">Of neighbouring rows.</param>
     /// <param name="Partial">Attention's results of splits.</param>
     /// <param name="Counters">Of splits that are done.</param>
     /// <param name="Squares">Of few rows, sums of squares of the residual, in parts.</param>
     /// <param name="Logits">The logits.</param>
     readonly record struct PassBuffers(
-        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Rows, nint Picked, nint Everything, nint Tiles, nint Partial, nint Counters, nint Squares, nint Logits);
+        nint X, nint Qkv, nint GateUp, nint Normed, nint Heads, nint Active, nint Sent, nint Everything, nint Partial, nint Counters, nint Squares, nint Logits);
 
     /// <summary>A kernel for up to 8 and one for up to 16 rows.</summary>
     readonly record struct FewKernel(Kernel Eight, Kernel Sixteen)

@@ -1,6 +1,7 @@
 using OpenElm.Adapters;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
+using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference;
 
@@ -41,13 +42,14 @@ internal abstract class InferenceBackend : IDisposable
     /// <param name="logits">[wanted rows, vocab], in the same order.</param>
     public abstract void Run(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits);
 
-    /// <summary>Begins to choose the most likely tokens where the model computes, several steps ahead of the caller.</summary>
+    /// <summary>Begins to choose tokens where the model computes, several steps ahead of the caller.</summary>
     /// <param name="cache">The sequence's cache.</param>
     /// <param name="token">The token to feed first.</param>
     /// <param name="position">Its position.</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="rule">How; null takes the most likely.</param>
     /// <returns>The chain; null where the backend has none.</returns>
-    public virtual GreedyChain? BeginGreedy(SequenceCache cache, int token, int position, int candidates) => null;
+    public virtual TokenChain? Begin(SequenceCache cache, int token, int position, int candidates, DrawRule? rule) => null;
 
     /// <summary>Begins to choose the most likely tokens of several sequences side by side.</summary>
     /// <param name="caches">The sequences' caches.</param>
@@ -92,11 +94,11 @@ internal abstract class SequenceCache : IDisposable
     public abstract void Dispose();
 }
 
-/// <summary>The most likely tokens one after another, computed ahead. The sequence's cache belongs to it until it is disposed.</summary>
-internal abstract class GreedyChain : IDisposable
+/// <summary>Chosen tokens one after another, computed ahead. The sequence's cache belongs to it until it is disposed.</summary>
+internal abstract class TokenChain : IDisposable
 {
     /// <summary>Feeds one token and waits for what follows it.</summary>
-    /// <param name="logit">The chosen token's logit.</param>
+    /// <param name="logit">The largest logit.</param>
     /// <returns>The chosen token.</returns>
     public abstract int Next(out float logit);
 

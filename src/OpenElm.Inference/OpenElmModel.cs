@@ -4,6 +4,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Calibration;
 using OpenElm.Inference.Kernels;
+using OpenElm.Inference.Sampling;
 
 namespace OpenElm.Inference;
 
@@ -225,11 +226,12 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
     /// <param name="token">The token to feed first.</param>
     /// <param name="state">The sequence.</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="rule">How; null takes the most likely.</param>
     /// <returns>The chain; null on the CPU, which has nothing to gain.</returns>
-    internal GreedyChain? BeginGreedy(int token, SequenceState state, int candidates)
+    internal TokenChain? Begin(int token, SequenceState state, int candidates, DrawRule? rule)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        return _backend.BeginGreedy(state.Cache, token, state.Length, candidates);
+        return _backend.Begin(state.Cache, token, state.Length, candidates, rule);
     }
 
     /// <summary>Begins to choose the most likely tokens of several sequences side by side; their states belong to the chain until that is disposed.</summary>

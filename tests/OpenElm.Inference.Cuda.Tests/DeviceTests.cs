@@ -278,6 +278,30 @@ public sealed class DeviceTests
         Assert.Equal(Generate(TestModels.Stories()), Generate(TestModels.Stories(options)));
     }
 
+    [Fact]
+    public void Proposals_of_a_lookup_and_of_a_draft_leave_the_output_as_it_is()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        int[] prompt = [1, 403, 407, 261, 298, 403, 407, 261];
+        using var plain = TextModel.Of(TestModels.Stories(), null);
+        int[] expected = [.. plain.Generate(prompt, new GenerationOptions { MaxTokens = 40, IgnoreEos = true })];
+        using var text = TextModel.Of(TestModels.Stories(options), null);
+        using var draft = TextModel.Of(TestModels.Stories(options), null);
+        GenerationRun lookup = Generate(null, 6), drafted = Generate(draft, 0);
+        Assert.Equal(expected, lookup.Output.ToArray());
+        Assert.Equal(expected, drafted.Output.ToArray());
+        Assert.InRange(lookup.Speculation.Proposed, 1, 240);
+        Assert.InRange(drafted.Speculation.Accepted, drafted.Speculation.Proposed * 9 / 10, drafted.Speculation.Proposed); // the same model proposes
+
+        GenerationRun Generate(TextModel? by, int proposals)
+        {
+            using GenerationSession session = text.CreateSession(by);
+            GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = 40, IgnoreEos = true, PromptLookup = proposals });
+            Assert.Equal(40, run.Tokens().Count());
+            return run;
+        }
+    }
+
     static float[] Whole(OpenElmModel model, int[] tokens)
     {
         using (model)

@@ -126,7 +126,7 @@ public sealed class LayoutTests
         Assert.Equal("the widths are no multiples of 8", reason);
     }
 
-    [Theory, InlineData("pass", CudaPrecision.Bf16), InlineData("pass", CudaPrecision.Fp32), InlineData("step", CudaPrecision.Bf16), InlineData("step", CudaPrecision.Fp32)]
+    [Theory, InlineData("pass", CudaPrecision.Bf16), InlineData("pass", CudaPrecision.Fp32), InlineData("step", CudaPrecision.Bf16), InlineData("step", CudaPrecision.Fp32), InlineData("draw", CudaPrecision.Bf16)]
     public void Kernels_compile(string name, CudaPrecision precision)
     {
         try

@@ -1,3 +1,5 @@
+using OpenElm.Inference.Sampling;
+
 namespace OpenElm.Inference.Generation;
 
 /// <summary>A sequence state that knows the tokens it holds, so that a sequence that begins alike need not be fed again.</summary>
@@ -49,18 +51,19 @@ internal sealed class FedTokens(OpenElmModel model) : IDisposable
         tokens.CopyTo(_tokens.AsSpan(before));
     }
 
-    /// <summary>Begins to choose the most likely tokens where the model computes; nothing else may be fed until the chain is disposed.</summary>
+    /// <summary>Begins to choose tokens where the model computes; nothing else may be fed until the chain is disposed.</summary>
     /// <param name="token">The token to feed first.</param>
     /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="rule">How; null takes the most likely.</param>
     /// <returns>The chain; null where there is none.</returns>
-    public GreedyChain? BeginGreedy(int token, int candidates) => model.BeginGreedy(token, _state!, candidates);
+    public TokenChain? Begin(int token, int candidates, DrawRule? rule) => model.Begin(token, _state!, candidates, rule);
 
     /// <summary>Feeds one token through a chain.</summary>
     /// <param name="chain">The chain.</param>
     /// <param name="token">The token that the chain feeds next.</param>
-    /// <param name="logit">The chosen token's logit.</param>
+    /// <param name="logit">The largest logit.</param>
     /// <returns>The chosen token.</returns>
-    public int Next(GreedyChain chain, int token, out float logit)
+    public int Next(TokenChain chain, int token, out float logit)
     {
         int chosen = chain.Next(out logit);
         _tokens[_state!.Length] = token;

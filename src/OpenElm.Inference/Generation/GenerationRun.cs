@@ -20,7 +20,8 @@ public sealed class GenerationRun
     ISampler _sampler = null!;
     Speculator? _speculator;
     ConstraintWalk? _walk;
-    bool _choosesGreedily;
+    DrawRule? _rule;
+    bool _choosesAhead;
 
     internal GenerationRun(GenerationSession session, ReadOnlySpan<int> prompt, GenerationOptions options)
     {
@@ -61,7 +62,7 @@ public sealed class GenerationRun
         (_started, _session.Running) = (true, this);
         long start = _session.Time.GetTimestamp();
         Begin();
-        float[] logits = new float[(_speculator is null ? 1 : SpeculationPace.MostProposals + 1) * _model.Model.Config.VocabSize];
+        float[] logits = GC.AllocateUninitializedArray<float>((_speculator is null ? 1 : SpeculationPace.MostProposals + 1) * _model.Model.Config.VocabSize);
         while (!IsComplete())
         {
             cancellation.ThrowIfCancellationRequested();
@@ -70,7 +71,7 @@ public sealed class GenerationRun
                 throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
             }
 
-            if (_length > _promptLength && BeginGreedy() is { } chain)
+            if (_length > _promptLength && BeginChain() is { } chain)
             {
                 using (chain)
                 {
@@ -121,20 +122,20 @@ public sealed class GenerationRun
     }
 
     // Behind the prompt's first token a model that chooses for itself needs no logits on the host.
-    GreedyChain? BeginGreedy()
+    TokenChain? BeginChain()
     {
-        if (!_choosesGreedily)
+        if (!_choosesAhead)
         {
             return null;
         }
 
         _session.Fed.KeepPrefixOf(_sequence.AsSpan(0, _length));
-        GreedyChain? chain = _session.Fed.BeginGreedy(_sequence[_length - 1], _model.Candidates);
-        _choosesGreedily = chain is not null;
+        TokenChain? chain = _session.Fed.Begin(_sequence[_length - 1], _model.Candidates, _rule);
+        _choosesAhead = chain is not null;
         return chain;
     }
 
-    IEnumerable<int> Follow(GreedyChain chain, long start, CancellationToken cancellation)
+    IEnumerable<int> Follow(TokenChain chain, long start, CancellationToken cancellation)
     {
         while (!IsComplete())
         {
@@ -146,6 +147,11 @@ public sealed class GenerationRun
 
             int token = _session.Fed.Next(chain, _sequence[_length - 1], out float logit);
             CheckFinite(logit);
+            if (token < 0)
+            {
+                throw Distribution.OutOfRange();
+            }
+
             _total = _session.Time.GetElapsedTime(start);
             FinishReason = _options.EndOf(token, _model.EosId);
             if (FinishReason != FinishReason.None)
@@ -198,7 +204,8 @@ public sealed class GenerationRun
         _session.Fed.Reserve(capacity);
         _sampler = _options.Sampling.CreateSampler(_promptLength);
         _walk = _options.Constraint is { } constraint ? new ConstraintWalk(_model.MasksOf(constraint), _model.DecodePrompt(Prompt.Span).IsAtStart) : null;
-        _choosesGreedily = _options.Sampling.IsPlainlyGreedy && _walk is null && _session.Draft is null && _options.PromptLookup == 0;
+        _rule = _options.Sampling.RuleOf(_sampler);
+        _choosesAhead = (_rule is not null || _options.Sampling.IsPlainlyGreedy) && _walk is null && _session.Draft is null && _options.PromptLookup == 0;
         if (_session.Draft is { } draft)
         {
             draft.Begin(_options.Sampling, _promptLength, capacity, (_sampler as RandomDraw)?.Random, _walk);

@@ -19,8 +19,12 @@ internal static class Distribution
             sum += weight;
         }
 
-        return double.IsFinite(sum) ? sum : throw new OpenElmException("The logits have left the range of numbers; raise the temperature or moderate the penalties.");
+        return double.IsFinite(sum) ? sum : throw OutOfRange();
     }
+
+    /// <summary>The logits are no numbers any more.</summary>
+    /// <returns>What to throw.</returns>
+    public static OpenElmException OutOfRange() => new("The logits have left the range of numbers; raise the temperature or moderate the penalties.");
 
     /// <summary>Draws a token in proportion to the weights.</summary>
     /// <param name="weights">[candidates], at least one positive.</param>

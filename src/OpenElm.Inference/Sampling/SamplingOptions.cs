@@ -42,7 +42,15 @@ public sealed record SamplingOptions
     public int Seed { get; init; }
 
     /// <summary>Whether the largest logit is taken as the model gives it.</summary>
-    internal bool IsPlainlyGreedy => Temperature == 0 && RepetitionPenalty == 1 && FrequencyPenalty == 0 && PresencePenalty == 0 && LogitBias.IsEmpty;
+    internal bool IsPlainlyGreedy => Temperature == 0 && TakesLogitsAsTheyAre;
+
+    bool TakesLogitsAsTheyAre => RepetitionPenalty == 1 && FrequencyPenalty == 0 && PresencePenalty == 0 && LogitBias.IsEmpty;
+
+    /// <summary>How a sampler of these options draws, if that needs nothing but logits and a random number.</summary>
+    /// <param name="sampler">Whose random numbers are used.</param>
+    /// <returns>The rule; null if the sampler has to see the logits.</returns>
+    internal DrawRule? RuleOf(ISampler sampler) => sampler is RandomDraw draw && TakesLogitsAsTheyAre && TypicalP == 1
+        ? new DrawRule((float)Temperature, TopK, (float)(1 - TopP), (float)MinP, draw.Random) : null;
 
     /// <summary>Checks every option.</summary>
     /// <returns>These options.</returns>
