@@ -8,7 +8,6 @@ namespace OpenElm.Inference.Cuda;
 internal sealed class TokenStep : IDisposable
 {
     const int LetterWords = 12; // of step.cu
-    const int Header = 256;     // bytes of the best logit and arrivals
 
     readonly KernelModule _module;
     readonly Func<bool, KernelModule> _compile;
@@ -54,8 +53,11 @@ internal sealed class TokenStep : IDisposable
         _tables = new DeviceMemory(workBytes + (layers.Length * StepLayer.Bytes));
         CudaDevice.Copy<StepWork>(work, _tables.Address, stream);
         CudaDevice.Copy<StepLayer>(layers, _tables.Address + workBytes, stream);
-        _model = new StepModel { Work = _tables.Address, Layers = _tables.Address + workBytes, Embedding = weights.Embedding, Ends = _buffers.Address, Eps = (float)config.RmsNormEps };
+        _model = new StepModel { Work = _tables.Address, Layers = _tables.Address + workBytes, Embedding = weights.Embedding, Best = _buffers.Address, Eps = (float)config.RmsNormEps };
     }
+
+    // Bytes of the blocks' best logits.
+    int Header => StepLayout.Parts(_layout.Blocks * sizeof(long), 256) * 256;
 
     /// <summary>[vocab], after a step.</summary>
     public nint Logits => _buffers.Address + Header;
@@ -82,12 +84,13 @@ internal sealed class TokenStep : IDisposable
         }
     }
 
-    /// <summary>Puts a step into the stream.</summary>
+    /// <summary>Puts steps into the stream, in one kernel; each takes what the one before has chosen.</summary>
     /// <param name="cache">The sequence's cache.</param>
-    /// <param name="token">Its token; −1 takes token and position that the step before with the same state has chosen.</param>
+    /// <param name="token">Its token; −1 takes token and position that the launch before with the same state has chosen.</param>
     /// <param name="position">Its position.</param>
-    /// <param name="choice">Where the most likely token goes.</param>
-    public void Launch(DeviceCache cache, int token, int position, StepChoice choice) => Launch(_kernel, cache, token, position, choice, 0);
+    /// <param name="steps">How many.</param>
+    /// <param name="choice">Where the most likely tokens go: in this place and those behind it.</param>
+    public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice) => Launch(_kernel, cache, token, position, steps, choice, 0);
 
     /// <summary>Runs a step and says where its time goes, as the first block sees it.</summary>
     /// <param name="cache">The sequence's cache.</param>
@@ -103,7 +106,7 @@ internal sealed class TokenStep : IDisposable
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
-        Launch(module["decode_step"], cache, 0, position, choice, memory.Address);
+        Launch(module["decode_step"], cache, 0, position, 1, choice, memory.Address);
         end.Record(_stream);
         end.Synchronize();
         long[] cycles = new long[notes];
@@ -130,7 +133,7 @@ internal sealed class TokenStep : IDisposable
         for (int i = 0; i < 6; i++)
         {
             start.Record(_stream);
-            read.Launch(_stream, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _model.Ends);
+            read.Launch(_stream, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _model.Best);
             end.Record(_stream);
             end.Synchronize();
             best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
@@ -146,17 +149,18 @@ internal sealed class TokenStep : IDisposable
         _buffers.Dispose();
     }
 
-    void Launch(Kernel kernel, DeviceCache cache, int token, int position, StepChoice choice, nint profile)
+    void Launch(Kernel kernel, DeviceCache cache, int token, int position, int steps, StepChoice choice, nint profile)
     {
-        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = ++_step };
-        kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
+        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = _step + 1 };
+        _step += (uint)steps;
+        kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, steps, choice.Place);
     }
 }
 
 /// <summary>Where a step's choice goes, and what it may choose.</summary>
 /// <param name="State">On the device: token and position of the step to come.</param>
 /// <param name="Host">Where kernels write to the host: [places][token, bits of its logit].</param>
-/// <param name="Place">The place there.</param>
+/// <param name="Place">The first step's place there.</param>
 /// <param name="Candidates">Ids below this may be chosen.</param>
 /// <param name="Cos">[positions, headDim / 2].</param>
 /// <param name="Sin">[positions, headDim / 2].</param>
@@ -181,7 +185,7 @@ internal record struct StepModel
     public nint Chosen { get; set; }
     public nint State { get; set; }
     public nint Profile { get; set; }
-    public nint Ends { get; set; }
+    public nint Best { get; set; }
     public int Candidates { get; set; }
     public float Eps { get; set; }
     public uint Step { get; set; }

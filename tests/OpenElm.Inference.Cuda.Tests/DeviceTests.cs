@@ -265,10 +265,11 @@ public sealed class DeviceTests
         Close.Assert(expected.AsSpan(11 * config.VocabSize), logits, Fp32);
     }
 
-    [Fact]
-    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor()
+    // Untimed: several steps in a launch.
+    [Theory, InlineData(null), InlineData("untimed")]
+    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor(string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Fp32);
+        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
         int[] Generate(OpenElmModel model)
         {
             using var text = TextModel.Of(model, null);

@@ -61,7 +61,7 @@ struct Model
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
     long long* profile;                                         // cycles of the first block: begin, eleven of each layer, head's numbers there, end
-    u64* ends;                                                  // best logit; arrivals at the end
+    u64* best;                                                  // words: each block's best logit
     int candidates;
     float eps;
     u32 step;
@@ -121,6 +121,18 @@ __device__ __forceinline__ void read_words(const float* p, u32 (&w)[4])
     asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "l"(p) : "memory");
 }
 
+__device__ __forceinline__ u64 read_long(const u64* p)
+{
+    u64 bits;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(bits) : "l"(p) : "memory");
+    return bits;
+}
+
+__device__ __forceinline__ void write_long(u64* p, u64 bits) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" :: "l"(p), "l"(bits) : "memory"); }
+
+// What threads have written may be read by the copy engine.
+__device__ __forceinline__ void publish_to_engine() { asm volatile("fence.proxy.async;" ::: "memory"); }
+
 __device__ __forceinline__ void write_word(float* p, u32 bits) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" :: "l"(p), "r"(bits) : "memory"); }
 
 __device__ __forceinline__ void rest() { }
@@ -173,11 +185,11 @@ struct __align__(128) Stage
     float most[GROUP][WARPS], all[GROUP][WARPS];                // of attention's warps: largest score, sum of weights
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
-    u64 full[TILES], free[TILES];
+    u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
     int sizes[TILES];                                           // slots of tiles on their way
     float residual[OWN_ROWS];                                   // the block's
     C* cache;
-    int capacity, position;
+    int capacity, token;                                        // token: the next one
 #if PROFILE
     long long* profile;                                         // of the first block's first thread; null elsewhere
 #endif
@@ -195,7 +207,7 @@ struct __align__(128) Stage
     __device__ float* factors(C* plane) const { return (float*)(plane + (size_t)capacity * HEAD_DIM); }
 
     // A block's part of a KV head's past: whole tiles, none where there are more splits than those.
-    __device__ void share_past(int splits, int split, int& begin, int& count) const
+    static __device__ void share_past(int position, int splits, int split, int& begin, int& count)
     {
         int tiles = (position + TILE_POSITIONS - 1) / TILE_POSITIONS, each = (tiles + splits - 1) / splits * TILE_POSITIONS;
         begin = split * each;
@@ -262,7 +274,7 @@ struct Scout
         constexpr int STEP = 16 << 10, AHEAD = 96 << 10;
         Stage& stage = stage_of_block();
 #pragma unroll 1
-        while (ahead < AHEAD && number <= 4 * LAYERS)
+        while (ahead < AHEAD)
         {
             const Work& w = stage.work[number];
             // Of a gate and up the rows of both lie together.
@@ -274,14 +286,14 @@ struct Scout
             if (bytes > 0 && threadIdx.x % 32 == 0) fetch_early(first + from, bytes);
             at += bytes;
             ahead += bytes;
-            if (at >= all) at = 0, number++;
+            if (at >= all) at = 0, number = number == 4 * LAYERS ? 0 : number + 1; // on with the next token
         }
     }
 };
 #endif
 
-// Asks for all tiles of a step, a lane for each row.
-__device__ __noinline__ void ask()
+// Asks for all tiles of some tokens, a lane for each row.
+__device__ __noinline__ void ask(int position, int tokens)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32;
@@ -290,16 +302,23 @@ __device__ __noinline__ void ask()
     Scout scout = { 0, 0, 0 };
 #endif
 #pragma unroll 1
-    for (int number = 0; number <= 4 * LAYERS; number++)
+    for (int all = 0, number = 0; all < tokens * (4 * LAYERS + 1); all++, number = number == 4 * LAYERS ? 0 : number + 1)
     {
         if (number % 4 == 1)
         {
+            if (number == 1 && all > 1)
+            {
+                // The token before has left its key and value.
+                await_arrival(&stage.next, (all / (4 * LAYERS + 1) - 1) & 1);
+                publish_to_engine();
+                position++;
+            }
             const Layer& layer = stage.layers[number / 4];
 #pragma unroll 1
             for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x)
             {
                 int begin, count;
-                stage.share_past(layer.splits, item % layer.splits, begin, count);
+                Stage::share_past(position, layer.splits, item % layer.splits, begin, count);
                 C *keys = stage.keys(layer, item / layer.splits), *values = keys + stage.plane();
 #pragma unroll 1
                 for (int t = 0; t < count; t += TILE_POSITIONS)
@@ -808,11 +827,10 @@ __device__ __forceinline__ void store(float x, float, float& to) { to = x; }
 __device__ __forceinline__ void store(float x, float factor, signed char& to) { to = (signed char)__float2int_rn(x * factor); }
 
 // Attention of a block's split of a KV head: warps have tiles of it in turn.
-__device__ __noinline__ Stream attend(Stream stream, const Model& model, const Layer& layer, int item)
+__device__ __noinline__ Stream attend(Stream stream, const Model& model, const Layer& layer, int item, u32 step, int position)
 {
     constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
     Stage& stage = stage_of_block();
-    u32 step = model.step;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = item / splits, split = item - kv * splits;
     // Queries, the key and the value: norm and rotation of a half and the other, a head to a warp.
 #pragma unroll 1
@@ -828,8 +846,8 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
             int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
             wa[i] = norm ? norm[at] : 1;
             wb[i] = norm ? norm[at + HALF] : 1;
-            c[i] = is_value ? 1 : model.cos[(size_t)stage.position * HALF + at];
-            s[i] = is_value ? 0 : model.sin[(size_t)stage.position * HALF + at];
+            c[i] = is_value ? 1 : model.cos[(size_t)position * HALF + at];
+            s[i] = is_value ? 0 : model.sin[(size_t)position * HALF + at];
         }
         u32 old;
         do
@@ -870,7 +888,7 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
             largest = largest_of_warp(largest);
             factor = largest > 0 ? 127 / largest : 0;
             if (lane == 0) stage.new_factors[is_value][0] = largest / 127;
-            if (lane == 0 && split == 0) stage.factors(plane)[stage.position] = largest / 127;
+            if (lane == 0 && split == 0) stage.factors(plane)[position] = largest / 127;
         }
 #pragma unroll
         for (int i = 0; i < OWN; i++)
@@ -886,7 +904,7 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
             store(x[i], factor, own[at]);
             store(y[i], factor, own[at + HALF]);
             if (split != 0) continue;
-            C* stored = plane + (size_t)stage.position * HEAD_DIM;
+            C* stored = plane + (size_t)position * HEAD_DIM;
             stored[at] = own[at];
             stored[at + HALF] = own[at + HALF];
         }
@@ -895,7 +913,7 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
     if (item == 0) stage.note();
 
     int begin, past;
-    stage.share_past(splits, split, begin, past);
+    Stage::share_past(position, splits, split, begin, past);
     int tiles = past > 0 ? (past + TILE_POSITIONS - 1) / TILE_POSITIONS : 0, all = tiles + (split == splits - 1 ? 1 : 0); // the new position
     Attention attention;
     attention.begin(stage.queries);
@@ -989,8 +1007,20 @@ __device__ __forceinline__ u64 rank(float logit, int id)
     return (u64)(bits & 0x80000000 ? ~bits : bits | 0x80000000) << 32 | (u32)~id;
 }
 
-// token: −1 takes the token and the position that the step before chose. place: where the choice goes on the host.
-extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int place)
+__device__ __forceinline__ u64 largest_key(u64 key)
+{
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1)
+    {
+        u64 other = __shfl_xor_sync(0xffffffff, key, mask);
+        if (other > key) key = other;
+    }
+    return key;
+}
+
+// tokens: how many steps, each of which takes what the one before has chosen. token: −1 takes the token and the position that the launch before chose.
+// place: where the choices go on the host.
+extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -1010,9 +1040,9 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     }
     if (threadIdx.x == 0)
     {
+        init_arrival(&stage.next, 1);
         stage.cache = cache;
         stage.capacity = capacity;
-        stage.position = position;
 #if PROFILE
         stage.profile = blockIdx.x == 0 ? model.profile : nullptr;
 #endif
@@ -1022,94 +1052,125 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     __syncthreads();
     if (warp == WARPS)
     {
-        ask();
+        ask(position, tokens);
         return;
     }
     Stream stream = { 0, 0 };
 
-    // The residual's rows are the same in all matrices that add to it.
-    const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
-    for (int i = threadIdx.x; i < stage.work[1].rows; i += THREADS) stage.residual[i] = widen(embedded[stage.work[1].begin + i]);
-    int turn = 0;                                               // of two places for sums: a warp may be a phase ahead of the others
 #pragma unroll 1
-    for (int number = 0; ; number++)
+    while (true)
     {
-        const Work& w = stage.work[number];
-        if (number % 4 == 1)
-        {
-            const Layer& layer = stage.layers[number / 4];
+        // The residual's rows are the same in all matrices that add to it.
+        const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
+        for (int i = threadIdx.x; i < stage.work[1].rows; i += THREADS) stage.residual[i] = widen(embedded[stage.work[1].begin + i]);
+        int turn = 0;                                               // of two places for sums: a warp may be a phase ahead of the others
 #pragma unroll 1
-            for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x) stream = attend(stream, model, layer, item);
-        }
-        bool last = number == 4 * LAYERS, glued = GATED && number % 4 == 2;
-        if (last)
+        for (int number = 0; ; number++)
         {
-            meet();
-            turn = 0;
-        }
-        float squares = receive(w, embedded, step);
-        stage.note();
-        multiply_rows(stream, w, stage.sums + turn * SUM_ROWS);
-        if (w.norm)
-        {
-            squares = sum_of_warp(squares);
-            if (lane == 0) stage.squares[turn][warp] = squares;
-        }
-        meet();
-        if (last) break;
-
-        // The block's rows, to everyone.
-        for (int i = threadIdx.x; i < (glued ? w.rows / 2 : w.rows); i += THREADS)
-        {
-            const float(*sums)[WARPS] = stage.sums + turn * SUM_ROWS + (glued ? 2 * i : i);
-            float y = sum_of_row(sums[0]);
-            if (!w.norm) y = stage.residual[i] += y;
-            else
+            const Work& w = stage.work[number];
+            if (number % 4 == 1)
             {
-                float scale = rsqrtf(sum_of_row(stage.squares[turn]) * (1.0f / MODEL_DIM) + model.eps);
-                y *= scale;
-                if (number % 4 == 2) y = silu(y) * (glued ? scale * sum_of_row(sums[1]) : 1);
+                const Layer& layer = stage.layers[number / 4];
+#pragma unroll 1
+                for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x) stream = attend(stream, model, layer, item, step, position);
             }
-            write_word(w.to + i, word(y, step));
+            bool last = number == 4 * LAYERS, glued = GATED && number % 4 == 2;
+            if (last)
+            {
+                meet();
+                turn = 0;
+            }
+            float squares = receive(w, embedded, step);
+            stage.note();
+            multiply_rows(stream, w, stage.sums + turn * SUM_ROWS);
+            if (w.norm)
+            {
+                squares = sum_of_warp(squares);
+                if (lane == 0) stage.squares[turn][warp] = squares;
+            }
+            meet();
+            if (last) break;
+
+            // The block's rows, to everyone.
+            for (int i = threadIdx.x; i < (glued ? w.rows / 2 : w.rows); i += THREADS)
+            {
+                const float(*sums)[WARPS] = stage.sums + turn * SUM_ROWS + (glued ? 2 * i : i);
+                float y = sum_of_row(sums[0]);
+                if (!w.norm) y = stage.residual[i] += y;
+                else
+                {
+                    float scale = rsqrtf(sum_of_row(stage.squares[turn]) * (1.0f / MODEL_DIM) + model.eps);
+                    y *= scale;
+                    if (number % 4 == 2) y = silu(y) * (glued ? scale * sum_of_row(sums[1]) : 1);
+                }
+                write_word(w.to + i, word(y, step));
+            }
+            stage.note();
+            turn ^= 1;
+        }
+
+        const Work& head = stage.work[4 * LAYERS];
+        u64 best = 0;
+        float factor = rsqrtf(sum_of_row(stage.squares[0]) * (1.0f / MODEL_DIM) + model.eps);
+        for (int i = threadIdx.x; i < head.rows; i += THREADS)
+        {
+            float y = factor * sum_of_row(stage.sums[i]);
+            head.to[i] = y;
+            u64 key = rank(y, head.begin + i);
+            if (head.begin + i < model.candidates && key > best) best = key;
         }
         stage.note();
-        turn ^= 1;
+        best = largest_key(best);
+        u64* of_warps = (u64*)stage.queries;
+        if (lane == 0) of_warps[warp] = best;
+        meet();
+        bool more = --tokens > 0;
+        if (warp == 0)
+        {
+            // The best of all blocks, for the first one and for those that go on; ids have 31 bits.
+            if (lane == 0)
+            {
+                for (int i = 1; i < WARPS; i++)
+                    if (of_warps[i] > best) best = of_warps[i];
+                if (more) __threadfence();                          // the block's keys and values come first
+                write_long(model.best + blockIdx.x, best & 0xffffffff00000000 | (u32)best << 1 | step & 1);
+            }
+            if (more || blockIdx.x == 0)
+            {
+                best = 0;
+#pragma unroll 1
+                for (int i = lane; i < (int)gridDim.x; i += 32)
+                {
+                    u64 other;
+                    while (((other = read_long(model.best + i)) ^ step) & 1) rest();
+                    if (other > best) best = other;
+                }
+                if (more) __threadfence();
+                __syncwarp();
+                best = largest_key(best);
+                token = (int)~((u32)best >> 1 | 0x80000000);
+                if (lane == 0)
+                {
+                    stage.token = token;
+                    if (blockIdx.x == 0)
+                    {
+                        u32 upper = (u32)(best >> 32);
+                        model.state[0] = token;
+                        model.state[1] = position + 1;
+                        model.chosen[2 * place] = token;
+                        model.chosen[2 * place + 1] = (int)(upper & 0x80000000 ? upper & 0x7fffffff : ~upper);
+                    }
+                }
+            }
+        }
+        if (!more) return;
+        meet();
+        if (threadIdx.x == 0) arrive(&stage.next);
+        token = stage.token;
+        position++;
+        place++;
+        step++;
     }
-
-    const Work& head = stage.work[4 * LAYERS];
-    u64 best = 0;
-    float factor = rsqrtf(sum_of_row(stage.squares[0]) * (1.0f / MODEL_DIM) + model.eps);
-    for (int i = threadIdx.x; i < head.rows; i += THREADS)
-    {
-        float y = factor * sum_of_row(stage.sums[i]);
-        head.to[i] = y;
-        u64 key = rank(y, head.begin + i);
-        if (head.begin + i < model.candidates && key > best) best = key;
-    }
-    stage.note();
-#pragma unroll
-    for (int mask = 16; mask > 0; mask >>= 1)
-    {
-        u64 other = __shfl_xor_sync(0xffffffff, best, mask);
-        if (other > best) best = other;
-    }
-    u64* of_warps = (u64*)stage.queries;
-    if (lane == 0) of_warps[warp] = best;
-    meet();
-    if (threadIdx.x != 0) return;
-    for (int i = 1; i < WARPS; i++)
-        if (of_warps[i] > best) best = of_warps[i];
-    if (best) atomicMax(model.ends, best);
-    __threadfence();
-    if (atomicAdd(model.ends + 1, 1ull) != gridDim.x - 1) return;
-    __threadfence();
-    best = atomicExch(model.ends, 0ull);
-    atomicExch(model.ends + 1, 0ull);
-    u32 upper = (u32)(best >> 32);
-    model.state[0] = (int)~(u32)best;
-    model.state[1] = position + 1;
-    model.chosen[2 * place] = (int)~(u32)best;
-    model.chosen[2 * place + 1] = (int)(upper & 0x80000000 ? upper & 0x7fffffff : ~upper);
 }
 
 // Reads 16 bytes a thread, as fast as memory gives them: the ceiling.
