@@ -33,11 +33,11 @@ internal sealed class CudaBackend : InferenceBackend
     {
         (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        StepLayout? layout = cacheIsBytes ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _); // the step reads no cache of 8 bits
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
         _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream, _reader);
-        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, device, _stream.Handle);
+        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, isUntimed, device, _stream.Handle);
     }
 
     /// <inheritdoc/>
@@ -163,13 +163,16 @@ internal sealed class CudaBackend : InferenceBackend
         }
     }
 
-    /// <summary>Puts one step of a chain into the stream; what draws, if it is given, changes what the step has chosen.</summary>
-    public void Launch(DeviceCache cache, int token, int position, StepChoice choice, TokenDraw? draw, CudaEvent done)
+    /// <summary>Steps that a chain without draws puts into one kernel.</summary>
+    public int StepsOfLaunch => _isUntimed ? 4 : 1;
+
+    /// <summary>Puts steps of a chain into the stream; what draws, if it is given, changes what the step has chosen.</summary>
+    public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice, TokenDraw? draw, CudaEvent done)
     {
         lock (_stream)
         {
             _device.MakeCurrent();
-            _step!.Launch(cache, token, position, choice with { Cos = Cos, Sin = Sin });
+            _step!.Launch(cache, token, position, steps, choice with { Cos = Cos, Sin = Sin });
             draw?.Launch(_stream.Handle, _step.Logits, choice.State, isRow: false, choice.Host, choice.Place);
             done.Record(_stream.Handle);
         }
@@ -266,7 +269,7 @@ internal sealed class CudaBackend : InferenceBackend
         if (_step is not null && tokens.Length == 1)
         {
             SequenceRun run = batch[0];
-            _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
+            _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, 1, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
             if (run.LogitRows == 1)
             {
                 _reader.Read(_step.Logits, logits[.._config.VocabSize], _stream.Handle);

@@ -19,10 +19,12 @@ internal static class DecodeKernels
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
     /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
-    /// <param name="isUntimed">Whether to take the variants that are right in the emulator and were not timed yet (<c>pass.cu</c>, UNTIMED).</param>
+    /// <param name="isUntimed">Whether to take the variants that are right in the emulator and were not timed yet (UNTIMED in the kernels).</param>
+    /// <param name="profile">Whether a step notes when its phases end.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool isUntimed = false)
+    public static byte[] Compile(
+        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool isUntimed = false, bool profile = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -38,8 +40,17 @@ internal static class DecodeKernels
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
             constants["PACKED"] = hasPacked ? "1" : "0";
-            constants["PIECE_BYTES"] = Text(step.PieceBytes);
-            constants["RING"] = Text(step.Ring);
+            constants["SLOT_BYTES"] = Text(step.SlotBytes);
+            constants["SLOTS"] = Text(step.Ring);
+            constants["MOST_EACH"] = Text(StepLayout.OwnChunks(step.PieceColumns));
+            constants["LAYERS"] = Text(config.Layers.Length);
+            (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, step.Blocks);
+            constants["OWN_ROWS"] = Text(ownRows);
+            constants["SUM_ROWS"] = Text(sumRows);
+            constants["TOTAL_ROWS"] = Text(totalRows);
+            constants["OWN_BYTES"] = Text(step.OwnBytes);
+            constants["SHARED_BYTES"] = Text(step.SharedBytes);
+            constants["PROFILE"] = profile ? "1" : "0";
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);

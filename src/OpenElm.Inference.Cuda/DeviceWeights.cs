@@ -34,7 +34,7 @@ internal sealed class DeviceWeights : IDisposable
             StoredWeight weight = stored[name == WeightPlan.Head ? headName : name];
             if (place.Format != PackedFormat.Plain)
             {
-                SendPacked(weight, place, step!.PieceColumns(place.Format, (int)(place.Elements / place.Rows)), At(name), stream);
+                SendPacked(weight, place, step!.ColumnsOf(place.Format, (int)(place.Elements / place.Rows)), At(name), stream);
                 continue;
             }
 
@@ -44,7 +44,7 @@ internal sealed class DeviceWeights : IDisposable
         DeviceMatrix MatrixOf(string name)
         {
             WeightPlace place = plan.Places[name];
-            return new DeviceMatrix(At(name), place.Format, place.Format == PackedFormat.Plain ? 0 : step!.PieceColumns(place.Format, (int)(place.Elements / place.Rows)));
+            return new DeviceMatrix(At(name), place.Format, place.Format == PackedFormat.Plain ? 0 : step!.ColumnsOf(place.Format, (int)(place.Elements / place.Rows)));
         }
 
         int heads = 0;

@@ -2,17 +2,22 @@ using OpenElm.Configuration;
 
 namespace OpenElm.Inference.Cuda;
 
-/// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of tiles of weights for every warp, and the activations, in shared memory.</summary>
+/// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of pieces of rows, and the activations, in shared memory.</summary>
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
 /// <param name="Warps">Of a block, that compute; one more asks for what they read.</param>
-/// <param name="PieceBytes">Of a row, that are copied at once: half of a tile.</param>
-/// <param name="Ring">Tiles of a warp.</param>
+/// <param name="PieceColumns">Numbers of a plain row's piece, at most.</param>
+/// <param name="PieceBytes">Of a row, that are copied at once, at most.</param>
+/// <param name="SlotBytes">Of the ring, for a piece: neighbours lie half of the memory's banks apart.</param>
+/// <param name="Ring">Slots of it.</param>
+/// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int PieceBytes, int Ring, int SharedBytes)
+internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes)
 {
-    const int EvenBlocks = 128; // divide all widths of OpenELM
-    const int MostSplits = 32;  // a lane for each
-    const int WarpsOfBlock = 16, MostShared = 227 * 1024, LargestPiece = 1536, MostRing = 8;
+    const int EvenBlocks = 128;     // divide all widths of OpenELM
+    const int MostSplits = 32;      // a lane for each
+    const int FewestSlots = 32;     // a tile has 16 rows, or keys and values of 16 positions
+    const int TileRows = 16, Chunk = 32, OperandBytes = 128;
+    const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -33,47 +38,50 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceBytes, int Rin
             return null;
         }
 
-        int row = config.ModelDim * elementBytes, parts = Parts(row, LargestPiece);
-        int piece = Math.Max(256 * elementBytes, RoundUp(Parts(row, parts), 32)); // a warp takes at least 256 numbers at once
-        int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
-        int attention = ((group + 2) * config.HeadDim) + (WarpsOfBlock * group * (config.HeadDim + 4));
+        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
+        int slot = ((piece + 63) / 128 * 128) + 64;
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
-        (int ownRows, int partials) = Shares(config, elementBytes, blocks, piece);
-        int tables = (StepWork.Bytes * (((4 + Slots(config, blocks)) * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
-        int rest = tables + (sizeof(float) * (ownRows + partials + Math.Max(widest, attention))) + 1024;
-        int ring = Math.Min(MostRing, (MostShared - rest) / (WarpsOfBlock * (2 * (piece + sizeof(long)))));
-        if (ring < 2)
+        int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
+        int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
+        (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
+        int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
+        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TileRows) * sizeof(float));
+        int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + 1024;
+        int slots = (MostShared - rest) / slot;
+        if (slots < FewestSlots)
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, piece, ring, (WarpsOfBlock * ring * 2 * (piece + sizeof(long))) + rest);
+        return new StepLayout(blocks, WarpsOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest);
     }
 
-    /// <summary>Numbers of a piece of a packed row.</summary>
-    /// <param name="format">Packed.</param>
+    /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
+    /// <param name="format">How the row is kept.</param>
     /// <param name="width">Of the row.</param>
-    /// <returns>A multiple of <see cref="PackedRows.Multiple"/>.</returns>
-    public int PieceColumns(PackedFormat format, int width)
-    {
-        int most = (int)(PieceBytes / PackedRows.Bytes(format, PackedRows.Multiple)) * PackedRows.Multiple;
-        return RoundUp(Parts(width, Parts(width, most)), PackedRows.Multiple);
-    }
+    /// <returns>A multiple of <see cref="PackedRows.Multiple"/> where the row is packed.</returns>
+    public int ColumnsOf(PackedFormat format, int width) => ColumnsOf(format, width, PieceColumns, PieceBytes);
 
-    /// <summary>What the blocks share: most rows of a block in the residual, and most sums of pieces in a matrix.</summary>
+    /// <summary>Chunks of a piece that a warp has, at most.</summary>
+    /// <param name="columns">Of the piece.</param>
+    /// <returns>How many.</returns>
+    public static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
+
+    /// <summary>Rows of a tile, if a block's rows are dealt evenly.</summary>
+    /// <param name="rows">The block's.</param>
+    /// <returns>16 at most.</returns>
+    public static int RowsOfTile(int rows) => rows == 0 ? 1 : Parts(rows, Parts(rows, TileRows));
+
+    /// <summary>What the blocks share: most rows of a block in the residual, in a layer's matrix, and room for sums of two of those or of the head's.</summary>
     /// <param name="config">The architecture.</param>
-    /// <param name="elementBytes">Of a number.</param>
     /// <param name="blocks">Of the kernel.</param>
-    /// <param name="piece">Bytes of a piece.</param>
-    /// <returns>Both.</returns>
-    public static (int OwnRows, int Partials) Shares(OpenElmConfig config, int elementBytes, int blocks, int piece)
+    /// <returns>All three.</returns>
+    public static (int OwnRows, int SumRows, int TotalRows) Shares(OpenElmConfig config, int blocks)
     {
-        int Tiles(int rows, int width) => 2 * Parts(Parts(rows, 2), blocks) * Parts(width * elementBytes, piece);
-        int partials = config.Layers.Max(layer => Math.Max(
-            Math.Max(Tiles((layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim, config.ModelDim), Tiles(config.ModelDim, layer.QueryHeads * config.HeadDim)),
-            Math.Max(Tiles((config.FfnWithGlu ? 2 : 1) * layer.FfnDim, config.ModelDim), Tiles(config.ModelDim, layer.FfnDim))));
-        return (2 * Parts(Parts(config.ModelDim, 2), blocks), Math.Max(partials, Tiles(config.VocabSize, config.ModelDim)));
+        int glued = config.FfnWithGlu ? 2 : 1, own = Parts(config.ModelDim, blocks);
+        int sums = Math.Max(own, config.Layers.Max(layer => Math.Max(Parts((layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim, blocks), glued * Parts(layer.FfnDim, blocks))));
+        return (own, sums, Math.Max(2 * sums, Parts(config.VocabSize, blocks)));
     }
 
     /// <summary>Blocks that share the past of a KV head.</summary>
@@ -82,14 +90,33 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceBytes, int Rin
     /// <returns>How many; 1 or more.</returns>
     public static int Splits(LayerShape shape, int blocks) => Math.Clamp(blocks / shape.KvHeads, 1, MostSplits);
 
-    /// <summary>Splits that a block may have in a layer: more than one only where there are more KV heads than blocks.</summary>
-    /// <param name="config">The architecture.</param>
-    /// <param name="blocks">Of the kernel.</param>
-    /// <returns>How many.</returns>
-    public static int Slots(OpenElmConfig config, int blocks) => config.Layers.Max(layer => Parts(layer.KvHeads * Splits(layer, blocks), blocks));
-
     /// <summary>A ÷ b, rounded up.</summary>
     public static int Parts(int a, int b) => (a + b - 1) / b;
+
+    static int ColumnsOf(PackedFormat format, int width, int pieceColumns, int pieceBytes)
+    {
+        int most = format == PackedFormat.Plain ? pieceColumns : (int)(pieceBytes / PackedRows.Bytes(format, PackedRows.Multiple)) * PackedRows.Multiple;
+        return RoundUp(Parts(width, Parts(width, most)), WarpsOfBlock * Chunk);
+    }
+
+    // Of all pieces of a row.
+    static int MostOwnChunks(OpenElmConfig config, int pieceColumns, int pieceBytes)
+    {
+        int most = 0;
+        foreach (LayerShape layer in config.Layers)
+        {
+            foreach (int width in (int[])[config.ModelDim, layer.FfnDim, layer.QueryHeads * config.HeadDim])
+            {
+                foreach (PackedFormat format in (PackedFormat[])[PackedFormat.Plain, PackedFormat.Bytes, PackedFormat.Nibbles])
+                {
+                    int columns = ColumnsOf(format, width, pieceColumns, pieceBytes);
+                    most = Math.Max(most, Parts(width, columns) * OwnChunks(columns));
+                }
+            }
+        }
+
+        return most;
+    }
 
     static int RoundUp(int a, int b) => Parts(a, b) * b;
 }

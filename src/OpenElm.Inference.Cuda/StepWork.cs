@@ -2,71 +2,83 @@ using OpenElm.Configuration;
 
 namespace OpenElm.Inference.Cuda;
 
-/// <summary><c>Work</c> of step.cu: a block's rows of a matrix. A unit is two rows, a tile is a piece of both.</summary>
-/// <param name="First">The first unit's weights.</param>
-/// <param name="Stride">Bytes to the next unit.</param>
-/// <param name="Second">Bytes to the unit's second row.</param>
+/// <summary><c>Work</c> of step.cu: a product of a block. Rows go in pairs, a tile is a piece of some rows.</summary>
+/// <param name="First">The first row's weights.</param>
+/// <param name="From">Where the activations come from; 0 in the first layer.</param>
+/// <param name="Norm">Weights of the norm before it, or 0.</param>
+/// <param name="To">Where the block's results go.</param>
+/// <param name="Stride">Bytes to the next pair.</param>
+/// <param name="Second">Bytes to the pair's second row.</param>
 /// <param name="RowBytes">Of a row.</param>
 /// <param name="PieceBytes">Of a piece.</param>
-/// <param name="Units">Of the block.</param>
 /// <param name="Pieces">Of a row.</param>
-/// <param name="Warp">That has the first tile.</param>
 /// <param name="Rows">Of the block.</param>
+/// <param name="TileRows">Of a tile, at most.</param>
 /// <param name="Begin">The number of the block's first result.</param>
-/// <param name="Limit">Bytes that there are.</param>
 /// <param name="Format">Of packed rows: how.</param>
 /// <param name="Width">Numbers of a row.</param>
-/// <param name="Columns">Numbers of a piece of a packed row.</param>
-/// <param name="Reserved">Nothing.</param>
+/// <param name="Columns">Numbers of a piece.</param>
+/// <param name="Each">Chunks of a piece that a warp has, at most.</param>
 internal readonly record struct StepWork(
-    nint First, int Stride, int Second, int RowBytes, int PieceBytes, int Units, int Pieces, int Warp, int Rows, int Begin, int Limit, PackedFormat Format, int Width, int Columns, int Reserved)
+    nint First, nint From, nint Norm, nint To, int Stride, int Second, int RowBytes, int PieceBytes, int Pieces, int Rows, int TileRows, int Begin, PackedFormat Format, int Width, int Columns, int Each)
 {
     /// <summary>Its size.</summary>
-    public const int Bytes = 64;
+    public const int Bytes = 80;
 
-    /// <summary>Deals a model's matrices to blocks: even parts of each, whose tiles go to a block's warps in turn, on from where the matrix before ended.</summary>
+    /// <summary>Deals a model's matrices to blocks: even parts of each.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="layers">Their matrices.</param>
+    /// <param name="finalNorm">The norm before the head.</param>
     /// <param name="head">[vocab, modelDim].</param>
     /// <param name="elementBytes">Of a number.</param>
     /// <param name="layout">Of the kernel.</param>
-    /// <returns>For each block: of each layer qkv, room for attention's past, out, gate and up, down; then the head.</returns>
-    public static StepWork[] Deal(OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, DeviceMatrix head, int elementBytes, StepLayout layout)
+    /// <param name="words">Each layer's.</param>
+    /// <param name="logits">[vocab].</param>
+    /// <returns>For each block: of each layer qkv, out, gate and up, down; then the head.</returns>
+    public static StepWork[] Deal(
+        OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, nint finalNorm, DeviceMatrix head, int elementBytes, StepLayout layout, IReadOnlyList<StepWords> words, nint logits)
     {
         var work = new List<StepWork>();
-        int slots = StepLayout.Slots(config, layout.Blocks);
         for (int block = 0; block < layout.Blocks; block++)
         {
-            int before = 0; // tiles
-            int at = 0;     // matrices
-            foreach (DeviceLayer layer in layers)
+            int at = 0; // matrices
+            nint x = 0; // words of the residual
+            foreach ((DeviceLayer layer, StepWords own) in layers.Zip(words))
             {
                 LayerShape shape = layer.Shape;
-                Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, isGlued: false, isResidual: false);
-                work.AddRange(new StepWork[slots]);
-                Add(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim, isGlued: false, isResidual: true);
-                Add(layer.Proj1, (config.FfnWithGlu ? 2 : 1) * shape.FfnDim, config.ModelDim, isGlued: config.FfnWithGlu, isResidual: false);
-                Add(layer.Proj2, config.ModelDim, shape.FfnDim, isGlued: false, isResidual: true);
+                Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, x, layer.AttnNorm, own.Qkv);
+                Add(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim, own.Heads, 0, own.Attended);
+                Add(layer.Proj1, (config.FfnWithGlu ? 2 : 1) * shape.FfnDim, config.ModelDim, own.Attended, layer.FfnNorm, own.Activated, config.FfnWithGlu);
+                Add(layer.Proj2, config.ModelDim, shape.FfnDim, own.Activated, 0, x = own.Residual);
             }
 
-            Add(head, config.VocabSize, config.ModelDim, isGlued: false, isResidual: false);
+            Add(head, config.VocabSize, config.ModelDim, x, finalNorm, logits);
 
-            void Add(DeviceMatrix matrix, int rows, int width, bool isGlued, bool isResidual)
+            void Add(DeviceMatrix matrix, int rows, int width, nint from, nint norm, nint to, bool isGlued = false)
             {
-                // A block has the same rows of the residual always; of the others the larger parts go around.
-                int units = StepLayout.Parts(rows, 2), turn = isResidual ? 0 : 37 * at++ % layout.Blocks;
-                int begin = (int)((((long)units * block) + turn) / layout.Blocks), end = (int)((((long)units * (block + 1)) + turn) / layout.Blocks);
+                // A block has the same rows of the residual always, behind which no norm is; of the others the larger parts go around.
+                int results = isGlued ? rows / 2 : rows, turn = norm == 0 ? 0 : 37 * at++ % layout.Blocks;
+                int begin = (int)((((long)results * block) + turn) / layout.Blocks), end = (int)((((long)results * (block + 1)) + turn) / layout.Blocks);
+                int own = (isGlued ? 2 : 1) * (end - begin);
                 bool isPacked = matrix.Format != PackedFormat.Plain;
+                int columns = isPacked ? matrix.Columns : layout.ColumnsOf(PackedFormat.Plain, width);
                 int rowBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, width) : width * elementBytes;
-                int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, matrix.Columns) : layout.PieceBytes;
-                int pieces = end > begin ? StepLayout.Parts(rowBytes, pieceBytes) : 0;
+                int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, columns) : columns * elementBytes;
                 work.Add(new StepWork(
-                    matrix.Address + (nint)((long)begin * (isGlued ? 1 : 2) * rowBytes), (isGlued ? 1 : 2) * rowBytes, isGlued ? rows / 2 * rowBytes : rowBytes, rowBytes, pieceBytes,
-                    end - begin, pieces, before % layout.Warps, Math.Min(2 * end, rows) - (2 * begin), (isGlued ? 1 : 2) * begin, int.MaxValue, matrix.Format, width, matrix.Columns, 0));
-                before += (end - begin) * pieces;
+                    matrix.Address + (nint)((long)begin * rowBytes), from, norm, to + (begin * sizeof(float)), isGlued ? rowBytes : 2 * rowBytes, isGlued ? results * rowBytes : rowBytes, rowBytes, pieceBytes,
+                    StepLayout.Parts(width, columns), own, StepLayout.RowsOfTile(own), begin, matrix.Format, width, columns, StepLayout.OwnChunks(columns)));
             }
         }
 
         return [.. work];
     }
 }
+
+/// <summary>Where a layer's numbers go from block to block.</summary>
+/// <param name="Qkv">Queries, keys and values.</param>
+/// <param name="Letters">What the splits of a KV head's past say.</param>
+/// <param name="Heads">What attention gives.</param>
+/// <param name="Attended">The residual behind attention.</param>
+/// <param name="Activated">What is inside the feed-forward network.</param>
+/// <param name="Residual">The residual behind the layer.</param>
+internal readonly record struct StepWords(nint Qkv, nint Letters, nint Heads, nint Attended, nint Activated, nint Residual);

@@ -7,79 +7,90 @@ namespace OpenElm.Inference.Cuda;
 /// <summary>One token of one sequence through the whole model in one kernel (<c>step.cu</c>).</summary>
 internal sealed class TokenStep : IDisposable
 {
+    const int LetterWords = 12; // of step.cu
+
     readonly KernelModule _module;
+    readonly Func<bool, KernelModule> _compile;
     readonly Kernel _kernel;
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
     readonly StepModel _model;
-    readonly int _multiprocessors;
+    readonly int _multiprocessors, _layers;
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, KernelModule module, CudaDevice device, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<bool, KernelModule> compile, CudaDevice device, nint stream)
     {
-        (_layout, _module, _kernel, _multiprocessors, _stream) = (layout, module, module["decode_step"], device.Multiprocessors, stream);
-        int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4;
-        StepWork[] work = StepWork.Deal(config, weights.Layers, weights.Head, elementBytes, layout);
-        StepLayer[] layers = new StepLayer[config.Layers.Length];
-        int words = 0;
-        for (int i = 0; i < layers.Length; i++)
+        KernelModule module = compile(false);
+        (_compile, _layout, _module, _kernel, _multiprocessors, _layers, _stream) = (compile, layout, module, module["decode_step"], device.Multiprocessors, config.Layers.Length, stream);
+        int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
+        long bytes = Header + (sizeof(float) * (long)config.VocabSize);
+        int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
+        var places = new long[count, 6];
+        for (int i = 0; i < count; i++)
         {
-            DeviceLayer layer = weights.Layers[i];
-            LayerShape shape = layer.Shape;
-            int splits = StepLayout.Splits(shape, layout.Blocks), letters = shape.KvHeads * splits * shape.QueryHeadsPerKvHead * (config.HeadDim + 2);
-            layers[i] = new StepLayer(layer.AttnNorm, layer.FfnNorm, layer.QNorm, layer.KNorm, shape.QueryHeads, shape.KvHeads, shape.FfnDim, layer.FirstKvHead, words, splits);
-            words += (2 * (shape.QueryHeads + shape.KvHeads) * config.HeadDim) + ((letters + 3) / 4 * 4) + (2 * config.ModelDim) + shape.FfnDim;
+            LayerShape shape = config.Layers[i];
+            int heads = shape.QueryHeads * config.HeadDim;
+            int[] numbers = [heads + (2 * shape.KvHeads * config.HeadDim), heads / 8 * splits[i] * LetterWords, heads, config.ModelDim, shape.FfnDim, config.ModelDim];
+            for (int j = 0; j < numbers.Length; j++)
+            {
+                places[i, j] = bytes = (bytes + 15) / 16 * 16;
+                bytes += sizeof(float) * (long)numbers[j];
+            }
         }
 
+        _buffers = new DeviceMemory(bytes);
+        CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
+        nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
+        StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
+        StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
+        StepLayer[] layers =
+        [
+            .. weights.Layers.Select((layer, i) => new StepLayer(
+                layer.QNorm, layer.KNorm, words[i].Qkv, words[i].Letters, words[i].Heads, layer.Shape.QueryHeads, layer.Shape.KvHeads, layer.FirstKvHead, splits[i], 0)),
+        ];
         int workBytes = work.Length * StepWork.Bytes;
         _tables = new DeviceMemory(workBytes + (layers.Length * StepLayer.Bytes));
         CudaDevice.Copy<StepWork>(work, _tables.Address, stream);
         CudaDevice.Copy<StepLayer>(layers, _tables.Address + workBytes, stream);
-        _buffers = new DeviceMemory(((long)words * sizeof(float)) + ((long)config.VocabSize * sizeof(float)) + 512);
-        CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
-        (int ownRows, int partials) = StepLayout.Shares(config, elementBytes, layout.Blocks, layout.PieceBytes);
-        _model = new StepModel
-        {
-            Work = _tables.Address,
-            Layers = _tables.Address + workBytes,
-            Embedding = weights.Embedding,
-            FinalNorm = weights.FinalNorm,
-            Words = _buffers.Address + 256,
-            Logits = _buffers.Address + 256 + (words * sizeof(float)),
-            Ends = _buffers.Address,
-            LayerCount = layers.Length,
-            OwnRows = ownRows,
-            Partials = partials,
-            Eps = (float)config.RmsNormEps,
-            Slots = StepLayout.Slots(config, layout.Blocks),
-        };
+        _model = new StepModel { Work = _tables.Address, Layers = _tables.Address + workBytes, Embedding = weights.Embedding, Best = _buffers.Address, Eps = (float)config.RmsNormEps };
     }
 
+    // Bytes of the blocks' best logits.
+    int Header => StepLayout.Parts(_layout.Blocks * sizeof(long), 256) * 256;
+
     /// <summary>[vocab], after a step.</summary>
-    public nint Logits => _model.Logits;
+    public nint Logits => _buffers.Address + Header;
 
     /// <summary>Compiles a model's step for a device.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="weights">Its weights on the device.</param>
     /// <param name="precision">How they are kept.</param>
     /// <param name="layout">How it is laid out, as the weights are.</param>
+    /// <param name="cacheIsBytes">Whether keys and values have 8 bits.</param>
+    /// <param name="isUntimed">Whether to take what was not timed yet.</param>
     /// <param name="device">The device.</param>
     /// <param name="stream">Where steps go.</param>
     /// <returns>The step.</returns>
-    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, nint stream)
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, bool isUntimed, CudaDevice device, nint stream)
     {
-        var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0));
-        module["decode_step"].ReserveShared(layout.SharedBytes);
-        return new TokenStep(config, weights, precision, layout, module, device, stream);
+        return new TokenStep(config, weights, precision, layout, Compile, device, stream);
+
+        KernelModule Compile(bool profile)
+        {
+            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, isUntimed, profile));
+            module["decode_step"].ReserveShared(layout.SharedBytes);
+            return module;
+        }
     }
 
-    /// <summary>Puts a step into the stream.</summary>
+    /// <summary>Puts steps into the stream, in one kernel; each takes what the one before has chosen.</summary>
     /// <param name="cache">The sequence's cache.</param>
-    /// <param name="token">Its token; −1 takes token and position that the step before with the same state has chosen.</param>
+    /// <param name="token">Its token; −1 takes token and position that the launch before with the same state has chosen.</param>
     /// <param name="position">Its position.</param>
-    /// <param name="choice">Where the most likely token goes.</param>
-    public void Launch(DeviceCache cache, int token, int position, StepChoice choice) => Launch(cache, token, position, choice, 0);
+    /// <param name="steps">How many.</param>
+    /// <param name="choice">Where the most likely tokens go: in this place and those behind it.</param>
+    public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice) => Launch(_kernel, cache, token, position, steps, choice, 0);
 
     /// <summary>Runs a step and says where its time goes, as the first block sees it.</summary>
     /// <param name="cache">The sequence's cache.</param>
@@ -90,18 +101,19 @@ internal sealed class TokenStep : IDisposable
     {
         // Of a layer: numbers there and rows done of qkv; queries there, own past done, splits joined; numbers there and rows done of the other matrices.
         const int OfLayer = 11;
-        int notes = (OfLayer * _model.LayerCount) + 3;
+        int layers = _layers, notes = (OfLayer * layers) + 3;
+        using KernelModule module = _compile(true);
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
-        Launch(cache, 0, position, choice, memory.Address);
+        Launch(module["decode_step"], cache, 0, position, 1, choice, memory.Address);
         end.Record(_stream);
         end.Synchronize();
         long[] cycles = new long[notes];
         DeviceMemory.CopyBack(memory.Address, cycles, _stream);
         double perCycle = 1000 * end.MillisecondsSince(start) / (cycles[^1] - cycles[0]); // launch and end are a few of them
-        double Until(int note) => Enumerable.Range(0, _model.LayerCount).Sum(layer => cycles[1 + (layer * OfLayer) + note] - cycles[(layer * OfLayer) + note]) * perCycle;
-        StepPhase Of(string name, int note, bool waits = true) => new(name, _model.LayerCount, Until(note), waits ? Until(note - 1) : 0);
+        double Until(int note) => Enumerable.Range(0, layers).Sum(layer => cycles[1 + (layer * OfLayer) + note] - cycles[(layer * OfLayer) + note]) * perCycle;
+        StepPhase Of(string name, int note, bool waits = true) => new(name, layers, Until(note), waits ? Until(note - 1) : 0);
         return
         [
             Of("qkv", 1), Of("queries, rotated", 2, false), Of("own past", 3, false), Of("splits, joined", 4, false), Of("out", 6), Of("gate and up", 8), Of("down", 10),
@@ -121,7 +133,7 @@ internal sealed class TokenStep : IDisposable
         for (int i = 0; i < 6; i++)
         {
             start.Record(_stream);
-            read.Launch(_stream, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _model.Ends);
+            read.Launch(_stream, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _model.Best);
             end.Record(_stream);
             end.Synchronize();
             best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
@@ -137,27 +149,28 @@ internal sealed class TokenStep : IDisposable
         _buffers.Dispose();
     }
 
-    void Launch(DeviceCache cache, int token, int position, StepChoice choice, nint profile)
+    void Launch(Kernel kernel, DeviceCache cache, int token, int position, int steps, StepChoice choice, nint profile)
     {
-        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = ++_step };
-        _kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, choice.Place);
+        StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = _step + 1 };
+        _step += (uint)steps;
+        kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, steps, choice.Place);
     }
 }
 
 /// <summary>Where a step's choice goes, and what it may choose.</summary>
 /// <param name="State">On the device: token and position of the step to come.</param>
 /// <param name="Host">Where kernels write to the host: [places][token, bits of its logit].</param>
-/// <param name="Place">The place there.</param>
+/// <param name="Place">The first step's place there.</param>
 /// <param name="Candidates">Ids below this may be chosen.</param>
 /// <param name="Cos">[positions, headDim / 2].</param>
 /// <param name="Sin">[positions, headDim / 2].</param>
 internal readonly record struct StepChoice(nint State, nint Host, int Place, int Candidates, nint Cos, nint Sin);
 
 /// <summary><c>Layer</c> of step.cu.</summary>
-internal readonly record struct StepLayer(nint AttnNorm, nint FfnNorm, nint QNorm, nint KNorm, int QueryHeads, int KvHeads, int FfnDim, int FirstKvHead, int Words, int Splits)
+internal readonly record struct StepLayer(nint QNorm, nint KNorm, nint Qkv, nint Letters, nint Heads, int QueryHeads, int KvHeads, int FirstKvHead, int Splits, long Reserved)
 {
     /// <summary>Its size.</summary>
-    public const int Bytes = 56;
+    public const int Bytes = 64;
 }
 
 /// <summary><c>Model</c> of step.cu, field for field.</summary>
@@ -167,21 +180,14 @@ internal record struct StepModel
     public nint Work { get; set; }
     public nint Layers { get; set; }
     public nint Embedding { get; set; }
-    public nint FinalNorm { get; set; }
     public nint Cos { get; set; }
     public nint Sin { get; set; }
-    public nint Words { get; set; }
-    public nint Logits { get; set; }
     public nint Chosen { get; set; }
     public nint State { get; set; }
     public nint Profile { get; set; }
-    public nint Ends { get; set; }
-    public int LayerCount { get; set; }
-    public int OwnRows { get; set; }
-    public int Partials { get; set; }
+    public nint Best { get; set; }
     public int Candidates { get; set; }
     public float Eps { get; set; }
     public uint Step { get; set; }
-    public int Slots { get; set; }
     public int Reserved { get; set; }
 }

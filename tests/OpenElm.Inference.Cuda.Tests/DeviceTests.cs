@@ -41,10 +41,10 @@ public sealed class DeviceTests
         Close.Assert(Whole(TestModels.Random(Models[index]), tokens), OneByOne(TestModels.Random(Models[index], options), tokens), Fp32);
     }
 
-    [Fact]
-    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks()
+    [Theory, InlineData(null), InlineData("untimed")]
+    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks(string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Fp32);
+        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
         OpenElmConfig config = Models[1] with { MaxContextLength = 400, RopeMaxLength = 800 };
         int[] tokens = TestModels.Tokens(300, config.VocabSize);
         float[] expected = Whole(TestModels.Random(config), tokens);
@@ -272,10 +272,11 @@ public sealed class DeviceTests
         Close.Assert(expected.AsSpan(11 * config.VocabSize), logits, Fp32);
     }
 
-    [Fact]
-    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor()
+    // Untimed: several steps in a launch.
+    [Theory, InlineData(null), InlineData("untimed")]
+    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor(string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Fp32);
+        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
         int[] Generate(OpenElmModel model)
         {
             using var text = TextModel.Of(model, null);

@@ -1,8 +1,11 @@
 // One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor and has rows of every matrix.
 //
-// What a block reads is fixed before the step begins, so weights, keys and values stream through rings in shared memory, one for each warp, by the
-// copy engine, in the order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are
-// already on their way, and no warp that computes waits until the engine takes an order.
+// What a block reads is fixed before the step begins, so weights, keys and values stream through a ring in shared memory, by the copy engine, in the
+// order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are already on their way.
+//
+// A tile is a piece of up to 16 rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
+// numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
+// times 8 columns, of which one has the upper and one the lower half of each activation, two bfloat16 numbers that are 16 of its 24 bits.
 //
 // Blocks exchange numbers through words: floats whose last bit says in which step they were written, an even or an odd one. Each phase of each
 // layer has words of its own, so a word changes once a step, and who needs it reads it until it has changed; there is no other meeting.
@@ -10,46 +13,59 @@
 // Phases of a layer: qkv · attention · out · gate and up · down. In attention every block has a KV head and a split of its past; a head's splits
 // exchange their results, and each of them joins some elements.
 
-constexpr int THREADS = 32 * WARPS;               // that compute; one more asks for what they read
-constexpr int TILE_BYTES = 2 * PIECE_BYTES;                     // a piece of each of two rows, or keys and values of the same positions
-constexpr int LANES = HEAD_DIM / 8, SIDE_BY_SIDE = 32 / LANES;   // of attention: lanes of a position, positions of a warp
-constexpr int POSITION_BYTES = HEAD_DIM * sizeof(T), TILE_POSITIONS = PIECE_BYTES / POSITION_BYTES, ROUNDS = (TILE_POSITIONS + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE;
-constexpr int PAIR = GROUP % 2 == 0 ? 2 : 1;
-constexpr int SHARE = HEAD_DIM + 4;                             // of a warp in a head: values, largest score, sum of weights, factor
-constexpr int RESULT = GROUP * HEAD_DIM, LETTER = RESULT + 2 * GROUP; // what a split says: values, largest scores, sums of weights
+// C: keys and values; in 8 bits each position of a head has a factor, behind its plane's positions.
+#if CACHE8
+typedef signed char C;
+#else
+typedef T C;
+#endif
 
-// What a block reads of a matrix. A unit is two neighbouring rows, or a gate row with its up row; a tile is a piece of both of them.
-// Tiles go to warps in turn, all units' first pieces first. In attention a unit is a warp's part of the past, its rows are keys and values.
+constexpr int THREADS = 32 * WARPS;                             // that compute; one warp more asks for what they read
+constexpr int TILES = 32;                                       // on their way, at most
+constexpr int CHUNK = 32, CHUNK_BYTES = CHUNK * (int)sizeof(T);       // of columns
+constexpr int OPERAND_BYTES = 128;                              // of a chunk of activations: halves of bfloat16, or floats, or bytes and their scale
+constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(C), FACTOR_SLOTS = CACHE8 ? 1 : 0;
+__device__ constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
+constexpr int SLOT_POSITIONS = SLOT_BYTES / POSITION_BYTES < TILE_POSITIONS ? largest_power(SLOT_BYTES / POSITION_BYTES) : TILE_POSITIONS;
+constexpr int QUERY_BYTES = 2 * HEAD_DIM + 64;                  // of a row of queries: no bank conflicts
+constexpr int SHARE = HEAD_DIM + 8;                             // of a warp in a head; no bank conflicts
+constexpr int RESULT = GROUP * HEAD_DIM, EIGHTS = RESULT / 8;   // what a split says of a KV head goes in eights
+constexpr int LETTER = 12;                                      // eight values, largest score, sum of weights, two unused
+
+// A product of a block: what it reads of the matrix, where the activations come from, and where its rows' results go. Rows go in pairs, two neighbours
+// or a gate row and its up row; a tile is a piece of some rows.
 struct __align__(16) Work
 {
-    const char* first;                                          // the first unit's
-    int stride, second, row_bytes, piece_bytes;                 // bytes to the next unit, to the unit's second row, of a row, of a piece
-    int units, pieces, warp, rows, begin, limit;                // the first tile's warp; how many rows, the first's number; bytes that there are
-    int format, width, columns, reserved;                       // of packed rows: how, numbers of a row, and of a piece
+    const char* first;                                          // the first row
+    const float *from, *norm;                                   // words, null in the first layer; a norm's weights or null
+    float* to;                                                  // words of the block's rows; logits
+    int stride, second, row_bytes, piece_bytes;                 // bytes to the next pair, to the pair's second row, of a row, of a piece
+    int pieces, rows, tile_rows, begin;                         // of the block: rows, of a tile at most, the number of its first result
+    int format, width, columns, each;                           // numbers of a row and of a piece; chunks of a piece for a warp
 };
 
-struct Layer
+struct __align__(16) Layer
 {
-    const float *attention_norm, *ffn_norm, *q_norm, *k_norm;
-    int queries, keys, ffn, first;                              // first: KV head among those of all layers
-    int words, splits;                                          // where the layer's words begin: qkv, letters of splits, heads, x, h, x
+    const float *q_norm, *k_norm, *qkv;
+    float *letters, *heads;                                     // words: of the splits, and joined
+    int queries, keys, first, splits;                           // first: KV head among those of all layers
+    u64 reserved;
 };
 
 struct Model
 {
-    const Work* work;                                           // [blocks][qkv, slots of attention, out, gate and up, down of each layer; then the head]
+    const Work* work;                                           // [blocks][qkv, out, gate and up, down of each layer; then the head]
     const Layer* layers;
     const T* embedding;
-    const float *final_norm, *cos, *sin;
-    float *words, *logits;
+    const float *cos, *sin;
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
-    long long* profile;                                         // null, or cycles of the first block: begin, eleven of each layer, head's numbers there, end
-    u64* ends;                                                  // best logit; arrivals at the end
-    int layer_count, own_rows, partials, candidates;            // most rows of a block in the residual; most sums of pieces
+    long long* profile;                                         // cycles of the first block: begin, eleven of each layer, head's numbers there, end
+    u64* best;                                                  // words: each block's best logit
+    int candidates;
     float eps;
     u32 step;
-    int slots, reserved;                                        // splits of KV heads that a block has in a layer
+    int reserved;
 };
 
 #ifndef EMULATED
@@ -83,13 +99,6 @@ __device__ __forceinline__ void arrive(u64* barrier)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared_address(barrier)) : "memory");
 }
 
-__device__ __forceinline__ bool has_arrived(u64* barrier, int parity)
-{
-    u32 there;
-    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(there) : "r"(shared_address(barrier)), "r"(parity) : "memory");
-    return there != 0;
-}
-
 // All warps that compute.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" :: "n"(THREADS) : "memory"); }
 
@@ -112,23 +121,99 @@ __device__ __forceinline__ void read_words(const float* p, u32 (&w)[4])
     asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "l"(p) : "memory");
 }
 
+__device__ __forceinline__ u64 read_long(const u64* p)
+{
+    u64 bits;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(bits) : "l"(p) : "memory");
+    return bits;
+}
+
+__device__ __forceinline__ void write_long(u64* p, u64 bits) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" :: "l"(p), "l"(bits) : "memory"); }
+
+// What threads have written may be read by the copy engine.
+__device__ __forceinline__ void publish_to_engine() { asm volatile("fence.proxy.async;" ::: "memory"); }
+
 __device__ __forceinline__ void write_word(float* p, u32 bits) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" :: "l"(p), "r"(bits) : "memory"); }
 
 __device__ __forceinline__ void rest() { }
 
 __device__ __forceinline__ long long cycles() { return clock64(); }
+
+// Into the second-level cache.
+__device__ __forceinline__ void fetch_early(const void* from, int bytes)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes) : "memory");
+}
+
+// d += a · b: [16, 16] · [16, 8]
+__device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Four [8, 8] matrices, columns for rows; lanes 0 to 7 name the first one's rows, and so on.
+__device__ __forceinline__ void load_transposed(const u16* row, u32 (&r)[4])
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+}
 #endif
 
 __device__ __forceinline__ u32 word(float x, u32 step) { return __float_as_uint(x) & ~1u | step & 1; }
 
-__device__ __forceinline__ bool is_new(u32 word, u32 step) { return ((word ^ step) & 1) == 0; }
+// Whether one of four words has not been written yet.
+__device__ __forceinline__ bool is_old(const u32 (&w)[4], u32 step) { return (((w[0] ^ step) | (w[1] ^ step) | ((w[2] ^ step) | (w[3] ^ step))) & 1) != 0; }
 
-__device__ __forceinline__ float await_word(const float* p, u32 step)
+// Of all lanes: by whole numbers in the order of the floats.
+__device__ __forceinline__ float largest_of_warp(float x)
 {
-    u32 w;
-    while (!is_new(w = read_word(p), step)) rest();
-    return bits_to_float(w);
+    int bits = __float_as_int(x);
+    bits = __reduce_max_sync(0xffffffff, bits ^ (bits >> 31 & 0x7fffffff));
+    return __int_as_float(bits ^ (bits >> 31 & 0x7fffffff));
 }
+
+// All of a block's shared memory.
+struct __align__(128) Stage
+{
+    char ring[SLOTS][SLOT_BYTES];
+    char operands[WARPS][OWN_BYTES];                            // activations of each warp's columns; in attention, its results
+    char queries[16 * QUERY_BYTES];
+    C new_key[HEAD_DIM], new_value[HEAD_DIM];
+    float new_factors[2][TILE_POSITIONS];                       // of the key and of the value: the first ones
+    float sums[TOTAL_ROWS][WARPS], squares[2][WARPS];           // of two phases in turn; the head's sums take all of the room
+    float most[GROUP][WARPS], all[GROUP][WARPS];                // of attention's warps: largest score, sum of weights
+    Work work[4 * LAYERS + 1];
+    Layer layers[LAYERS];
+    u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
+    int sizes[TILES];                                           // slots of tiles on their way
+    float residual[OWN_ROWS];                                   // the block's
+    C* cache;
+    int capacity, token;                                        // token: the next one
+#if PROFILE
+    long long* profile;                                         // of the first block's first thread; null elsewhere
+#endif
+
+    __device__ void note()
+    {
+#if PROFILE
+        if (threadIdx.x == 0 && profile) *profile++ = cycles();
+#endif
+    }
+
+    // Of a KV head's keys, behind which its values' is.
+    __device__ size_t plane() const { return (size_t)capacity * HEAD_DIM + (CACHE8 ? (capacity + 3) / 4 * 16 : 0); }
+    __device__ C* keys(const Layer& l, int kv) const { return cache + 2 * (l.first + kv) * plane(); }
+    __device__ float* factors(C* plane) const { return (float*)(plane + (size_t)capacity * HEAD_DIM); }
+
+    // A block's part of a KV head's past: whole tiles, none where there are more splits than those.
+    static __device__ void share_past(int position, int splits, int split, int& begin, int& count)
+    {
+        int tiles = (position + TILE_POSITIONS - 1) / TILE_POSITIONS, each = (tiles + splits - 1) / splits * TILE_POSITIONS;
+        begin = split * each;
+        count = position - begin < each ? position - begin : each;
+    }
+};
 
 __device__ __forceinline__ char* shared_memory()
 {
@@ -136,301 +221,304 @@ __device__ __forceinline__ char* shared_memory()
     return shared;
 }
 
-// Shared memory begins with it; then come the block's work, layers, its rows of the residual, sums of pieces, and what is multiplied.
-struct __align__(16) Stage
-{
-    char ring[WARPS][RING][TILE_BYTES];
-    u64 full[WARPS][RING], free[WARPS][RING];
-    float squares[WARPS];
-    Model model;
-    T* cache;
-    int capacity, position, count;                              // count: of work
-    int layers_at, residual_at, partial_at, planes_at, reserved;
-    long long* profile;                                         // of the first block's first thread; null elsewhere and mostly
-
-    __device__ void note()
-    {
-        if (threadIdx.x == 0 && profile) *profile++ = cycles();
-    }
-
-    __device__ Work* work() const { return (Work*)(shared_memory() + sizeof(Stage)); }
-    __device__ Layer* layers() const { return (Layer*)(shared_memory() + layers_at); }
-    __device__ float* residual() const { return (float*)(shared_memory() + residual_at); }
-    __device__ float* partial() const { return (float*)(shared_memory() + partial_at); }
-    __device__ float* planes() const { return (float*)(shared_memory() + planes_at); }
-
-    // What a phase leaves: qkv, letters of splits, heads, the residual, the activated, the residual.
-    __device__ float* words(const Layer& l, int phase) const
-    {
-        float* at = model.words + l.words;
-        if (phase > 0) at += (l.queries + 2 * l.keys) * HEAD_DIM;
-        if (phase > 1) at += (l.keys * l.splits * LETTER + 3) / 4 * 4;
-        if (phase > 2) at += l.queries * HEAD_DIM;
-        if (phase > 3) at += MODEL_DIM;
-        if (phase > 4) at += l.ffn;
-        return at;
-    }
-
-    __device__ T* keys(const Layer& l, int kv) const { return cache + (size_t)2 * (l.first + kv) * capacity * HEAD_DIM; }
-};
+static_assert(sizeof(Stage) <= SHARED_BYTES, "StepLayout counts what Stage holds");
 
 __device__ __forceinline__ Stage& stage_of_block() { return *(Stage*)shared_memory(); }
 
-// A block's part of a KV head's past: none where there are more blocks than splits.
-__device__ void share_past(const Stage& stage, const Layer& layer, int item, Work& w)
-{
-    w = Work{};
-    w.begin = -1;                                               // later steps read it again
-    int each = (stage.position + layer.splits * WARPS - 1) / (layer.splits * WARPS), begin = item % layer.splits * WARPS * each;
-    if (item >= layer.keys * layer.splits || each == 0 || begin >= stage.position) return;
-    w.first = (const char*)(stage.keys(layer, item / layer.splits) + (size_t)begin * HEAD_DIM);
-    w.stride = w.row_bytes = each * POSITION_BYTES;
-    w.second = stage.capacity * POSITION_BYTES;
-    w.piece_bytes = TILE_POSITIONS * POSITION_BYTES;
-    w.units = WARPS;
-    w.pieces = (each + TILE_POSITIONS - 1) / TILE_POSITIONS;
-    w.rows = 2 * WARPS;
-    w.limit = (stage.position - begin) * POSITION_BYTES;
-}
+__device__ __forceinline__ int wrap(int slot) { return slot < SLOTS ? slot : slot - SLOTS; }
 
-// Of a tile; none behind the end of the past.
-__device__ __forceinline__ int bytes_of(const Work& w, int unit, int piece)
-{
-    int from = piece * w.piece_bytes, bytes = w.row_bytes - from, rest = w.limit - unit * w.stride - from;
-    if (rest < bytes) bytes = rest;
-    return bytes < w.piece_bytes ? bytes : w.piece_bytes;
-}
+// Slots of the keys of some positions, and of their values.
+__device__ __forceinline__ int slots_of(int positions) { return (positions + SLOT_POSITIONS - 1) / SLOT_POSITIONS; }
 
-// On to a tile that there is, from one that need not be.
-__device__ __forceinline__ bool find(const Work& w, int& unit, int& piece)
+// What the warp that asks knows of the ring.
+struct Asker
 {
-    while (unit >= w.units && piece < w.pieces) unit -= w.units, piece++;
-    return piece < w.pieces;
-}
+    u32 tile, oldest;
+    int slot, used;
 
-// Asks for all tiles of a step: two lanes for each warp's ring, which have a row of the tile each.
-__device__ __noinline__ void ask()
-{
-    Stage& stage = stage_of_block();
-    int lane = threadIdx.x % 32, warp = lane / 2, half = lane % 2;
-    int number = 0, unit = (warp - stage.work()[0].warp) & (WARPS - 1), piece = 0, place = 0, parity = 1, bytes = 0; // parity: of the barriers' past
-    const char* from = nullptr;
-    bool once = true;
-    if (warp >= WARPS) return;
-#pragma unroll 1
-    while (true)
-    {
-#pragma unroll 1
-        while (bytes <= 0 && number < stage.count)
-        {
-            const Work w = stage.work()[number];
-            if (!find(w, unit, piece))
-            {
-                number++;
-                piece = 0;
-                if (number < stage.count) unit = (warp - stage.work()[number].warp) & (WARPS - 1);
-                continue;
-            }
-            bytes = bytes_of(w, unit, piece);
-            int second = half && 2 * unit + 1 < w.rows ? w.second : 0; // an odd last row twice
-            from = w.first + unit * w.stride + piece * w.piece_bytes + second;
-            once = w.begin >= 0;
-            unit += WARPS;
-        }
-        if (bytes <= 0) return;
-        // No lane waits for another: their warps may wait for each other.
-        if (has_arrived(&stage.free[warp][place], parity))
-        {
-            u64* full = &stage.full[warp][place];
-            if (half == 0) expect(full, 2 * bytes);
-            copy_async(stage.ring[warp][place] + half * PIECE_BYTES, from, bytes, full, once);
-            bytes = 0;
-            if (++place == RING) place = 0, parity ^= 1;
-        }
-        else rest();
-    }
-}
-
-// What a warp has used of its ring.
-struct Stream
-{
-    int place, parity;
-
-    // Waits for the next tile.
-    __device__ const char* take() const
+    // Room for a tile; its barrier.
+    __device__ u64* begin(int slots, int bytes)
     {
         Stage& stage = stage_of_block();
-        int warp = threadIdx.x / 32;
-        await_arrival(&stage.full[warp][place], parity);
-        return stage.ring[warp][place];
+        while (used + slots > SLOTS || tile - oldest == TILES)
+        {
+            await_arrival(&stage.free[oldest % TILES], oldest / TILES & 1);
+            used -= stage.sizes[oldest++ % TILES];
+        }
+        u64* full = &stage.full[tile % TILES];
+        if (threadIdx.x % 32 == 0)
+        {
+            stage.sizes[tile % TILES] = slots;
+            expect(full, bytes);
+        }
+        __syncwarp();
+        return full;
     }
 
-    // The tile has been read.
-    __device__ void leave()
+    __device__ void end(int slots)
     {
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) arrive(&stage_of_block().free[threadIdx.x / 32][place]);
-        if (++place == RING)
-        {
-            place = 0;
-            parity ^= 1;
-        }
+        slot = wrap(slot + slots);
+        used += slots;
+        tile++;
     }
 };
 
-// Half a warp sums each of two rows.
-__device__ __forceinline__ void put_sums(float sum, float other, float* partial)
+// Brings matrices into the second-level cache, some way ahead of the ring: the memory is busy while the ring is full.
+#if UNTIMED
+struct Scout
 {
+    int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
+
+    __device__ void go()
+    {
+        constexpr int STEP = 16 << 10, AHEAD = 96 << 10;
+        Stage& stage = stage_of_block();
+#pragma unroll 1
+        while (ahead < AHEAD)
+        {
+            const Work& w = stage.work[number];
+            // Of a gate and up the rows of both lie together.
+            bool glued = w.stride == w.row_bytes;
+            int part = w.rows * w.row_bytes / (glued ? 2 : 1), all = w.rows * w.row_bytes, from = at, rest = part - from;
+            const char* first = w.first;
+            if (rest <= 0) from -= part, rest = all - part - from, first += w.second;
+            int bytes = rest < STEP ? rest : STEP;
+            if (bytes > 0 && threadIdx.x % 32 == 0) fetch_early(first + from, bytes);
+            at += bytes;
+            ahead += bytes;
+            if (at >= all) at = 0, number = number == 4 * LAYERS ? 0 : number + 1; // on with the next token
+        }
+    }
+};
+#endif
+
+// Asks for all tiles of some tokens, a lane for each row.
+__device__ __noinline__ void ask(int position, int tokens)
+{
+    Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32;
-    bool upper = lane >= 16;
-    float own = upper ? other : sum, given = upper ? sum : other;
-    own += __shfl_xor_sync(0xffffffff, given, 16);
-#pragma unroll
-    for (int mask = 8; mask > 0; mask >>= 1) own += __shfl_xor_sync(0xffffffff, own, mask);
-    if (lane % 16 == 0) partial[upper] = own;
+    Asker asker = { 0, 0, 0, 0 };
+#if UNTIMED
+    Scout scout = { 0, 0, 0 };
+#endif
+#pragma unroll 1
+    for (int all = 0, number = 0; all < tokens * (4 * LAYERS + 1); all++, number = number == 4 * LAYERS ? 0 : number + 1)
+    {
+        if (number % 4 == 1)
+        {
+            if (number == 1 && all > 1)
+            {
+                // The token before has left its key and value.
+                await_arrival(&stage.next, (all / (4 * LAYERS + 1) - 1) & 1);
+                publish_to_engine();
+                position++;
+            }
+            const Layer& layer = stage.layers[number / 4];
+#pragma unroll 1
+            for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x)
+            {
+                int begin, count;
+                Stage::share_past(position, layer.splits, item % layer.splits, begin, count);
+                C *keys = stage.keys(layer, item / layer.splits), *values = keys + stage.plane();
+#pragma unroll 1
+                for (int t = 0; t < count; t += TILE_POSITIONS)
+                {
+                    int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, slots = slots_of(positions), factor_bytes = CACHE8 ? (positions + 3) / 4 * 16 : 0;
+                    u64* full = asker.begin(2 * slots + FACTOR_SLOTS, 2 * (positions * POSITION_BYTES + factor_bytes));
+                    int own = lane < slots ? lane : lane - slots, rest = positions - own * SLOT_POSITIONS;
+                    // Later steps read them again.
+                    if (lane < 2 * slots)
+                        copy_async(
+                            stage.ring[wrap(asker.slot + lane)], (lane < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
+                            (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
+                    else if (CACHE8 && lane < 2 * slots + 2)
+                        copy_async(
+                            stage.ring[wrap(asker.slot + 2 * slots)] + (lane - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(lane == 2 * slots ? keys : values) + begin + t,
+                            factor_bytes, full, false);
+                    asker.end(2 * slots + FACTOR_SLOTS);
+                }
+            }
+        }
+        const Work& w = stage.work[number];
+#pragma unroll 1
+        for (int row = 0; row < w.rows; row += w.tile_rows)
+        {
+            int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows, own = row + lane;
+            const char* from = w.first + (own / 2) * w.stride + own % 2 * w.second;
+#pragma unroll 1
+            for (int piece = 0, at = 0; piece < w.pieces; piece++, at += w.piece_bytes)
+            {
+                int bytes = w.row_bytes - at < w.piece_bytes ? w.row_bytes - at : w.piece_bytes;
+                u64* full = asker.begin(rows, rows * bytes);
+                if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
+                asker.end(rows);
+#if UNTIMED
+                scout.ahead -= rows * bytes;
+                scout.go();
+#endif
+            }
+        }
+    }
 }
 
-// partial[piece][row] = row's piece · the planes' piece, for the warp's tiles of the block's work.
-__device__ __noinline__ Stream multiply(Stream stream, int number)
+// What a warp has used of the ring.
+struct Stream
 {
-    const Stage& stage = stage_of_block();
-    const Work w = stage.work()[number];
-    const Float4* x = (const Float4*)stage.planes();
-    float* partial = stage.partial();
-    int vectors = w.row_bytes / 16, per_piece = w.piece_bytes / 16, lane = threadIdx.x % 32, unit = (threadIdx.x / 32 - w.warp) & (WARPS - 1), piece = 0;
-#pragma unroll 1
-    for (; find(w, unit, piece); unit += WARPS)
+    u32 tile;
+    int slot;
+
+    // Waits for the next tile.
+    __device__ void take() const { await_arrival(&stage_of_block().full[tile % TILES], tile / TILES & 1); }
+
+    // Slots from the tile's first one.
+    __device__ const char* at(int slots) const { return stage_of_block().ring[wrap(slot + slots)]; }
+
+    // The warp is done with the tile.
+    __device__ void leave(int slots)
     {
-        int first = piece * per_piece, count = vectors - first < per_piece ? vectors - first : per_piece;
-        const Word4 *rows = (const Word4*)stream.take(), *others = rows + PIECE_BYTES / 16;
-        float sum = 0, other = 0;
-#pragma unroll
-        for (int i = 0; i < (PIECE_BYTES / 16 + 31) / 32; i++)
-        {
-            int v = lane + 32 * i;
-            if (v >= count) break;
-            Word4 p = rows[v], q = others[v];
-            Float4 a = x[first + v];
-#if BF16
-            Float4 b = x[vectors + first + v];
-            sum += bits_to_float(p.x << 16) * a.x + bits_to_float(p.x & 0xffff0000) * a.y + bits_to_float(p.y << 16) * a.z + bits_to_float(p.y & 0xffff0000) * a.w;
-            other += bits_to_float(q.x << 16) * a.x + bits_to_float(q.x & 0xffff0000) * a.y + bits_to_float(q.y << 16) * a.z + bits_to_float(q.y & 0xffff0000) * a.w;
-            sum += bits_to_float(p.z << 16) * b.x + bits_to_float(p.z & 0xffff0000) * b.y + bits_to_float(p.w << 16) * b.z + bits_to_float(p.w & 0xffff0000) * b.w;
-            other += bits_to_float(q.z << 16) * b.x + bits_to_float(q.z & 0xffff0000) * b.y + bits_to_float(q.w << 16) * b.z + bits_to_float(q.w & 0xffff0000) * b.w;
-#else
-            sum += bits_to_float(p.x) * a.x + bits_to_float(p.y) * a.y + bits_to_float(p.z) * a.z + bits_to_float(p.w) * a.w;
-            other += bits_to_float(q.x) * a.x + bits_to_float(q.y) * a.y + bits_to_float(q.z) * a.z + bits_to_float(q.w) * a.w;
-#endif
-        }
-        stream.leave();
-        put_sums(sum, other, partial + 2 * (piece * w.units + unit));
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) arrive(&stage_of_block().free[tile % TILES]);
+        slot = wrap(slot + slots);
+        tile++;
     }
-    meet();
-    return stream;
+};
+
+// x: the warp's operands of the piece. a, b: the lane's rows.
+__device__ __forceinline__ void multiply_piece(const char* a, const char* b, const char* x, int columns, int most, float (&sums)[2][4])
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4;
+#if BF16
+    a += warp * CHUNK_BYTES + part * 16;
+    b += warp * CHUNK_BYTES + part * 16;
+    x += lane / 4 % 2 * 64 + part * 16;
+    auto chunk = [&](int i)
+    {
+        Word4 p = *(const Word4*)(a + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + i * WARPS * CHUNK_BYTES), y = *(const Word4*)(x + i * OPERAND_BYTES);
+        u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
+        multiply(sums[0], even, y.x, y.y);
+        multiply(sums[1], odd, y.z, y.w);
+    };
+    if (columns == most && most == MOST_EACH * WARPS * CHUNK)
+    {
+#pragma unroll
+        for (int i = 0; i < MOST_EACH; i++) chunk(i);
+        return;
+    }
+    int i = 0;
+#pragma unroll 2
+    for (int at = warp * CHUNK + CHUNK; at <= columns; at += WARPS * CHUNK, i++) chunk(i);
+    int left = columns - (warp + i * WARPS) * CHUNK;
+    if (left <= 0) return;
+    Word4 p = {}, q = {}, y = {};
+    if (part * 8 < left) p = *(const Word4*)(a + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + i * WARPS * CHUNK_BYTES), y = *(const Word4*)(x + i * OPERAND_BYTES);
+    u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
+    multiply(sums[0], even, y.x, y.y);
+    multiply(sums[1], odd, y.z, y.w);
+#else
+#pragma unroll 1
+    for (int i = 0, at = warp * CHUNK + part * 8; at < columns; at += WARPS * CHUNK, i++)
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+        {
+            float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
+            sums[0][0] += ((const float*)a)[at + j] * y;
+            sums[1][0] += ((const float*)b)[at + j] * y;
+        }
+#endif
 }
 
 // The same for packed rows: whole numbers of 8 bits by four.
-__device__ __noinline__ Stream multiply_packed(Stream stream, int number)
+__device__ __forceinline__ void multiply_packed(const char* a, const char* b, const char* x, int columns, int format, float (&sums)[2][4])
 {
-    const Stage& stage = stage_of_block();
-    const Work w = stage.work()[number];
-    const char* planes = (const char*)stage.planes();
-    int lane = threadIdx.x % 32, unit = (threadIdx.x / 32 - w.warp) & (WARPS - 1), piece = 0;
-#pragma unroll 1
-    for (; find(w, unit, piece); unit += WARPS)
-    {
-        int first = piece * w.columns, count = w.width - first < w.columns ? w.width - first : w.columns;
-        const char* tile = stream.take();
-        const Word4* x = (const Word4*)(planes + first);
-        const Float2* scales = (const Float2*)(planes + w.width) + first / 32;
-        float sum[2] = {};
-        if (w.format == BYTES)
-        {
+    int part = threadIdx.x % 4, warp = threadIdx.x / 32;
 #pragma unroll 2
-            for (int v = lane; v < count / 16; v += 32)
-            {
-                Word4 a = x[v];
-                float scale = scales[v / 2].x;
+    for (int block = warp; block < columns / CHUNK; block += WARPS, x += OPERAND_BYTES)
+    {
+        Float2 scale = *(const Float2*)(x + CHUNK);
 #pragma unroll
-                for (int r = 0; r < 2; r++)
-                {
-                    const char* row = tile + r * PIECE_BYTES;
-                    Word4 b = ((const Word4*)row)[v];
-                    int whole = __dp4a((int)b.x, (int)a.x, __dp4a((int)b.y, (int)a.y, __dp4a((int)b.z, (int)a.z, __dp4a((int)b.w, (int)a.w, 0))));
-                    sum[r] += whole * (half_to_float(((const u16*)(row + count))[v / 2]) * scale);
-                }
+        for (int r = 0; r < 2; r++)
+        {
+            const char* row = r ? b : a;
+            if (format == BYTES)
+            {
+                const u32 *w = (const u32*)(row + block * CHUNK + part * 8), *y = (const u32*)(x + part * 8);
+                int whole = __dp4a((int)w[1], (int)y[1], __dp4a((int)w[0], (int)y[0], 0));
+                sums[r][0] += whole * (half_to_float(((const u16*)(row + columns))[block]) * scale.x);
             }
+            else
+            {
+                constexpr u32 NIBBLE = 0x0f0f0f0f;
+                u32 w = *(const u32*)(row + block * (CHUNK / 2) + part * 4), low = *(const u32*)(x + part * 4), high = *(const u32*)(x + CHUNK / 2 + part * 4);
+                int whole = __dp4a((int)(w >> 4 & NIBBLE), (int)high, __dp4a((int)(w & NIBBLE), (int)low, 0));
+                const u16* halves = (const u16*)(row + columns / 2);
+                sums[r][0] += half_to_float(halves[block]) * (scale.x * whole);
+                if (part == 0) sums[r][0] -= half_to_float(halves[columns / CHUNK + block]) * scale.y;
+            }
+        }
+    }
+}
+
+// sums[row][warp] = row · activations, of the warp's columns of the block's rows.
+__device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, float (*sums)[WARPS])
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, all = w.rows, tile_rows = w.tile_rows, pieces = w.pieces, width = w.width, most = w.columns, each = w.each;
+    bool packed = PACKED && w.format != PLAIN;
+    const char* operands = stage_of_block().operands[warp];
+#pragma unroll 1
+    for (int row = 0; row < all; row += tile_rows)
+    {
+        int rows = all - row < tile_rows ? all - row : tile_rows, own = lane / 4 < rows ? lane / 4 : rows - 1, other = own + 8 < rows ? own + 8 : rows - 1;
+        float mine[2][4] = {};
+        const char* x = operands;
+#pragma unroll 1
+        for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
+        {
+            int columns = width - first < most ? width - first : most;
+            stream.take();
+            const char *a = stream.at(own), *b = stream.at(other);
+            if (packed) multiply_packed(a, b, x, columns, w.format, mine);
+            else multiply_piece(a, b, x, columns, most, mine);
+            stream.leave(rows);
+        }
+        float first, second;
+        if (BF16 && !packed)
+        {
+            // Columns 0 and 1 have the halves of the activations, and so have all others.
+            first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]);
+            second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
         }
         else
         {
-#pragma unroll 2
-            for (int v = lane; v < count / 32; v += 32)
-            {
-                Word4 low = x[2 * v], high = x[2 * v + 1];
-                Float2 scale = scales[v];
+            first = mine[0][0];
+            second = mine[1][0];
 #pragma unroll
-                for (int r = 0; r < 2; r++)
-                {
-                    const char* row = tile + r * PIECE_BYTES;
-                    Word4 b = ((const Word4*)row)[v];
-                    const u16* halves = (const u16*)(row + count / 2);
-                    constexpr u32 NIBBLE = 0x0f0f0f0f;
-                    int whole = __dp4a((int)(b.x & NIBBLE), (int)low.x, __dp4a((int)(b.y & NIBBLE), (int)low.y, __dp4a((int)(b.z & NIBBLE), (int)low.z, __dp4a((int)(b.w & NIBBLE), (int)low.w, 0))));
-                    whole = __dp4a((int)(b.x >> 4 & NIBBLE), (int)high.x, __dp4a((int)(b.y >> 4 & NIBBLE), (int)high.y, __dp4a((int)(b.z >> 4 & NIBBLE), (int)high.z, __dp4a((int)(b.w >> 4 & NIBBLE), (int)high.w, whole))));
-                    sum[r] += half_to_float(halves[v]) * (scale.x * whole) - half_to_float(halves[count / 32 + v]) * scale.y;
-                }
+            for (int mask = 1; mask < 4; mask <<= 1)
+            {
+                first += __shfl_xor_sync(0xffffffff, first, mask);
+                second += __shfl_xor_sync(0xffffffff, second, mask);
             }
         }
-        stream.leave();
-        put_sums(sum[0], sum[1], stage.partial() + 2 * (piece * w.units + unit));
+        int which = lane / 4 + lane % 2 * 8;
+        if (lane % 4 < 2 && which < rows) sums[row + which][warp] = lane % 2 ? second : first;
     }
-    meet();
-    return stream;
 }
 
-// Where element i of a vector of width elements lies in the planes of halves.
-__device__ __forceinline__ int plane(int i, int width)
+// Four activations as operands of a chunk.
+__device__ __forceinline__ void put_operands(char* chunk, int quarter, const Float4& x)
 {
 #if BF16
-    return (i % 8 / 4) * (width / 2) + i / 8 * 4 + i % 4;
+    u32 a = pair(x.x, x.y), b = pair(x.z, x.w);
+    *(u64*)(chunk + quarter * 8) = (u64)b << 32 | a;
+    a = pair(x.x - bits_to_float(a << 16), x.y - bits_to_float(a & 0xffff0000));
+    b = pair(x.z - bits_to_float(b << 16), x.w - bits_to_float(b & 0xffff0000));
+    *(u64*)(chunk + 64 + quarter * 8) = (u64)b << 32 | a;
 #else
-    return i;
+    *(Float4*)(chunk + quarter * 16) = x;
 #endif
 }
 
-// Waits for a vector of words, four to a thread; put(i, first element, its four). While some are missing, one lane of a warp looks.
-template <int BATCH, class Put>
-__device__ __forceinline__ void receive(const float* words, int width, u32 step, Put put)
-{
-    int lane = threadIdx.x % 32;
-#pragma unroll 1
-    for (int base = threadIdx.x; base - lane < width / 4; base += BATCH * THREADS)
-    {
-        u32 w[BATCH][4];
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-            if (base + i * THREADS < width / 4) read_words(words + 4 * (base + i * THREADS), w[i]);
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-        {
-            if (base - lane + i * THREADS >= width / 4) break;
-            int at = 4 * (base + i * THREADS);
-            while (true)
-            {
-                bool missing = at < width && !(is_new(w[i][0], step) && is_new(w[i][1], step) && is_new(w[i][2], step) && is_new(w[i][3], step));
-                u32 all = __ballot_sync(0xffffffff, missing);
-                if (all == 0) break;
-                if (lane == 31 - __clz((int)all)) await_word(words + at + 3, step);
-                __syncwarp();
-                if (missing) read_words(words + at, w[i]);
-            }
-            if (at < width) put(i, at, Float4{ bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) });
-        }
-    }
-}
-
-// What packed rows are multiplied with: bytes, then for each 32 their scale and the sum of what they stand for. Eight lanes have 32 numbers.
-__device__ __forceinline__ void put_packed(char* planes, int at, int width, const Float4& x)
+// What packed rows are multiplied with: bytes, then their scale and the sum of what they stand for. Eight lanes have a chunk.
+__device__ __forceinline__ void put_packed(char* chunk, int quarter, const Float4& x, bool there)
 {
     float largest = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
 #pragma unroll
@@ -440,358 +528,473 @@ __device__ __forceinline__ void put_packed(char* planes, int at, int width, cons
     int sum = a + b + c + d;
 #pragma unroll
     for (int mask = 1; mask < 8; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
-    *(u32*)(planes + at) = (u32)(a & 255) | (u32)(b & 255) << 8 | (u32)(c & 255) << 16 | (u32)(d & 255) << 24;
+    if (!there) return;
+    *(u32*)(chunk + quarter * 4) = (u32)(a & 255) | (u32)(b & 255) << 8 | (u32)(c & 255) << 16 | (u32)(d & 255) << 24;
     float scale = largest / 127.0f;
-    if (threadIdx.x % 8 == 0) ((Float2*)(planes + width))[at / 32] = Float2{ scale, scale * sum };
+    if (quarter == 0) *(Float2*)(chunk + CHUNK) = Float2{ scale, scale * sum };
 }
 
-// A thread's share, of four floats each, of a vector of the residual's width.
-constexpr int QUARTERS = (MODEL_DIM / 4 + THREADS - 1) / THREADS;
-
-// The planes = the residual · a norm's weights; the norm's scale comes behind the product, from the sums of squares of each warp.
-// words: null for the first layer, which takes a row of the embedding.
-__device__ __noinline__ void receive_normed(const float* words, const T* embedded, const float* weights, int number)
+// Waits for the warp's numbers of a vector, four to a lane, and makes operands of them; of the residual times a norm's weights, whose scale comes behind the
+// product, from the squares that it gives back.
+__device__ __forceinline__ float receive(const Work& work, const T* embedded, u32 step)
 {
-    Stage& stage = stage_of_block();
-    float *planes = stage.planes(), squares = 0;
-    bool packed = PACKED && stage.work()[number].format != PLAIN;
-    Float4 w[QUARTERS];
-#pragma unroll
-    for (int i = 0; i < QUARTERS; i++)
+    constexpr int BATCH = 2, NEXT = 4 * WARPS * CHUNK;          // eight lanes have a chunk, a warp four of its own at once
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, width = work.width, at = (warp + lane / 8 * WARPS) * CHUNK + quarter * 4;
+    const float *words = work.from, *norm = work.norm;
+    bool packed = PACKED && work.format != PLAIN;
+    char* operands = stage_of_block().operands[warp] + lane / 8 * OPERAND_BYTES;
+    float squares = 0;
+    u32 w[BATCH][4], next[BATCH][4];
+    auto read = [&](u32 (&to)[BATCH][4], int at)
     {
-        int at = threadIdx.x + i * THREADS;
-        if (at < MODEL_DIM / 4) w[i] = ((const Float4*)weights)[at];
-    }
-    auto put = [&](int i, int at, const Float4& x)
-    {
-        squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
-        Float4 y = { x.x * w[i].x, x.y * w[i].y, x.z * w[i].z, x.w * w[i].w };
-        if (packed) put_packed((char*)planes, at, MODEL_DIM, y);
-        else *(Float4*)(planes + plane(at, MODEL_DIM)) = y;
-    };
-    if (words) receive<QUARTERS>(words, MODEL_DIM, stage.model.step, put);
-    else
 #pragma unroll
-        for (int i = 0; i < QUARTERS; i++)
+        for (int i = 0; i < BATCH; i++)
         {
-            int at = 4 * (threadIdx.x + i * THREADS);
-            if (at < MODEL_DIM) put(i, at, Float4{ widen(embedded[at]), widen(embedded[at + 1]), widen(embedded[at + 2]), widen(embedded[at + 3]) });
+            to[i][0] = to[i][1] = to[i][2] = to[i][3] = step;
+            if (words && at + i * NEXT < width) read_words(words + at + i * NEXT, to[i]);
         }
-    squares = sum_of_warp(squares);
-    if (threadIdx.x % 32 == 0) stage.squares[threadIdx.x / 32] = squares;
-    meet();
+    };
+    read(w, at);
+    __syncwarp();                                               // the last product has been made
+#pragma unroll 1
+    for (; at - lane / 8 * WARPS * CHUNK - quarter * 4 < width; at += BATCH * NEXT, operands += BATCH * 4 * OPERAND_BYTES)
+    {
+        Float4 n[BATCH];
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+        {
+            n[i] = Float4{ 1, 1, 1, 1 };
+            if (norm && at + i * NEXT < width) n[i] = *(const Float4*)(norm + at + i * NEXT);
+        }
+        read(next, at + BATCH * NEXT);
+        while (true)
+        {
+            bool missing = false;
+#pragma unroll
+            for (int i = 0; i < BATCH; i++) missing |= is_old(w[i], step);
+            if (__ballot_sync(0xffffffff, missing) == 0) break;
+            rest();
+#pragma unroll
+            for (int i = 0; i < BATCH; i++)
+                if (is_old(w[i], step)) read_words(words + at + i * NEXT, w[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+        {
+            bool there = at + i * NEXT < width;
+            Float4 x = { bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) };
+            if (!words && there) x = Float4{ widen(embedded[at + i * NEXT]), widen(embedded[at + i * NEXT + 1]), widen(embedded[at + i * NEXT + 2]), widen(embedded[at + i * NEXT + 3]) };
+            if (!there) x = Float4{ 0, 0, 0, 0 };
+            squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+            x = Float4{ x.x * n[i].x, x.y * n[i].y, x.z * n[i].z, x.w * n[i].w };
+            char* chunk = operands + i * 4 * OPERAND_BYTES;
+            if (packed) put_packed(chunk, quarter, x, there);
+            else if (there) put_operands(chunk, quarter, x);
+#pragma unroll
+            for (int j = 0; j < 4; j++) w[i][j] = next[i][j];
+        }
+    }
+    __syncwarp();
+    return squares;
 }
 
-__device__ __noinline__ void receive_plain(const float* words, int width, int number)
+__device__ __forceinline__ float sum_of_row(const float (&sums)[WARPS])
 {
-    Stage& stage = stage_of_block();
-    float* planes = stage.planes();
-    if (!PACKED || stage.work()[number].format == PLAIN) receive<4>(words, width, stage.model.step, [&](int, int at, const Float4& four) { *(Float4*)(planes + plane(at, width)) = four; });
-    else receive<2>(words, width, stage.model.step, [&](int, int at, const Float4& four) { put_packed((char*)planes, at, width, four); });
-    meet();
-}
-
-// A row of the block's, from the sums of its pieces.
-__device__ __forceinline__ float sum_of_row(const Stage& stage, const Work& work, int unit, int second)
-{
-    const float* partial = stage.partial() + 2 * unit + second;
     float sum = 0;
-#pragma unroll 4
-    for (int i = 0; i < work.pieces; i++) sum += partial[2 * i * work.units];
+#pragma unroll
+    for (int i = 0; i < WARPS; i += 4)
+    {
+        Float4 four = *(const Float4*)(sums + i);
+        sum += four.x + four.y + (four.z + four.w);
+    }
     return sum;
 }
 
-// A norm's.
-__device__ __forceinline__ float scale(const Stage& stage)
+// Tiles of the past as a warp sees them: key, value, and with 8 bits their factors, of a position. Positions behind the last one are the last one again.
+#if BF16
+// Rows of the left operand are a query's upper half for each head, and eight rows behind it the lower; so are the weights of positions.
+struct Attention
 {
-    float squares = 0;
-#pragma unroll
-    for (int i = 0; i < WARPS; i++) squares += stage.squares[i];
-    return rsqrtf(squares / MODEL_DIM + stage.model.eps);
-}
+    static constexpr int CHUNKS = (HEAD_DIM + CHUNK - 1) / CHUNK, EIGHT = HEAD_DIM / 8;
+    u32 q[CHUNKS][2][4];
+    float y[EIGHT][4], most, sum;
 
-// What becomes of the rows of a product.
-enum Kind { NORMED, ADDED, ACTIVATED };
-
-// The block's rows, to everyone.
-__device__ __noinline__ void send(Kind kind, int number, float* words)
-{
-    Stage& stage = stage_of_block();
-    const Work& work = stage.work()[number];
-    bool glued = GATED && kind == ACTIVATED;
-    int rows = glued ? work.rows / 2 : work.rows;
-    for (int i = threadIdx.x; i < rows; i += THREADS)
+    __device__ void begin(const char* queries)
     {
-        float y = sum_of_row(stage, work, glued ? i : i / 2, glued ? 0 : i % 2);
-        if (kind == ADDED) y = stage.residual()[i] += y;
-        else y *= scale(stage);
-        if (kind == ACTIVATED) y = silu(y) * (glued ? scale(stage) * sum_of_row(stage, work, i, 1) : 1);
-        write_word(words + work.begin + i, word(y, stage.model.step));
-    }
-}
-
-// One head of queries or keys: norm, rotation; by one warp.
-struct Rotation
-{
-    static constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
-    float wa[OWN], wb[OWN], c[OWN], s[OWN];
-
-    __device__ void load(const float* w, const Model& model, int position, int lane)
-    {
+        int lane = threadIdx.x % 32, part = lane % 4;
 #pragma unroll
-        for (int i = 0; i < OWN; i++)
+        for (int c = 0; c < CHUNKS; c++)
         {
-            int at = lane + 32 * i;
-            if (at >= HALF) continue;
-            wa[i] = w ? w[at] : 1;
-            wb[i] = w ? w[at + HALF] : 1;
-            c[i] = model.cos[(size_t)position * HALF + at];
-            s[i] = model.sin[(size_t)position * HALF + at];
+            Word4 a = {}, b = {};
+            if (c * CHUNK + part * 8 < HEAD_DIM)
+            {
+                a = *(const Word4*)(queries + lane / 4 * QUERY_BYTES + c * CHUNK_BYTES + part * 16);
+                b = *(const Word4*)(queries + (lane / 4 + 8) * QUERY_BYTES + c * CHUNK_BYTES + part * 16);
+            }
+            q[c][0][0] = a.x, q[c][0][1] = b.x, q[c][0][2] = a.y, q[c][0][3] = b.y;
+            q[c][1][0] = a.z, q[c][1][1] = b.z, q[c][1][2] = a.w, q[c][1][3] = b.w;
         }
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++) y[i][0] = y[i][1] = y[i][2] = y[i][3] = 0;
+        most = -INFINITE;
+        sum = 0;
     }
 
-    // put(element, value)
-    template <class Put>
-    __device__ void apply(const float* from, u32 step, bool normed, float eps, int lane, Put put) const
+    template <class Keys, class Values, class Factors>
+    __device__ void add(int count, Keys key, Values value, Factors factor)
     {
-        float a[OWN], b[OWN], squares = 0;
+        int lane = threadIdx.x % 32, part = lane % 4;
+        float scores[2][4] = {};
 #pragma unroll
-        for (int i = 0; i < OWN; i++)
+        for (int n = 0; n < 2; n++)
         {
-            int at = lane + 32 * i;
-            a[i] = at < HALF ? await_word(from + at, step) : 0;
-            b[i] = at < HALF ? await_word(from + at + HALF, step) : 0;
-            squares += a[i] * a[i] + b[i] * b[i];
-        }
-        float scale = normed ? rsqrtf(sum_of_warp(squares) / HEAD_DIM + eps) : 1;
+            const char* row = (const char*)(key(n * 8 + lane / 4) + part * 8);
 #pragma unroll
-        for (int i = 0; i < OWN; i++)
-        {
-            int at = lane + 32 * i;
-            if (at >= HALF) continue;
-            float x = a[i] * scale * wa[i], y = b[i] * scale * wb[i];
-            put(at, x * c[i] - y * s[i]);
-            put(at + HALF, y * c[i] + x * s[i]);
+            for (int c = 0; c < CHUNKS; c++)
+            {
+                Word4 k = {};
+#if CACHE8
+                if (c * CHUNK + part * 8 < HEAD_DIM) k = widen8(*(const u64*)(row + c * CHUNK));
+#else
+                if (c * CHUNK + part * 8 < HEAD_DIM) k = *(const Word4*)(row + c * CHUNK_BYTES);
+#endif
+                multiply(scores[n], q[c][0], k.x, k.y);
+                multiply(scores[n], q[c][1], k.z, k.w);
+            }
         }
+        float larger = most;
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+            for (int j = 0; j < 2; j++)
+            {
+                scores[n][j] += scores[n][j + 2];
+                if (CACHE8) scores[n][j] *= factor(0, n * 8 + part * 2 + j);
+                if (n * 8 + part * 2 + j >= count) scores[n][j] = -INFINITE;
+                larger = fmaxf(larger, scores[n][j]);
+            }
+        larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
+        larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
+        float before = power(most - larger);
+        most = larger;
+        u32 p[4];
+        sum *= before;
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+        {
+            float a = power(scores[n][0] - larger), b = power(scores[n][1] - larger);
+            sum += a + b;
+            if (CACHE8) a *= factor(1, n * 8 + part * 2), b *= factor(1, n * 8 + part * 2 + 1);
+            p[2 * n] = pair(a, b);
+            p[2 * n + 1] = pair(a - bits_to_float(p[2 * n] << 16), b - bits_to_float(p[2 * n] & 0xffff0000));
+        }
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++)
+#pragma unroll
+            for (int k = 0; k < 4; k++) y[i][k] *= before;
+#if CACHE8
+        // Column g of the i-th product is element EIGHT · g + i: a lane's lie together.
+        constexpr int WIDE = EIGHT < 4 ? EIGHT : 4;
+#pragma unroll
+        for (int i = 0; i < EIGHT; i += WIDE)
+        {
+            u32 v[4];
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+            {
+                const C* own = value(r / 2 * 8 + part * 2 + r % 2) + lane / 4 * EIGHT + i;
+                v[r] = WIDE == 4 ? *(const u32*)own : *(const u16*)own;
+            }
+#pragma unroll
+            for (int j = 0; j < WIDE; j++) multiply(y[i + j], p, pair(number(v[0], j), number(v[1], j)), pair(number(v[2], j), number(v[3], j)));
+        }
+#else
+        const u16* row = value(lane % 16);
+#pragma unroll
+        for (int i = 0; i < EIGHT; i += 2)
+        {
+            u32 v[4];
+            load_transposed(row + (i + 1 < EIGHT ? i + lane / 16 : i) * 8, v);
+#pragma unroll
+            for (int j = 0; j < 2 && i + j < EIGHT; j++) multiply(y[i + j], p, v[2 * j], v[2 * j + 1]);
+        }
+#endif
+    }
+
+    __device__ void end(float* share, float* of_most, float* of_all)
+    {
+        int lane = threadIdx.x % 32, head = lane / 4;
+        sum += __shfl_xor_sync(0xffffffff, sum, 1);
+        sum += __shfl_xor_sync(0xffffffff, sum, 2);
+        if (head >= GROUP) return;
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++)
+#pragma unroll
+            for (int j = 0; j < 2; j++) share[head * SHARE + (CACHE8 ? (lane % 4 * 2 + j) * EIGHT + i : i * 8 + lane % 4 * 2 + j)] = y[i][j] + y[i][j + 2];
+        of_most[head * WARPS] = most;
+        of_all[head * WARPS] = sum;
+    }
+
+#if CACHE8
+    // A signed byte of four.
+    static __device__ float number(u32 four, int which) { return (float)(signed char)(four >> 8 * which); }
+
+    static __device__ Word4 widen8(u64 eight)
+    {
+        u32 a = (u32)eight, b = (u32)(eight >> 32);
+        return Word4{ pair(number(a, 0), number(a, 1)), pair(number(a, 2), number(a, 3)), pair(number(b, 0), number(b, 1)), pair(number(b, 2), number(b, 3)) };
+    }
+#endif
+
+    static __device__ void put_query(char* queries, int head, int at, float x)
+    {
+        u16 upper, lower;
+        narrow(x, upper);
+        narrow(x - widen(upper), lower);
+        *(u16*)(queries + head * QUERY_BYTES + at * 2) = upper;
+        *(u16*)(queries + (head + 8) * QUERY_BYTES + at * 2) = lower;
     }
 };
-
-// Sums positions side by side: lanes give half of their heads away and take the other half's, as long as there are halves; then they are put to share.
-template <int MASK, int HEADS>
-__device__ __forceinline__ void gather_sides(float (&y)[HEADS][8], float* share, int lane)
+#else
+// The plain way: position after position, a lane for each element.
+struct Attention
 {
-    if constexpr (MASK < LANES)
+    static constexpr int OWN = (HEAD_DIM + 31) / 32;
+    const float* q;
+    float y[GROUP][OWN], most[GROUP], sum[GROUP];
+
+    __device__ void begin(const char* queries)
     {
+        q = (const float*)queries;
 #pragma unroll
-        for (int g = 0; g < HEADS; g++)
+        for (int g = 0; g < GROUP; g++)
         {
-            *(Float4*)(share + g * SHARE + lane % LANES * 8) = Float4{ y[g][0], y[g][1], y[g][2], y[g][3] };
-            *(Float4*)(share + g * SHARE + lane % LANES * 8 + 4) = Float4{ y[g][4], y[g][5], y[g][6], y[g][7] };
+            most[g] = -INFINITE;
+            sum[g] = 0;
+#pragma unroll
+            for (int i = 0; i < OWN; i++) y[g][i] = 0;
         }
     }
-    else if constexpr (HEADS % 2 == 0)
-    {
-        constexpr int HALF = HEADS / 2;
-        bool upper = lane & MASK;
-        float kept[HALF][8];
-#pragma unroll
-        for (int g = 0; g < HALF; g++)
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-            {
-                float given = upper ? y[g][j] : y[g + HALF][j];
-                kept[g][j] = (upper ? y[g + HALF][j] : y[g][j]) + __shfl_xor_sync(0xffffffff, given, MASK);
-            }
-        gather_sides<MASK / 2, HALF>(kept, share + (upper ? HALF * SHARE : 0), lane);
-    }
-    else
-    {
-#pragma unroll
-        for (int g = 0; g < HEADS; g++)
-#pragma unroll
-            for (int j = 0; j < 8; j++) y[g][j] += __shfl_xor_sync(0xffffffff, y[g][j], MASK);
-        gather_sides<MASK / 2, HEADS>(y, share, lane);
-    }
-}
 
-// Attention of a block's split of a KV head: each warp has some positions. The planes hold queries [GROUP][HEAD_DIM], the new key and value as they
-// are stored, then [WARPS][GROUP][SHARE].
-__device__ __noinline__ Stream attend(Stream stream, int layer_number, int number, int item)
+    template <class Keys, class Values, class Factors>
+    __device__ void add(int count, Keys key, Values value, Factors factor)
+    {
+        int lane = threadIdx.x % 32;
+#pragma unroll 1
+        for (int p = 0; p < count; p++)
+        {
+            const C *k = key(p), *v = value(p);
+            float key_factor = CACHE8 ? factor(0, p) : 1, value_factor = CACHE8 ? factor(1, p) : 1;
+#pragma unroll
+            for (int g = 0; g < GROUP; g++)
+            {
+                float score = 0;
+#pragma unroll
+                for (int i = 0; i < OWN; i++)
+                    if (lane + 32 * i < HEAD_DIM) score += q[g * HEAD_DIM + lane + 32 * i] * k[lane + 32 * i];
+                score = sum_of_warp(score) * key_factor;
+                float larger = fmaxf(most[g], score), before = power(most[g] - larger), weight = power(score - larger);
+                most[g] = larger;
+                sum[g] = sum[g] * before + weight;
+#pragma unroll
+                for (int i = 0; i < OWN; i++)
+                    if (lane + 32 * i < HEAD_DIM) y[g][i] = y[g][i] * before + weight * value_factor * v[lane + 32 * i];
+            }
+        }
+    }
+
+    __device__ void end(float* share, float* of_most, float* of_all)
+    {
+        int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int g = 0; g < GROUP; g++, share += SHARE)
+        {
+#pragma unroll
+            for (int i = 0; i < OWN; i++)
+                if (lane + 32 * i < HEAD_DIM) share[lane + 32 * i] = y[g][i];
+            of_most[g * WARPS] = most[g];
+            of_all[g * WARPS] = sum[g];
+        }
+    }
+
+    static __device__ void put_query(char* queries, int head, int at, float x) { ((float*)queries)[head * HEAD_DIM + at] = x; }
+};
+#endif
+
+// A number as the cache has it.
+__device__ __forceinline__ void store(float x, float, u16& to) { narrow(x, to); }
+__device__ __forceinline__ void store(float x, float, float& to) { to = x; }
+__device__ __forceinline__ void store(float x, float factor, signed char& to) { to = (signed char)__float2int_rn(x * factor); }
+
+// Attention of a block's split of a KV head: warps have tiles of it in turn.
+__device__ __noinline__ Stream attend(Stream stream, const Model& model, const Layer& layer, int item, u32 step, int position)
 {
+    constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
     Stage& stage = stage_of_block();
-    const Model& model = stage.model;
-    const Layer& layer = stage.layers()[layer_number];
-    const Work& w = stage.work()[number];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = item / splits, split = item - kv * splits;
-    float *q = stage.planes(), *shares = q + GROUP * HEAD_DIM + 2 * HEAD_DIM;
-    T *new_key = (T*)(q + GROUP * HEAD_DIM), *new_value = new_key + HEAD_DIM;
+    // Queries, the key and the value: norm and rotation of a half and the other, a head to a warp.
+#pragma unroll 1
     for (int role = warp; role < GROUP + 2; role += WARPS)
     {
-        int head = role < GROUP ? kv * GROUP + role : role == GROUP ? layer.queries + kv : layer.queries + layer.keys + kv;
-        const float* from = stage.words(layer, 0) + head * HEAD_DIM;
-        bool normed = layer.q_norm != nullptr;
-        T* stored = stage.keys(layer, kv) + (size_t)(stage.position + (role == GROUP ? 0 : stage.capacity)) * HEAD_DIM;
-        auto keep = [&](T* own, int at, float x)
+        bool is_query = role < GROUP, is_value = role == GROUP + 1;
+        const float *from = layer.qkv + (is_query ? kv * GROUP + role : layer.queries + kv + (is_value ? layer.keys : 0)) * HEAD_DIM, *norm = is_query ? layer.q_norm : is_value ? nullptr : layer.k_norm;
+        float wa[OWN], wb[OWN], c[OWN], s[OWN], squares = 0;
+        u32 a[OWN], b[OWN];
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
         {
-            T rounded;
-            narrow(x, rounded);
-            own[at] = rounded;
-            if (split == 0) stored[at] = rounded;
-        };
-        if (role <= GROUP)
-        {
-            Rotation rotation;
-            rotation.load(role < GROUP ? layer.q_norm : layer.k_norm, model, stage.position, lane);
-            float factor = 1.44269504f * rsqrtf((float)HEAD_DIM);   // powers of two instead of e
-            rotation.apply(from, model.step, normed, model.eps, lane, [&](int at, float x)
-            {
-                if (role < GROUP) q[role * HEAD_DIM + at] = x * factor;
-                else keep(new_key, at, x);
-            });
+            int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+            wa[i] = norm ? norm[at] : 1;
+            wb[i] = norm ? norm[at + HALF] : 1;
+            c[i] = is_value ? 1 : model.cos[(size_t)position * HALF + at];
+            s[i] = is_value ? 0 : model.sin[(size_t)position * HALF + at];
         }
-        else
-            for (int i = lane; i < HEAD_DIM; i += 32) keep(new_value, i, await_word(from + i, model.step));
+        u32 old;
+        do
+        {
+            old = 0;
+#pragma unroll
+            for (int i = 0; i < OWN; i++)
+            {
+                int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+                a[i] = read_word(from + at);
+                b[i] = read_word(from + at + HALF);
+                old |= (a[i] ^ step) | (b[i] ^ step);
+            }
+            if (old & 1) rest();
+        } while (old & 1);
+        __syncwarp();
+        float scale = 1;
+        if (norm)
+        {
+#pragma unroll
+            for (int i = 0; i < OWN; i++)
+                if (lane + 32 * i < HALF) squares += bits_to_float(a[i]) * bits_to_float(a[i]) + bits_to_float(b[i]) * bits_to_float(b[i]);
+            scale = rsqrtf(sum_of_warp(squares) / HEAD_DIM + model.eps);
+        }
+        if (is_query) scale *= 1.44269504f * rsqrtf((float)HEAD_DIM); // powers of two instead of e
+        float x[OWN], y[OWN], largest = 0, factor = 1;
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            float first = bits_to_float(a[i]) * scale * wa[i], second = bits_to_float(b[i]) * scale * wb[i];
+            x[i] = first * c[i] - second * s[i];
+            y[i] = second * c[i] + first * s[i];
+            largest = fmaxf(largest, fmaxf(fabsf(x[i]), fabsf(y[i])));
+        }
+        C *own = is_value ? stage.new_value : stage.new_key, *plane = stage.keys(layer, kv) + (is_value ? stage.plane() : 0);
+        if (CACHE8 && !is_query)
+        {
+            largest = largest_of_warp(largest);
+            factor = largest > 0 ? 127 / largest : 0;
+            if (lane == 0) stage.new_factors[is_value][0] = largest / 127;
+            if (lane == 0 && split == 0) stage.factors(plane)[position] = largest / 127;
+        }
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i;
+            if (at >= HALF) continue;
+            if (is_query)
+            {
+                Attention::put_query(stage.queries, role, at, x[i]);
+                Attention::put_query(stage.queries, role, at + HALF, y[i]);
+                continue;
+            }
+            store(x[i], factor, own[at]);
+            store(y[i], factor, own[at + HALF]);
+            if (split != 0) continue;
+            C* stored = plane + (size_t)position * HEAD_DIM;
+            stored[at] = own[at];
+            stored[at + HALF] = own[at + HALF];
+        }
     }
     meet();
     if (item == 0) stage.note();
 
-    int part = lane % LANES * 8, side = lane / LANES;
-    float y[GROUP][8] = {}, most[GROUP], sum[GROUP] = {};
-#pragma unroll
-    for (int g = 0; g < GROUP; g++) most[g] = -INFINITE;
-    int extra = split == splits - 1 && warp == WARPS - 1 ? 1 : 0;   // the new position
+    int begin, past;
+    Stage::share_past(position, splits, split, begin, past);
+    int tiles = past > 0 ? (past + TILE_POSITIONS - 1) / TILE_POSITIONS : 0, all = tiles + (split == splits - 1 ? 1 : 0); // the new position
+    Attention attention;
+    attention.begin(stage.queries);
 #pragma unroll 1
-    for (int t = 0; t < w.pieces + extra; t++)
+    for (int t = 0; t < all; t++)
     {
-        int count = t < w.pieces ? bytes_of(w, warp, t) / POSITION_BYTES : 1;
-        if (count <= 0) continue;
-        const T *keys = new_key, *values = new_value;
-        if (t < w.pieces)
+        int count = t < tiles ? past - t * TILE_POSITIONS : 1;
+        if (count > TILE_POSITIONS) count = TILE_POSITIONS;
+        int slots = slots_of(count);
+        if (t % WARPS == warp)
         {
-            keys = (const T*)stream.take();
-            values = (const T*)((const char*)keys + PIECE_BYTES);
+            if (t < tiles) stream.take();
+            auto row = [&](const C* own, int first, int p)
+            {
+                if (p >= count) p = count - 1;
+                return t < tiles ? (const C*)stream.at(first + p / SLOT_POSITIONS) + p % SLOT_POSITIONS * HEAD_DIM : own;
+            };
+            auto factor = [&](int which, int p) { return (t < tiles ? (const float*)stream.at(2 * slots) : stage.new_factors[0])[which * TILE_POSITIONS + (p < count ? p : count - 1)]; };
+            attention.add(count, [&](int p) { return row(stage.new_key, 0, p); }, [&](int p) { return row(stage.new_value, slots, p); }, factor);
         }
-        // Two heads at a time, for the registers' sake.
-#pragma unroll
-        for (int h = 0; h < GROUP; h += PAIR)
-        {
-            float scores[ROUNDS][PAIR];
-#pragma unroll
-            for (int i = 0; i < ROUNDS; i++)
-            {
-                int p = i * SIDE_BY_SIDE + side;
-#pragma unroll
-                for (int g = 0; g < PAIR; g++) scores[i][g] = -INFINITE;
-                if (i * SIDE_BY_SIDE >= count) continue;
-                float k[8] = {};
-                if (p < count) load8(keys + p * HEAD_DIM + part, k);
-#pragma unroll
-                for (int g = 0; g < PAIR; g++)
-                {
-                    Float4 a = *(const Float4*)(q + (h + g) * HEAD_DIM + part), b = *(const Float4*)(q + (h + g) * HEAD_DIM + part + 4);
-                    float score = a.x * k[0] + a.y * k[1] + a.z * k[2] + a.w * k[3] + (b.x * k[4] + b.y * k[5] + b.z * k[6] + b.w * k[7]);
-#pragma unroll
-                    for (int mask = LANES / 2; mask > 0; mask >>= 1) score += __shfl_xor_sync(0xffffffff, score, mask);
-                    if (p < count) scores[i][g] = score;
-                }
-            }
-#pragma unroll
-            for (int g = 0; g < PAIR; g++)
-            {
-                float larger = most[h + g];
-#pragma unroll
-                for (int i = 0; i < ROUNDS; i++) larger = fmaxf(larger, scores[i][g]);
-#pragma unroll
-                for (int mask = LANES; mask < 32; mask <<= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-                float before = power(most[h + g] - larger);
-                most[h + g] = larger;
-                sum[h + g] *= before;
-#pragma unroll
-                for (int i = 0; i < 8; i++) y[h + g][i] *= before;
-#pragma unroll
-                for (int i = 0; i < ROUNDS; i++) sum[h + g] += scores[i][g] = power(scores[i][g] - larger);
-            }
-#pragma unroll
-            for (int i = 0; i < ROUNDS; i++)
-            {
-                int p = i * SIDE_BY_SIDE + side;
-                if (i * SIDE_BY_SIDE >= count) continue;
-                float v[8] = {};
-                if (p < count) load8(values + p * HEAD_DIM + part, v);
-#pragma unroll
-                for (int g = 0; g < PAIR; g++)
-#pragma unroll
-                    for (int j = 0; j < 8; j++) y[h + g][j] += scores[i][g] * v[j];
-            }
-        }
-        if (t < w.pieces) stream.leave();
+        if (t < tiles) stream.leave(2 * slots + FACTOR_SLOTS);
     }
-
-#pragma unroll
-    for (int mask = 16; mask >= LANES; mask >>= 1)
-#pragma unroll
-        for (int g = 0; g < GROUP; g++) sum[g] += __shfl_xor_sync(0xffffffff, sum[g], mask);
-    gather_sides<16, GROUP>(y, shares + warp * GROUP * SHARE, lane);
-#pragma unroll
-    for (int g = 0; g < GROUP; g++)
-        if (lane == g)
-        {
-            shares[(warp * GROUP + g) * SHARE + HEAD_DIM] = most[g];
-            shares[(warp * GROUP + g) * SHARE + HEAD_DIM + 1] = sum[g];
-        }
+    attention.end((float*)stage.operands[warp], &stage.most[0][warp], &stage.all[0][warp]);
     meet();
 
-    // Warps.
-    if (threadIdx.x < (WARPS * GROUP + 31) / 32 * 32)
-    {
-        // A head's shares of the warps lie side by side in a part of a warp.
-        bool mine = threadIdx.x < WARPS * GROUP;
-        int g = mine ? threadIdx.x / WARPS : 0;
-        float* share = shares + (threadIdx.x % WARPS * GROUP + g) * SHARE;
-        float own = share[HEAD_DIM], larger = own;
-#pragma unroll
-        for (int mask = WARPS / 2; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float factor = power(own - larger), total = share[HEAD_DIM + 1] * factor;
-#pragma unroll
-        for (int mask = WARPS / 2; mask > 0; mask >>= 1) total += __shfl_xor_sync(0xffffffff, total, mask);
-        if (mine) share[HEAD_DIM + 2] = factor;
-        if (mine && threadIdx.x % WARPS == 0)
-        {
-            float* letter = stage.words(layer, 1) + item * LETTER + RESULT + g;
-            write_word(letter, word(larger, model.step));
-            write_word(letter + GROUP, word(total, model.step));
-        }
-    }
-    meet();
+    // Warps. An eighth of a letter has what the elements' readers need, one after another for the splits.
+    float* letters = layer.letters + (kv * EIGHTS * splits + split) * LETTER;
 #pragma unroll 1
     for (int i = threadIdx.x; i < RESULT; i += THREADS)
     {
-        int g = i / HEAD_DIM, column = i % HEAD_DIM;
-        float total = 0;
+        int g = i / HEAD_DIM;
+        const float* share = (const float*)stage.operands[0] + g * SHARE + i % HEAD_DIM;
+        float factors[WARPS], larger, total = 0, weights = 0;
 #pragma unroll
-        for (int other = 0; other < WARPS; other++)
+        for (int w = 0; w < WARPS; w++) larger = w == 0 ? stage.most[g][w] : fmaxf(larger, stage.most[g][w]);
+#pragma unroll
+        for (int w = 0; w < WARPS; w++)
         {
-            const float* share = shares + (other * GROUP + g) * SHARE;
-            total += share[column] * share[HEAD_DIM + 2];
+            factors[w] = power(stage.most[g][w] - larger);
+            weights += factors[w] * stage.all[g][w];
+            total += factors[w] * share[w * (OWN_BYTES / 4)];
         }
-        write_word(stage.words(layer, 1) + item * LETTER + i, word(total, model.step));
+        float* letter = letters + i / 8 * splits * LETTER + i % 8;
+        write_word(letter, word(total, step));
+        if (i % 8 < 2) write_word(letter + 8, word(i % 8 ? weights : larger, step));
     }
-    meet();                                            // the planes are free
+    meet();                                                     // the operands' places are free
     if (item == 0) stage.note();
 
-    // Splits: each joins some elements, a warp one at a time, a lane for each letter.
-    const float* letter = stage.words(layer, 1) + (kv * splits + lane) * LETTER;
+    // Splits: each joins some eighths, a warp one at a time, a lane for each letter.
 #pragma unroll 1
-    for (int i = split + warp * splits; i < RESULT; i += WARPS * splits)
+    for (int e = split + warp * splits; e < EIGHTS; e += WARPS * splits)
     {
         bool has = lane < splits;
-        int g = i / HEAD_DIM;
-        float own = has ? await_word(letter + RESULT + g, model.step) : -INFINITE, weights = has ? await_word(letter + RESULT + GROUP + g, model.step) : 0;
-        float value = has ? await_word(letter + i, model.step) : 0, larger = own;
+        const float* letter = layer.letters + ((kv * EIGHTS + e) * splits + (has ? lane : 0)) * LETTER;
+        u32 w[3][4], old;
+        do
+        {
 #pragma unroll
-        for (int mask = 16; mask > 0; mask >>= 1) larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, mask));
-        float factor = power(own - larger), total = sum_of_warp(value * factor), all = sum_of_warp(weights * factor);
-        if (lane == 0) write_word(stage.words(layer, 2) + kv * RESULT + i, word(__fdividef(total, all), model.step));
+            for (int i = 0; i < 3; i++) read_words(letter + 4 * i, w[i]);
+            w[2][2] = w[2][3] = step;
+            old = __ballot_sync(0xffffffff, is_old(w[0], step) || is_old(w[1], step) || is_old(w[2], step));
+            if (old) rest();
+        } while (old);
+        float own = has ? bits_to_float(w[2][0]) : -INFINITE, factor = power(own - largest_of_warp(own)), weights, x[8];
+        if (!has) factor = 0;
+        weights = sum_of_warp(bits_to_float(w[2][1]) * factor);
+#pragma unroll
+        for (int i = 0; i < 8; i++) x[i] = bits_to_float(w[i / 4][i % 4]) * factor;
+        // Lanes give half of their elements away and take the other half's.
+#pragma unroll
+        for (int half = 4, mask = 16; half > 0; half >>= 1, mask >>= 1)
+#pragma unroll
+            for (int i = 0; i < half; i++)
+            {
+                float given = lane & mask ? x[i] : x[i + half];
+                x[i] = (lane & mask ? x[i + half] : x[i]) + __shfl_xor_sync(0xffffffff, given, mask);
+            }
+        x[0] += __shfl_xor_sync(0xffffffff, x[0], 2);
+        x[0] += __shfl_xor_sync(0xffffffff, x[0], 1);
+        if (lane % 4 == 0) write_word(layer.heads + kv * RESULT + e * 8 + lane / 4, word(__fdividef(x[0], weights), step));
     }
     if (item == 0) stage.note();
     return stream;
@@ -804,115 +1007,170 @@ __device__ __forceinline__ u64 rank(float logit, int id)
     return (u64)(bits & 0x80000000 ? ~bits : bits | 0x80000000) << 32 | (u32)~id;
 }
 
-// token: −1 takes the token and the position that the step before chose. place: where the choice goes on the host.
-extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, T* cache, int capacity, int token, int position, int place)
+__device__ __forceinline__ u64 largest_key(u64 key)
+{
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1)
+    {
+        u64 other = __shfl_xor_sync(0xffffffff, key, mask);
+        if (other > key) key = other;
+    }
+    return key;
+}
+
+// tokens: how many steps, each of which takes what the one before has chosen. token: −1 takes the token and the position that the launch before chose.
+// place: where the choices go on the host.
+extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
 {
     Stage& stage = stage_of_block();
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, per_layer = 4 + model.slots, count = per_layer * model.layer_count + 1;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    u32 step = model.step;
     if (token < 0)
     {
         token = model.state[0];
         position = model.state[1];
     }
-    int layers_at = (int)sizeof(Stage) + count * (int)sizeof(Work);
-    u64 *to_work = (u64*)(shared_memory() + sizeof(Stage)), *to_layers = (u64*)(shared_memory() + layers_at);
-    for (int i = threadIdx.x; i < count * (int)(sizeof(Work) / 8); i += THREADS + 32) to_work[i] = ((const u64*)(model.work + (size_t)blockIdx.x * count))[i];
-    for (int i = threadIdx.x; i < model.layer_count * (int)(sizeof(Layer) / 8); i += THREADS + 32) to_layers[i] = ((const u64*)model.layers)[i];
-    for (int i = threadIdx.x; i < 2 * WARPS * RING; i += THREADS + 32) init_arrival(&stage.full[0][0] + i, 1);
+    const Word4 *work = (const Word4*)(model.work + blockIdx.x * (4 * LAYERS + 1)), *layers = (const Word4*)model.layers;
+    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32) ((Word4*)stage.work)[i] = work[i];
+    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32) ((Word4*)stage.layers)[i] = layers[i];
+    for (int i = threadIdx.x; i < TILES; i += THREADS + 32)
+    {
+        init_arrival(&stage.full[i], 1);
+        init_arrival(&stage.free[i], WARPS);
+    }
     if (threadIdx.x == 0)
     {
-        stage.model = model;
+        init_arrival(&stage.next, 1);
         stage.cache = cache;
         stage.capacity = capacity;
-        stage.position = position;
-        stage.count = count;
-        stage.layers_at = layers_at;
-        stage.residual_at = layers_at + model.layer_count * (int)sizeof(Layer);
-        stage.partial_at = stage.residual_at + model.own_rows * (int)sizeof(float);
-        stage.planes_at = (stage.partial_at + model.partials * (int)sizeof(float) + 127) / 128 * 128;
-    }
-    publish_arrivals();
-    if (threadIdx.x == 0)
-    {
+#if PROFILE
         stage.profile = blockIdx.x == 0 ? model.profile : nullptr;
+#endif
         stage.note();
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < model.layer_count * model.slots; i += THREADS + 32)
-    {
-        int l = i / model.slots, slot = i % model.slots;
-        share_past(stage, stage.layers()[l], blockIdx.x + slot * gridDim.x, stage.work()[l * per_layer + 1 + slot]);
-    }
+    publish_arrivals();
     __syncthreads();
     if (warp == WARPS)
     {
-        ask();
+        ask(position, tokens);
         return;
     }
     Stream stream = { 0, 0 };
 
-    const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
-    float* residual = stage.residual();
-    const Work& out = stage.work()[per_layer - 3];
-    for (int i = threadIdx.x; i < out.rows; i += THREADS) residual[i] = widen(embedded[out.begin + i]);
-    auto phase = [&](Kind kind, int number, float* to)
+#pragma unroll 1
+    while (true)
     {
-        stage.note();
-        stream = !PACKED || stage.work()[number].format == PLAIN ? multiply(stream, number) : multiply_packed(stream, number);
-        send(kind, number, to);
-        stage.note();
-    };
-    float* x = nullptr;                                         // the residual's words
-    for (int l = 0, first = 0; l < model.layer_count; l++, first += per_layer)
-    {
-        const Layer& layer = stage.layers()[l];
-        receive_normed(x, embedded, layer.attention_norm, first);
-        phase(NORMED, first, stage.words(layer, 0));
-        for (int slot = 0, item = blockIdx.x; slot < model.slots && item < layer.keys * layer.splits; slot++, item += gridDim.x) stream = attend(stream, l, first + 1 + slot, item);
-        receive_plain(stage.words(layer, 2), layer.queries * HEAD_DIM, first + per_layer - 3);
-        phase(ADDED, first + per_layer - 3, stage.words(layer, 3));
-        receive_normed(stage.words(layer, 3), nullptr, layer.ffn_norm, first + per_layer - 2);
-        phase(ACTIVATED, first + per_layer - 2, stage.words(layer, 4));
-        receive_plain(stage.words(layer, 4), layer.ffn, first + per_layer - 1);
-        phase(ADDED, first + per_layer - 1, x = stage.words(layer, 5));
-    }
+        // The residual's rows are the same in all matrices that add to it.
+        const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
+        for (int i = threadIdx.x; i < stage.work[1].rows; i += THREADS) stage.residual[i] = widen(embedded[stage.work[1].begin + i]);
+        int turn = 0;                                               // of two places for sums: a warp may be a phase ahead of the others
+#pragma unroll 1
+        for (int number = 0; ; number++)
+        {
+            const Work& w = stage.work[number];
+            if (number % 4 == 1)
+            {
+                const Layer& layer = stage.layers[number / 4];
+#pragma unroll 1
+                for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x) stream = attend(stream, model, layer, item, step, position);
+            }
+            bool last = number == 4 * LAYERS, glued = GATED && number % 4 == 2;
+            if (last)
+            {
+                meet();
+                turn = 0;
+            }
+            float squares = receive(w, embedded, step);
+            stage.note();
+            multiply_rows(stream, w, stage.sums + turn * SUM_ROWS);
+            if (w.norm)
+            {
+                squares = sum_of_warp(squares);
+                if (lane == 0) stage.squares[turn][warp] = squares;
+            }
+            meet();
+            if (last) break;
 
-    receive_normed(x, nullptr, model.final_norm, count - 1);
-    stage.note();
-    stream = !PACKED || stage.work()[count - 1].format == PLAIN ? multiply(stream, count - 1) : multiply_packed(stream, count - 1);
-    const Work& head = stage.work()[count - 1];
-    u64 best = 0;
-    for (int i = threadIdx.x; i < head.rows; i += THREADS)
-    {
-        float y = scale(stage) * sum_of_row(stage, head, i / 2, i % 2);
-        int row = head.begin + i;
-        model.logits[row] = y;
-        u64 key = rank(y, row);
-        if (row < model.candidates && key > best) best = key;
+            // The block's rows, to everyone.
+            for (int i = threadIdx.x; i < (glued ? w.rows / 2 : w.rows); i += THREADS)
+            {
+                const float(*sums)[WARPS] = stage.sums + turn * SUM_ROWS + (glued ? 2 * i : i);
+                float y = sum_of_row(sums[0]);
+                if (!w.norm) y = stage.residual[i] += y;
+                else
+                {
+                    float scale = rsqrtf(sum_of_row(stage.squares[turn]) * (1.0f / MODEL_DIM) + model.eps);
+                    y *= scale;
+                    if (number % 4 == 2) y = silu(y) * (glued ? scale * sum_of_row(sums[1]) : 1);
+                }
+                write_word(w.to + i, word(y, step));
+            }
+            stage.note();
+            turn ^= 1;
+        }
+
+        const Work& head = stage.work[4 * LAYERS];
+        u64 best = 0;
+        float factor = rsqrtf(sum_of_row(stage.squares[0]) * (1.0f / MODEL_DIM) + model.eps);
+        for (int i = threadIdx.x; i < head.rows; i += THREADS)
+        {
+            float y = factor * sum_of_row(stage.sums[i]);
+            head.to[i] = y;
+            u64 key = rank(y, head.begin + i);
+            if (head.begin + i < model.candidates && key > best) best = key;
+        }
+        stage.note();
+        best = largest_key(best);
+        u64* of_warps = (u64*)stage.queries;
+        if (lane == 0) of_warps[warp] = best;
+        meet();
+        bool more = --tokens > 0;
+        if (warp == 0)
+        {
+            // The best of all blocks, for the first one and for those that go on; ids have 31 bits.
+            if (lane == 0)
+            {
+                for (int i = 1; i < WARPS; i++)
+                    if (of_warps[i] > best) best = of_warps[i];
+                if (more) __threadfence();                          // the block's keys and values come first
+                write_long(model.best + blockIdx.x, best & 0xffffffff00000000 | (u32)best << 1 | step & 1);
+            }
+            if (more || blockIdx.x == 0)
+            {
+                best = 0;
+#pragma unroll 1
+                for (int i = lane; i < (int)gridDim.x; i += 32)
+                {
+                    u64 other;
+                    while (((other = read_long(model.best + i)) ^ step) & 1) rest();
+                    if (other > best) best = other;
+                }
+                if (more) __threadfence();
+                __syncwarp();
+                best = largest_key(best);
+                token = (int)~((u32)best >> 1 | 0x80000000);
+                if (lane == 0)
+                {
+                    stage.token = token;
+                    if (blockIdx.x == 0)
+                    {
+                        u32 upper = (u32)(best >> 32);
+                        model.state[0] = token;
+                        model.state[1] = position + 1;
+                        model.chosen[2 * place] = token;
+                        model.chosen[2 * place + 1] = (int)(upper & 0x80000000 ? upper & 0x7fffffff : ~upper);
+                    }
+                }
+            }
+        }
+        if (!more) return;
+        meet();
+        if (threadIdx.x == 0) arrive(&stage.next);
+        token = stage.token;
+        position++;
+        place++;
+        step++;
     }
-    stage.note();
-#pragma unroll
-    for (int mask = 16; mask > 0; mask >>= 1)
-    {
-        u64 other = __shfl_xor_sync(0xffffffff, best, mask);
-        if (other > best) best = other;
-    }
-    u64* of_warps = (u64*)stage.planes();
-    if (lane == 0) of_warps[warp] = best;
-    meet();
-    if (threadIdx.x != 0) return;
-    for (int i = 1; i < WARPS; i++)
-        if (of_warps[i] > best) best = of_warps[i];
-    if (best) atomicMax(model.ends, best);
-    __threadfence();
-    if (atomicAdd(model.ends + 1, 1ull) % gridDim.x != gridDim.x - 1) return;
-    __threadfence();
-    best = atomicExch(model.ends, 0ull);
-    u32 upper = (u32)(best >> 32);
-    model.state[0] = (int)~(u32)best;
-    model.state[1] = position + 1;
-    model.chosen[2 * place] = (int)~(u32)best;
-    model.chosen[2 * place + 1] = (int)(upper & 0x80000000 ? upper & 0x7fffffff : ~upper);
 }
 
 // Reads 16 bytes a thread, as fast as memory gives them: the ceiling.
