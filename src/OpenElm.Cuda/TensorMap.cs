@@ -1,14 +1,16 @@
-using System.Runtime.InteropServices;
+using System.Runtime.CompilerServices;
 using static OpenElm.Cuda.CudaDevice;
 
 namespace OpenElm.Cuda;
 
 /// <summary>A matrix of bfloat16 as the copy engine of the GPU knows it, for kernels that fetch and send boxes of it: an argument of theirs, by value.</summary>
 /// <remarks>Boxes have rows of 128 bytes in shared memory, swizzled as products of warp groups read them. What of a box lies outside of the matrix is read as zeros and not written.</remarks>
-[StructLayout(LayoutKind.Sequential, Size = Bytes)]
-public readonly struct TensorMap
+[InlineArray(Words)]
+public struct TensorMap
 {
-    const int Bytes = 128, Alignment = 64, ElementBytes = 2;
+    const int Words = 16, Alignment = 64, ElementBytes = 2;
+
+    ulong _first;
 
     /// <summary>Describes a matrix.</summary>
     /// <param name="address">Its first element; a multiple of 16 bytes.</param>
@@ -19,7 +21,7 @@ public readonly struct TensorMap
     /// <exception cref="CudaException">The driver refuses it.</exception>
     public static unsafe TensorMap Of(nint address, (int Rows, int Columns) size, int stride, int boxRows)
     {
-        byte* memory = stackalloc byte[Bytes + Alignment];
+        byte* memory = stackalloc byte[(Words * sizeof(ulong)) + Alignment];
         var map = (TensorMap*)(((nint)memory + Alignment - 1) / Alignment * Alignment);
         ulong* sizes = stackalloc ulong[] { (ulong)size.Columns, (ulong)size.Rows };
         ulong strideBytes = (ulong)stride * ElementBytes;

@@ -272,11 +272,45 @@ public sealed class DeviceTests
         Close.Assert(expected.AsSpan(11 * config.VocabSize), logits, Fp32);
     }
 
-    // Untimed: several steps in a launch.
+    // Untimed: several steps in a launch, fewer in the last one.
     [Theory, InlineData(null), InlineData("untimed")]
-    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor(string? kernels)
+    public void A_chain_of_steps_chooses_what_the_processor_chooses(string? kernels)
     {
+        const int Prompt = 12, Capacity = 39;
         InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
+        OpenElmConfig config = Models[1];
+        int[] tokens = [.. TestModels.Tokens(Prompt, config.VocabSize), .. new int[Capacity - Prompt]];
+        float[] logits = new float[config.VocabSize];
+        using (OpenElmModel processor = TestModels.Random(config))
+        using (SequenceState state = processor.CreateState(Capacity))
+        {
+            processor.Prefill(tokens.AsSpan(0, Prompt), state, logits);
+            for (int i = Prompt; i < Capacity; i++)
+            {
+                tokens[i] = Array.IndexOf(logits, logits.Max());
+                processor.Decode(tokens[i], state, logits);
+            }
+        }
+
+        using OpenElmModel model = TestModels.Random(config, options);
+        using SequenceState own = model.CreateState(Capacity);
+        model.Prefill(tokens.AsSpan(0, Prompt), own, logits);
+        using TokenChain chain = model.Begin(tokens[Prompt], own, config.VocabSize, null)!;
+        Assert.DoesNotContain("rows", model.KernelName, StringComparison.Ordinal);
+        for (int i = Prompt + 1; i < Capacity; i++)
+        {
+            Assert.Equal(tokens[i], chain.Next(out _));
+        }
+
+        _ = chain.Next(out float last);
+        Assert.NotEqual(0, last);
+        Assert.Throws<InvalidOperationException>(() => chain.Next(out _));
+    }
+
+    [Fact]
+    public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32);
         int[] Generate(OpenElmModel model)
         {
             using var text = TextModel.Of(model, null);
