@@ -11,11 +11,15 @@ public sealed class AttentionTests : IDisposable
     const int KvHeads = 2, First = 1, Planes = 2 * (First + KvHeads + 1), Capacity = 330; // the layer's heads lie between others
     const double Allowed = 6e-3;                                                          // of the norm: queries, weights and results have 8 bits
 
-    readonly CudaStream _stream = new();
+    readonly CudaStream _stream;
     readonly List<DeviceMemory> _memory = [];
     readonly Random _random = new(7);
 
-    public AttentionTests() => Assert.SkipUnless(CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) is not null, $"no GPU here: {reason}");
+    public AttentionTests()
+    {
+        Assert.SkipUnless(CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) is not null, $"no GPU here: {reason}");
+        _stream = new CudaStream();
+    }
 
     public static TheoryData<int, int, bool> Shapes => new()
     {

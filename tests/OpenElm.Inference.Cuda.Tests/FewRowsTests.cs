@@ -9,7 +9,7 @@ public sealed class FewRowsTests : IDisposable
 {
     const double Eps = 1e-6, Allowed = 4e-3; // of the norm: half a unit of 8 bits
 
-    readonly CudaStream _stream = new();
+    readonly CudaStream _stream;
     readonly List<DeviceMemory> _memory = [];
     readonly Random _random = new(11);
     readonly KernelModule _module;
@@ -17,6 +17,7 @@ public sealed class FewRowsTests : IDisposable
     public FewRowsTests()
     {
         Assert.SkipUnless(CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) is not null, $"no GPU here: {reason}");
+        _stream = new CudaStream();
         _module = new KernelModule(DecodeKernels.Compile("pass", new CudaDevice().ComputeCapability, TestModels.Blocked, CudaPrecision.Bf16, null));
     }
 
@@ -25,7 +26,7 @@ public sealed class FewRowsTests : IDisposable
 
     public void Dispose()
     {
-        _module?.Dispose();
+        _module.Dispose();
         _memory.ForEach(memory => memory.Dispose());
         _stream.Dispose();
     }
