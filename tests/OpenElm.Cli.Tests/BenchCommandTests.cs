@@ -15,8 +15,12 @@ public sealed class BenchCommandTests
         Assert.True(code == 0, error);
         using JsonDocument document = JsonDocument.Parse(output);
         Assert.Equal(3, document.RootElement.GetProperty("windows").GetArrayLength());
+        Assert.Equal((500, 2, 32), (Number("vocab"), Number("micro_batch"), Number("sequence_length")));
+        Assert.NotEqual("", document.RootElement.GetProperty("processor").GetString());
         Assert.All(document.RootElement.GetProperty("windows").EnumerateArray(), rate => Assert.True(rate.GetDouble() > 0));
         Assert.Equal(Math.Log(500) + 0.5, document.RootElement.GetProperty("first_loss").GetDouble(), 0.5); // random logits have a variance of 1
+
+        int Number(string name) => document.RootElement.GetProperty(name).GetInt32();
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenElm.Configuration;
+using OpenElm.Diagnostics;
 using OpenElm.Distributed;
 using OpenElm.Training;
 using OpenElm.Training.Benchmarking;
@@ -88,8 +89,11 @@ internal static class BenchTrainCommand
         {
             context.WriteJson(new
             {
+                Version = Machine.ProgramVersion,
                 Size = size,
+                Vocab = options.Config.VocabSize,
                 options.Device,
+                result.Processor,
                 Ranks = options.Group?.Size ?? 1,
                 options.Sharding,
                 result.ExchangeShare,
@@ -102,6 +106,8 @@ internal static class BenchTrainCommand
                 options.MicroBatch,
                 options.Accumulation,
                 options.SequenceLength,
+                options.Warmup,
+                options.StepsPerWindow,
                 TokensPerSecond = result.MedianTokensPerSecond,
                 Windows = result.TokensPerSecond,
                 StepMilliseconds = 1000 * result.StepSeconds,

@@ -4,6 +4,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using OpenElm.Data;
+using OpenElm.Diagnostics;
 using OpenElm.Distributed;
 using OpenElm.Training.Distributed;
 using OpenElm.Training.Gpu;
@@ -102,6 +103,9 @@ public sealed record TrainingBenchmarkResult(
     /// <summary>The share of the windows in which exchanges of host memory were under way; 0 where none were needed.</summary>
     public double ExchangeShare { get; init; }
 
+    /// <summary>What computed: the name of the GPU, or of the processor.</summary>
+    public string Processor { get; init; } = "";
+
     /// <summary>Device memory that the plan foresees for the fused GPU path; 0 on others.</summary>
     public long PlannedBytes { get; init; }
 
@@ -189,7 +193,7 @@ public static class TrainingBenchmark
             [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
-        result = result with { ExchangeShare = exchanging / measured, SwiGluInProducts = trainer.Gpu?.Pass.SwiGluInProducts };
+        result = result with { ExchangeShare = exchanging / measured, SwiGluInProducts = trainer.Gpu?.Pass.SwiGluInProducts, Processor = device?.Name ?? Machine.Current().Cpu };
         if (trainer.Gpu is not null)
         {
             TrainerConfig loop = LoopOf(options);

@@ -124,7 +124,7 @@ internal sealed class GpuKernels : IDisposable
     /// <param name="width">Of the result.</param>
     /// <param name="copy">Of the result.</param>
     public void SwiGlu(nint gateUp, nint y, int rows, int width, EightBits copy = default) =>
-        (width % 8 == 0 ? _swigluForward : _swigluForwardOdd).Launch(Stream, Columns(rows, width), 128, gateUp, y, rows, width, copy.Values, copy.State);
+        (width % 8 == 0 ? _swigluForward : _swigluForwardOdd).Launch(Stream, Columns(rows, width, copy), 128, gateUp, y, rows, width, copy.Values, copy.State);
 
     /// <param name="dy">The gradient of the result, overwritten by the result.</param>
     /// <param name="gateUp">What went in, overwritten by its gradient.</param>
@@ -132,7 +132,7 @@ internal sealed class GpuKernels : IDisposable
     /// <param name="width">Of the result.</param>
     /// <param name="copy">Of the gradient.</param>
     public void SwiGluBackward(nint dy, nint gateUp, int rows, int width, EightBits copy = default) =>
-        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width), 128, dy, gateUp, rows, width, copy.Values, copy.State);
+        (width % 8 == 0 ? _swigluBackward : _swigluBackwardOdd).Launch(Stream, Columns(rows, width, copy), 128, dy, gateUp, rows, width, copy.Values, copy.State);
 
     public void CrossEntropy(nint logits, nint targets, nint entropies, nint zs, int rows, int ignored, nint scales, float zFactor, float smoothing) =>
         _crossEntropy.Launch(Stream, (rows, 1), 512, logits, targets, entropies, zs, ignored, scales, zFactor, smoothing);
@@ -203,8 +203,13 @@ internal sealed class GpuKernels : IDisposable
     void SumPartials(nint partials, nint gradient, int rows, int columns, int stride, bool accumulate) =>
         _sumPartials.Launch(Stream, (Blocks(columns, 32), 1), 1024, partials, gradient, rows, columns, stride, accumulate ? 1 : 0);
 
-    // A block for every row, as far as a grid reaches: so blocks go through memory in order, which is 6 % faster than as many as fit at once, walking along rows.
-    static (int X, int Y) Columns(int rows, int width) => (Blocks(width, 128 * (width % 8 == 0 ? 8 : 1)), Math.Min(rows, LongestGrid));
+    // A block for every row, as far as a grid reaches: so blocks go through memory in order, which is 6 % faster than as many as fit at once, walking along rows. Those are for copies in
+    // eight bits, of which every block tells the largest number.
+    (int X, int Y) Columns(int rows, int width, EightBits copy)
+    {
+        int x = Blocks(width, 128 * (width % 8 == 0 ? 8 : 1));
+        return (x, Math.Min(rows, copy.Values == 0 ? LongestGrid : Math.Max(1, 16 * _multiprocessors / x)));
+    }
 
     static int Blocks(int items, int each) => (items + each - 1) / each;
 }

@@ -212,3 +212,17 @@ __device__ __forceinline__ void note_largest(float largest, float* state)
         if (threadIdx.x % 32 == 0 && largest > *(volatile float*)(state + 2)) atomicMax(reinterpret_cast<int*>(state + 2), __float_as_int(largest));
     }
 }
+
+// The same for a block that has one row only, so that not every warp of every row asks memory. shared holds a float for each warp and has been read.
+__device__ __forceinline__ void note_largest_of_block(float largest, float* state, float* shared)
+{
+    if constexpr (EIGHT_BIT)
+    {
+#pragma unroll
+        for (int distance = 16; distance > 0; distance /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+        __syncthreads();
+        if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = largest;
+        __syncthreads();
+        if (threadIdx.x < 32) note_largest(threadIdx.x < blockDim.x / 32 ? shared[threadIdx.x] : 0.0f, state);
+    }
+}

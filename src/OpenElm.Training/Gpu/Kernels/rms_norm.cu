@@ -74,7 +74,7 @@ extern "C" __global__ __launch_bounds__(NORM_THREADS) void rms_norm_forward(cons
         if (copies) store_eight<false>(eight + begin + column, a, factor, largest);
         else store(y + begin + column, a);
     }
-    if (copies) note_largest(largest, state);
+    if (copies) note_largest_of_block(largest, state, sums);
 }
 
 // residual: the gradient of x from past the norm, and the sum on return; first: there is none, and it is only written.

@@ -1,4 +1,5 @@
-// SwiGLU: y = SiLU(gate) · up, where a row holds all gates, then all ups. A thread has a column of a row, and of more rows only where a grid cannot reach them all.
+// SwiGLU: y = SiLU(gate) · up, where a row holds all gates, then all ups. A thread has a column of a row, and of more rows only where a grid cannot reach
+// them all, or where there is a copy in eight bits.
 // Measured on an H100, 16384 rows of 12288 columns: 16 blocks a multiprocessor that walk along rows 427 us forward, 869 backward (2.83, 2.78 TB/s); a row each 397, 810 (3.04, 2.98, a copy's rate).
 // Loads and stores that leave the caches early, two or four rows at once: no faster.
 // eight, state: a copy in eight bits, if there is one: of y (which is not written then), and in the backward pass of the gradient of gates and ups.
