@@ -28,12 +28,12 @@ public sealed class AttentionTests : IDisposable
         _stream.Dispose();
     }
 
-    // Two sequences: one begins, one goes on behind 130 positions and fills its cache.
+    // Two sequences: one begins, one goes on behind 280 positions and fills its cache.
     [Theory, InlineData(64, 4, false, false), InlineData(64, 2, true, false), InlineData(128, 1, false, false), InlineData(128, 8, true, false)]
     [InlineData(64, 4, false, true), InlineData(64, 2, true, true), InlineData(128, 1, false, true), InlineData(128, 8, true, true)]
     public void Tiles_of_rows_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes, bool isUntimed)
     {
-        (int Past, int Rows)[] sequences = [(0, 21), (130, Capacity - 130)];
+        (int Past, int Rows)[] sequences = [(0, 21), (280, Capacity - 280)];
         int most = 64 / group;
         var tiles = new List<int>();
         int first = 0;

@@ -98,6 +98,13 @@ public sealed class DeviceTests
     }
 
     [Fact]
+    public void Kernels_of_an_unknown_name_are_refused()
+    {
+        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = "avx2" };
+        Assert.Contains("no kernels called avx2 on the GPU", Assert.Throws<OpenElmException>(() => TestModels.Random(TestModels.Blocked, options)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_cache_of_8_bits_is_refused_for_heads_that_are_no_power_of_two()
     {
         InferenceOptions options = On(CudaPrecision.Fp32) with { KvCache = KvCacheType.I8 };
@@ -105,10 +112,10 @@ public sealed class DeviceTests
         Assert.Contains("heads of 16, 32, 64, 128 or 256 only; this model's have 18", refusal.Message, StringComparison.Ordinal);
     }
 
-    [Theory, InlineData(0), InlineData(1)]
-    public void Passes_of_few_rows_have_the_logits_of_longer_ones(int index)
+    [Theory, InlineData(0, null), InlineData(1, null), InlineData(1, "untimed")]
+    public void Passes_of_few_rows_have_the_logits_of_longer_ones(int index, string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Bf16);
+        InferenceOptions options = On(CudaPrecision.Bf16) with { Kernels = kernels };
         int vocab = Models[index].VocabSize;
         int[] tokens = TestModels.Tokens(40, vocab);
         float[] expected = Whole(TestModels.Random(Models[index], options), tokens);

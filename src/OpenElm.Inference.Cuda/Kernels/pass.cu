@@ -1044,7 +1044,7 @@ constexpr int AT_ONCE = HEAD_DIM == 64 ? 32 : 16, QUERY_PITCH = HEAD_DIM + 8, QU
 
 // Eight numbers of a position.
 #if CACHE8
-struct Numbers { u32 x, y; };
+struct __align__(8) Numbers { u32 x, y; };
 __device__ __forceinline__ Word4 widen8(const Numbers& n)
 {
     float f[8];
