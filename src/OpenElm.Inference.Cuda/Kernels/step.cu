@@ -22,7 +22,10 @@ typedef T C;
 
 constexpr int THREADS = 32 * WARPS;                             // that compute; one warp more asks for what they read
 constexpr int TILES = 32;                                       // on their way, at most
-constexpr int CHUNK = 32, CHUNK_BYTES = CHUNK * (int)sizeof(T);       // of columns
+constexpr int CHUNK = 32;                                       // of columns
+#if BF16
+constexpr int CHUNK_BYTES = CHUNK * sizeof(T);
+#endif
 constexpr int OPERAND_BYTES = 128;                              // of a chunk of activations: halves of bfloat16, or floats, or bytes and their scale
 constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(C), FACTOR_SLOTS = CACHE8 ? 1 : 0;
 __device__ constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
