@@ -315,10 +315,10 @@ internal sealed class RowPass : IDisposable
         bool isAll = shape.Picked == count; // picked rows are in order
         if (!isAll)
         {
-            few.Pick.LaunchEarly(stream, (shape.Picked, 1, 1), FewThreads, 0, at.Normed, at.Squares, picked, at.Heads, at.Partial, d, parts);
+            few.Pick.LaunchEarly(stream, (shape.Picked, 1, 1), FewThreads, 0, at.Normed, at.Squares, picked, at.GateUp, at.Partial, d, parts);
         }
 
-        Scaled(few.Logits, isAll ? at.Normed : at.Heads, _weights.Head.Address, _config.VocabSize, FewColumns, shape.Picked, isAll ? at.Squares : at.Partial, at.Logits);
+        Scaled(few.Logits, isAll ? at.Normed : at.GateUp, _weights.Head.Address, _config.VocabSize, FewColumns, shape.Picked, isAll ? at.Squares : at.Partial, at.Logits);
 
         void Scaled(FewKernel kernel, nint x, nint weights, int columns, int ofBlock, int rows, nint squares, nint y) => kernel.For(rows).LaunchEarly(
             stream, (StepLayout.Parts(columns, ofBlock), 1, 1), FewThreads, 0, x, weights, d, columns, rows, squares, parts, d, (float)_config.RmsNormEps, y, (nint)0, (nint)0, (nint)0);
@@ -493,7 +493,7 @@ internal sealed class RowPass : IDisposable
         public static FewKernels? Of(KernelModule module, OpenElmConfig config, DeviceWeights weights, CudaPrecision precision)
         {
             bool fits = precision == CudaPrecision.Bf16 && config.FfnWithGlu && weights.LargestPacked == 0 && config.ModelDim % 8 == 0 && StepLayout.Parts(config.ModelDim, FewColumns) <= MostParts
-                && config.Layers.All(layer => layer.FfnDim % 8 == 0 && layer.QueryHeads * config.HeadDim % 8 == 0);
+                && config.Layers.Max(layer => 2 * layer.FfnDim) >= config.ModelDim && config.Layers.All(layer => layer.FfnDim % 8 == 0 && layer.QueryHeads * config.HeadDim % 8 == 0);
             FewKernel Named(string name) => new(module[$"few_{name}_8"], module[$"few_{name}_16"]);
             return fits ? new FewKernels(module["embed_few"], module["pick_few"], Named("scaled"), Named("gated"), Named("logits"), Named("added")) : null;
         }

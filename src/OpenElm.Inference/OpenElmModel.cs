@@ -222,7 +222,7 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
         }
     }
 
-    /// <summary>Begins to choose the most likely tokens where the model computes, several steps ahead of the caller; the state belongs to the chain until that is disposed.</summary>
+    /// <summary>Begins to choose tokens where the model computes, several steps ahead of the caller; the state belongs to the chain until that is disposed.</summary>
     /// <param name="token">The token to feed first.</param>
     /// <param name="state">The sequence.</param>
     /// <param name="candidates">Ids below this may be chosen.</param>

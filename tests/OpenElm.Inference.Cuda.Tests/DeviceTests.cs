@@ -6,6 +6,7 @@ using OpenElm.Inference.Tests;
 namespace OpenElm.Inference.Cuda.Tests;
 
 /// <summary>The runtime on a GPU against the one on the CPU, in single precision and in bfloat16.</summary>
+[Collection(nameof(OneGpu))]
 public sealed class DeviceTests
 {
     const double Fp32 = 1e-4; // docs/numerics.md: order of sums

@@ -6,6 +6,7 @@ using OpenElm.Inference.Tests;
 namespace OpenElm.Inference.Cuda.Tests;
 
 /// <summary>Draws on the device against the sampler on the processor: the same logits and random numbers, the same tokens.</summary>
+[Collection(nameof(OneGpu))]
 public sealed class DrawTests
 {
     public DrawTests() => Assert.SkipUnless(CudaInferenceDevice.TryOpen(CudaPrecision.Fp32, out string? reason) is not null, $"no GPU here: {reason}");

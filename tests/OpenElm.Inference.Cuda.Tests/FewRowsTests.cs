@@ -5,6 +5,7 @@ using OpenElm.Inference.Tests;
 namespace OpenElm.Inference.Cuda.Tests;
 
 /// <summary>Products of few rows, with the steps around them, against the formula in double precision.</summary>
+[Collection(nameof(OneGpu))]
 public sealed class FewRowsTests : IDisposable
 {
     const double Eps = 1e-6, Allowed = 4e-3; // of the norm: half a unit of 8 bits
