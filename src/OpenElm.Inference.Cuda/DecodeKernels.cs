@@ -8,9 +8,6 @@ namespace OpenElm.Inference.Cuda;
 /// <summary>The CUDA C++ of this project's <c>Kernels</c>, compiled for one architecture and one model.</summary>
 internal static class DecodeKernels
 {
-    /// <summary>The files.</summary>
-    public static IReadOnlyList<string> Names { get; } = ["pass", "step"];
-
     /// <summary>Compiles one file; needs no GPU.</summary>
     /// <param name="name">The file.</param>
     /// <param name="computeCapability">90 is Hopper.</param>

@@ -15,14 +15,14 @@ internal sealed class TokenStep : IDisposable
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
     readonly StepModel _model;
-    readonly int _multiprocessors, _layers;
+    readonly int _layers;
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<bool, KernelModule> compile, CudaDevice device, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<bool, KernelModule> compile, nint stream)
     {
         KernelModule module = compile(false);
-        (_compile, _layout, _module, _kernel, _multiprocessors, _layers, _stream) = (compile, layout, module, module["decode_step"], device.Multiprocessors, config.Layers.Length, stream);
+        (_compile, _layout, _module, _kernel, _layers, _stream) = (compile, layout, module, module["decode_step"], config.Layers.Length, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
         long bytes = Header + (sizeof(float) * (long)config.VocabSize);
         int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
@@ -74,7 +74,7 @@ internal sealed class TokenStep : IDisposable
     /// <returns>The step.</returns>
     public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, bool isUntimed, CudaDevice device, nint stream)
     {
-        return new TokenStep(config, weights, precision, layout, Compile, device, stream);
+        return new TokenStep(config, weights, precision, layout, Compile, stream);
 
         KernelModule Compile(bool profile)
         {
@@ -119,27 +119,6 @@ internal sealed class TokenStep : IDisposable
             Of("qkv", 1), Of("queries, rotated", 2, false), Of("own past", 3, false), Of("splits, joined", 4, false), Of("out", 6), Of("gate and up", 8), Of("down", 10),
             new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, (cycles[^2] - cycles[^3]) * perCycle),
         ];
-    }
-
-    /// <summary>Reads memory with all threads and nothing else.</summary>
-    /// <param name="address">The first byte.</param>
-    /// <param name="bytes">How many; whole multiples of 16 KiB are read.</param>
-    /// <returns>Bytes a second, the best of five.</returns>
-    public double MeasureRead(nint address, long bytes)
-    {
-        Kernel read = _module["read_all"];
-        using CudaEvent start = new(), end = new();
-        double best = 0;
-        for (int i = 0; i < 6; i++)
-        {
-            start.Record(_stream);
-            read.Launch(_stream, (8 * _multiprocessors, 1), 256, address, (int)(bytes >> 14), _model.Best);
-            end.Record(_stream);
-            end.Synchronize();
-            best = i == 0 ? 0 : Math.Max(best, (bytes >> 14 << 14) / (end.MillisecondsSince(start) / 1000));
-        }
-
-        return best;
     }
 
     public void Dispose()
