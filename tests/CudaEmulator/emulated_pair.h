@@ -58,7 +58,6 @@ static inline void put(u32 to, const u32* w) { int lane = threadIdx.x % 32; for 
 static inline void get(u32 from, u32* w) { int lane = threadIdx.x % 32; for (int i = 0; i < 4; i++) memcpy(w + i, emu_place(emu_exchange(from, 8 * i + lane / 4), emu_block()) + lane % 4 * 4, 4); __syncwarp(); }
 static inline float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
-static inline void begin_products() {}
 static inline void close_products() {}
 template <int N> static inline void await_products() { __syncwarp(); }
 
