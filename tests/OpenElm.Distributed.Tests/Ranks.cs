@@ -62,7 +62,10 @@ internal static class Ranks
     }
 
     /// <summary>The process of a rank of a job that works in a folder.</summary>
-    public static int ProcessOf(string folder, int rank) => ProcessesOf(folder, rank).First();
+    public static int ProcessOf(string folder, int rank) => FindProcess(folder, rank) ?? throw new InvalidOperationException($"No process of rank {rank} works in {folder}.");
+
+    /// <summary>The process of a rank of a job that works in a folder; null if it has not begun or is over.</summary>
+    public static int? FindProcess(string folder, int rank) => ProcessesOf(folder, rank).Cast<int?>().FirstOrDefault();
 
     static IEnumerable<int> ProcessesOf(string folder, int rank) => Directory.GetDirectories("/proc").Select(path => Path.GetFileName(path))
         .Where(name => int.TryParse(name, out _)).Select(int.Parse)
@@ -76,7 +79,7 @@ internal static class Ranks
         long most = 0;
         for (int? process = null; !job.HasExited; await Task.Delay(20, TestContext.Current.CancellationToken))
         {
-            process ??= ProcessesOf(folder, rank).Cast<int?>().FirstOrDefault();
+            process ??= FindProcess(folder, rank);
             string[] lines = process is null ? [] : Read($"/proc/{process}/status").Split('\n');
             most = Math.Max(most, lines.Where(line => line.StartsWith("VmPeak:", StringComparison.Ordinal)).Select(line => long.Parse(line[7..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture)).FirstOrDefault());
         }
