@@ -93,10 +93,7 @@ public readonly record struct Kernel(nint Function)
         void** pointers = stackalloc void*[arguments.Length];
         fixed (KernelArgument* first = arguments)
         {
-            for (int i = 0; i < arguments.Length; i++)
-            {
-                pointers[i] = first + i;
-            }
+            Point(pointers, first, arguments.Length);
 
             Check(DriverInterface.LaunchKernel(Function, (uint)blocks.X, (uint)blocks.Y, (uint)blocks.Z, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
         }
@@ -110,22 +107,9 @@ public readonly record struct Kernel(nint Function)
     /// <typeparam name="T">Of the first argument: a structure laid out as the kernel's.</typeparam>
     /// <param name="structure">The first argument, by value.</param>
     /// <param name="arguments">The others, as the kernel declares them.</param>
-    public unsafe void LaunchShared<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
-        where T : unmanaged
-    {
-        void** pointers = stackalloc void*[arguments.Length + 1];
-        fixed (T* value = &structure)
-        fixed (KernelArgument* first = arguments)
-        {
-            pointers[0] = value;
-            for (int i = 0; i < arguments.Length; i++)
-            {
-                pointers[i + 1] = first + i;
-            }
-
-            Check(DriverInterface.LaunchKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
-        }
-    }
+    public void LaunchShared<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
+        where T : unmanaged =>
+        Launch(stream, blocks, threads, sharedBytes, structure, arguments, together: false);
 
     /// <summary>
     /// Puts a launch into a stream that may begin before the kernel in front of it is done, as soon as all of that one's blocks allow it
@@ -141,10 +125,7 @@ public readonly record struct Kernel(nint Function)
         void** pointers = stackalloc void*[arguments.Length];
         fixed (KernelArgument* first = arguments)
         {
-            for (int i = 0; i < arguments.Length; i++)
-            {
-                pointers[i] = first + i;
-            }
+            Point(pointers, first, arguments.Length);
 
             var early = new LaunchAttribute { Id = LaunchAttribute.MayBeginEarly, Value = 1 };
             var settings = new LaunchSettings
@@ -172,7 +153,11 @@ public readonly record struct Kernel(nint Function)
     /// <typeparam name="T">Of the first argument: a structure laid out as the kernel's.</typeparam>
     /// <param name="structure">The first argument, by value.</param>
     /// <param name="arguments">The others, as the kernel declares them.</param>
-    public unsafe void LaunchTogether<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
+    public void LaunchTogether<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, params ReadOnlySpan<KernelArgument> arguments)
+        where T : unmanaged =>
+        Launch(stream, blocks, threads, sharedBytes, structure, arguments, together: true);
+
+    unsafe void Launch<T>(nint stream, int blocks, int threads, int sharedBytes, in T structure, ReadOnlySpan<KernelArgument> arguments, bool together)
         where T : unmanaged
     {
         void** pointers = stackalloc void*[arguments.Length + 1];
@@ -180,12 +165,18 @@ public readonly record struct Kernel(nint Function)
         fixed (KernelArgument* first = arguments)
         {
             pointers[0] = value;
-            for (int i = 0; i < arguments.Length; i++)
-            {
-                pointers[i + 1] = first + i;
-            }
+            Point(pointers + 1, first, arguments.Length);
+            Check(together
+                ? DriverInterface.LaunchCooperativeKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers)
+                : DriverInterface.LaunchKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null));
+        }
+    }
 
-            Check(DriverInterface.LaunchCooperativeKernel(Function, (uint)blocks, 1, 1, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers));
+    static unsafe void Point(void** pointers, KernelArgument* first, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            pointers[i] = first + i;
         }
     }
 }
