@@ -112,7 +112,7 @@ internal sealed class LowRankLayer : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using var noGrad = no_grad();
-        Tensor product = matmul(B, A) * Number(Scaling);                                                          // [outputs, inputs]
+        Tensor product = matmul(B, A) * Number(Scaling);                                                  // [outputs, inputs]
         if (Module.IsEmbedding)
         {
             return product.t().contiguous().MoveToOuterDisposeScope(); // CoreNet's own merge forgets to transpose

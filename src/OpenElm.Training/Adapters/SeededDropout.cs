@@ -58,7 +58,7 @@ internal sealed class SeededDropout : GradientFunction<SeededDropout>
             long rows = Math.Min(atOnce, count - begin);
             var range = TensorIndex.Slice(begin, begin + rows);
             Tensor start = (Range(rows, ScalarType.Int64, x.device) * Number(width)).Plus(Number(unchecked((begin * width) + (long)seed))).unsqueeze(-1); // [rows, 1]
-            Tensor high = start.ShiftRight(32) & Low, value = (start & Low).Plus(columns) & Low;                                                            // [rows, width]
+            Tensor high = start.ShiftRight(32) & Low, value = (start & Low).Plus(columns) & Low;                                                          // [rows, width]
             value ^= value.ShiftRight(16);
             value = (value * Number(0x7FEB352DL)) & Low;
             value ^= value.ShiftRight(15);

@@ -153,7 +153,7 @@ internal sealed class ShardedTraining : ILayerWatch, IDisposable
         foreach (IGrouping<bool, UnitSlot> group in _units.SelectMany(unit => unit.Slots).GroupBy(slot => slot.Piece.Decays))
         {
             UnitSlot[] slots = [.. group];
-            Array.ForEach(slots, slot => slot.Step.Add(Number(1)));
+            Array.ForEach(slots, slot => slot.Step.Add(One));
             Dispatcher.FusedAdamW(
                 [.. slots.Select(slot => slot.Master)], [.. slots.Select(slot => slot.Gradient)], [.. slots.Select(slot => slot.Average)], [.. slots.Select(slot => slot.SquareAverage)],
                 [.. slots.Select(slot => slot.Step)], learningRate, _options.Beta1, _options.Beta2, group.Key ? _options.WeightDecay : 0, _options.Eps);

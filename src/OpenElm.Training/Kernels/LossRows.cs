@@ -55,7 +55,7 @@ internal sealed class ReferenceLossRows : LossRows
         }
 
         Tensor share = (valid.to_type(ScalarType.Float32) / _count).unsqueeze(-1);            // [rows, 1]
-        rows.sub_(logSumExp.unsqueeze(-1)).exp_().mul_(share * (Number(2 * _loss.ZLossFactor) * logSumExp.unsqueeze(-1)).Plus(Number(1)));
+        rows.sub_(logSumExp.unsqueeze(-1)).exp_().mul_(share * (Number(2 * _loss.ZLossFactor) * logSumExp.unsqueeze(-1)).Plus(One));
         rows.scatter_add_(-1, index, Number(smoothing - 1) * share);
         if (smoothing > 0)
         {

@@ -61,7 +61,7 @@ public sealed class PreferenceObjective(PreferenceLossConfig config, ReferenceLo
 
     Tensor Loss(Tensor delta) => config.Kind switch
     {
-        PreferenceLossKind.Hinge => nn.functional.relu((Number(-config.Beta) * delta).Plus(Number(1))),
+        PreferenceLossKind.Hinge => nn.functional.relu((Number(-config.Beta) * delta).Plus(One)),
         PreferenceLossKind.Ipo => (delta - Number(1 / (2 * config.Beta))).square(),
         _ when config.LabelSmoothing == 0 => -nn.functional.logsigmoid(Number(config.Beta) * delta),
         _ => -(Number(1 - config.LabelSmoothing) * nn.functional.logsigmoid(Number(config.Beta) * delta)) - (Number(config.LabelSmoothing) * nn.functional.logsigmoid(Number(-config.Beta) * delta)),

@@ -120,7 +120,7 @@ public sealed class AdamW : IDisposable
         Tensor[] steps = [.. slots.Select(slot => slot.Step)];
         foreach (Tensor step in steps)
         {
-            step.Add(Number(1));
+            step.Add(One);
         }
 
         Dispatcher.FusedAdamW(

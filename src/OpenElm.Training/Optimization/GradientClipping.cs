@@ -44,7 +44,7 @@ public static class GradientClipping
     internal static Tensor Factor(Tensor norm, double maxNorm)
     {
         using DisposeScope scope = NewDisposeScope();
-        return (Number(maxNorm) / norm.Plus(Number(Smallest))).clamp_max(Number(1)).MoveToOuterDisposeScope();
+        return (Number(maxNorm) / norm.Plus(Number(Smallest))).clamp_max(One).MoveToOuterDisposeScope();
     }
 
     static Tensor NormOf(Tensor gradient)

@@ -19,7 +19,7 @@ internal static class TensorNumbers
     static int _next;
 
     /// <summary>1, which TorchSharp's sums multiply their second operand with.</summary>
-    static readonly Scalar One = Held(1L);
+    public static readonly Scalar One = Held(1L);
 
 #pragma warning disable RS0030 // the one place that makes numbers
     static Scalar Held(double value) => value;
@@ -77,7 +77,8 @@ internal static class TensorNumbers
     static Scalar Hold(Scalar number)
     {
         _recent ??= new Scalar?[Recent];
-        _recent[_next++ % Recent] = number;
+        _recent[_next] = number;
+        _next = (_next + 1) % Recent;
         return number;
     }
 }
