@@ -1,4 +1,3 @@
-using System.Text.Json;
 using OpenElm.Checkpoints;
 using OpenElm.Data;
 using OpenElm.Distributed;
@@ -65,17 +64,7 @@ public sealed class RanksGoldenRuntime(IProcessGroup group, Sharding sharding, s
                 float[] parts = group.AllGather<float>([step.Measured[0].item<float>(), step.Measured[1].item<float>()]);
                 return new GoldenStep(parts.Where((_, i) => i % 2 == 0).Sum(), parts.Where((_, i) => i % 2 == 1).Sum(), step.GradientNorm.item<float>(), step.LearningRate);
             })];
-            string path = trainer.Save(Path.Combine(folder, "final"), new TrainingState
-            {
-                Format = TrainingState.CurrentFormat,
-                Step = 0,
-                TokensSeen = 0,
-                TrainedSeconds = 0,
-                Data = JsonSerializer.SerializeToElement(0),
-                Interval = true,
-                Identity = "",
-                Versions = new Dictionary<string, string>(),
-            }).Path;
+            string path = trainer.Save(Path.Combine(folder, "final"), OutsideRun.State).Path;
             if (group.Rank > 0)
             {
                 return null;

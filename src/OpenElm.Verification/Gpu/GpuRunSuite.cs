@@ -1,4 +1,3 @@
-using System.Text.Json;
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Data;
@@ -112,17 +111,7 @@ public static class GpuRunSuite
             }
 
             float[] losses = [.. part.Select(batch => Update(trainer, batch).Loss)];
-            return (losses, trainer.Save(path, new TrainingState
-            {
-                Format = TrainingState.CurrentFormat,
-                Step = 0,
-                TokensSeen = 0,
-                TrainedSeconds = 0,
-                Data = JsonSerializer.SerializeToElement(0),
-                Interval = true,
-                Identity = "",
-                Versions = new Dictionary<string, string>(),
-            }));
+            return (losses, trainer.Save(path, OutsideRun.State));
         }
     }
 
