@@ -7,31 +7,17 @@ namespace OpenElm.Inference.Cuda.Tests;
 
 /// <summary>The kernels of attention over a cache against the formula in double precision, with numbers that are their own rounding.</summary>
 [Collection(nameof(OneGpu))]
-public sealed class AttentionTests : IDisposable
+public sealed class AttentionTests : KernelTests
 {
     const int KvHeads = 2, First = 1, Planes = 2 * (First + KvHeads + 1), Capacity = 330; // the layer's heads lie between others
     const double Allowed = 6e-3;                                                          // of the norm: queries, weights and results have 8 bits
 
-    readonly CudaStream _stream;
-    readonly List<DeviceMemory> _memory = [];
     readonly Random _random = new(7);
-
-    public AttentionTests()
-    {
-        Assert.SkipUnless(CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) is not null, $"no GPU here: {reason}");
-        _stream = new CudaStream();
-    }
 
     public static TheoryData<int, int, bool> Shapes => new()
     {
         { 16, 2, false }, { 32, 4, false }, { 48, 1, false }, { 64, 4, false }, { 128, 4, false }, { 128, 1, false }, { 64, 4, true }, { 128, 8, true },
     };
-
-    public void Dispose()
-    {
-        _memory.ForEach(memory => memory.Dispose());
-        _stream.Dispose();
-    }
 
     // Two sequences: one begins, one goes on behind 280 positions and fills its cache.
     [Theory, InlineData(64, 4, false, false), InlineData(64, 2, true, false), InlineData(128, 1, false, false), InlineData(128, 8, true, false)]
@@ -57,14 +43,14 @@ public sealed class AttentionTests : IDisposable
             Kernel kernel = module["attend_tiles"];
             int bytes = RowPass.TileBytesOf(headDim, isUntimed);
             kernel.ReserveShared(bytes);
-            kernel.LaunchShared(_stream.Handle, (KvHeads, tiles.Count / 2), 256, bytes, qkv, rows, Send<int>([.. tiles]), result, First, queries, KvHeads);
+            kernel.LaunchShared(Stream, (KvHeads, tiles.Count / 2), 256, bytes, qkv, rows, Send<int>([.. tiles]), result, First, queries, KvHeads);
         }, isUntimed);
     }
 
     [Theory, MemberData(nameof(Shapes))]
     public void A_warp_a_head_has_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes) =>
         Compare(headDim, group, cacheIsBytes, [(0, 3), (60, 7)], (module, qkv, rows, result, queries) =>
-            module["attend"].LaunchShared(_stream.Handle, ((queries + 7) / 8, 10), 256, 8 * headDim * sizeof(float), qkv, rows, result, First, queries, KvHeads));
+            module["attend"].LaunchShared(Stream, ((queries + 7) / 8, 10), 256, 8 * headDim * sizeof(float), qkv, rows, result, First, queries, KvHeads));
 
     // Queries without a norm at angles of 0, so that nothing turns; what is new is what the cache holds there already.
     [Theory, MemberData(nameof(Shapes)), InlineData(64, 1, false), InlineData(64, 8, true)]
@@ -81,11 +67,9 @@ public sealed class AttentionTests : IDisposable
             float[] ones = [.. Enumerable.Repeat(1f, Capacity * headDim / 2)];
             nint counters = Send(new uint[5 * KvHeads]);
             module["attend_alone"].LaunchEarly(
-                _stream.Handle, (2, KvHeads, 5), 128, sizeof(float) * 4 * group * (headDim + 4), qkv, rows, (nint)0, (nint)0, Send(ones), Send(new float[ones.Length]), result,
+                Stream, (2, KvHeads, 5), 128, sizeof(float) * 4 * group * (headDim + 4), qkv, rows, (nint)0, (nint)0, Send(ones), Send(new float[ones.Length]), result,
                 Send(new float[5 * queries * 2 * (headDim + 2)]), counters, First, queries, KvHeads, 1e-6f, Positions);
-            uint[] left = new uint[5 * KvHeads];
-            DeviceMemory.CopyBack(counters, left, _stream.Handle);
-            Assert.All(left, count => Assert.Equal(0u, count));
+            Assert.All(Fetch<uint>(counters, 5 * KvHeads), count => Assert.Equal(0u, count));
         });
     }
 
@@ -107,22 +91,18 @@ public sealed class AttentionTests : IDisposable
                 rows.Add(new DeviceRow(0, past + i, Capacity, 0, cache));
                 for (int head = 0; head < queries; head++)
                 {
-                    float[] q = [.. qkv.AsSpan((row * width) + (head * headDim), headDim).ToArray().Select(bits => BitConverter.UInt32BitsToSingle((uint)bits << 16))];
+                    float[] q = Widen(qkv.AsSpan((row * width) + (head * headDim), headDim).ToArray());
                     int plane = 2 * (First + (head / group)) * Capacity * headDim;
                     expected.AddRange(Attend(q, numbers.AsSpan(plane), numbers.AsSpan(plane + (Capacity * headDim)), past + i + 1));
                 }
             }
         }
 
-        var result = new DeviceMemory(2L * expected.Count);
-        _memory.Add(result);
+        nint result = Room(2L * expected.Count);
         using (var module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, CudaPrecision.Bf16, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed)))
         {
-            launch(module, Send<ushort>(qkv), Send<DeviceRow>([.. rows]), result.Address, queries);
-            ushort[] bits = new ushort[expected.Count];
-            DeviceMemory.CopyBack(result.Address, bits, _stream.Handle);
-            double error = Math.Sqrt(expected.Zip(bits, (e, b) => Square(e - BitConverter.UInt32BitsToSingle((uint)b << 16))).Sum() / expected.Sum(Square));
-            Assert.InRange(error, 1e-4, Allowed);
+            launch(module, Send<ushort>(qkv), Send<DeviceRow>([.. rows]), result, queries);
+            Assert.InRange(Distance(expected, Widen(Fetch<ushort>(result, expected.Count))), 1e-4, Allowed);
         }
     }
 
@@ -145,9 +125,9 @@ public sealed class AttentionTests : IDisposable
         numbers = new float[Planes * Capacity * headDim];
         if (!isBytes)
         {
-            ushort[] bits = [.. numbers.Select(_ => FloatEncoding.ToBFloat16((float)Normal()))];
-            numbers = [.. bits.Select(b => BitConverter.UInt32BitsToSingle((uint)b << 16))];
-            return Send<ushort>(bits);
+            ushort[] bits = Bits([.. numbers.Select(_ => (float)Normal())]);
+            numbers = Widen(bits);
+            return Send(bits);
         }
 
         int planeBytes = (Capacity * headDim) + ((Capacity + 3) / 4 * 16);
@@ -194,16 +174,5 @@ public sealed class AttentionTests : IDisposable
         return y;
     }
 
-    nint Send<T>(T[] numbers)
-        where T : unmanaged
-    {
-        var memory = new DeviceMemory((long)numbers.Length * System.Runtime.CompilerServices.Unsafe.SizeOf<T>());
-        _memory.Add(memory);
-        CudaDevice.Copy<T>(numbers, memory.Address, _stream.Handle);
-        return memory.Address;
-    }
-
     double Normal() => Math.Sqrt(-2 * Math.Log(1 - _random.NextDouble())) * Math.Cos(2 * Math.PI * _random.NextDouble());
-
-    static double Square(double x) => x * x;
 }

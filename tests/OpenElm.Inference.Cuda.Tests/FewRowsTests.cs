@@ -1,4 +1,3 @@
-using OpenElm.Checkpoints;
 using OpenElm.Cuda;
 using OpenElm.Inference.Tests;
 
@@ -6,30 +5,23 @@ namespace OpenElm.Inference.Cuda.Tests;
 
 /// <summary>Products of few rows, with the steps around them, against the formula in double precision.</summary>
 [Collection(nameof(OneGpu))]
-public sealed class FewRowsTests : IDisposable
+public sealed class FewRowsTests : KernelTests
 {
     const double Eps = 1e-6, Allowed = 4e-3; // of the norm: half a unit of 8 bits
 
-    readonly CudaStream _stream;
-    readonly List<DeviceMemory> _memory = [];
     readonly Random _random = new(11);
     readonly KernelModule _module;
 
-    public FewRowsTests()
-    {
-        Assert.SkipUnless(CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) is not null, $"no GPU here: {reason}");
-        _stream = new CudaStream();
+    public FewRowsTests() =>
         _module = new KernelModule(DecodeKernels.Compile("pass", new CudaDevice().ComputeCapability, TestModels.Blocked, CudaPrecision.Bf16, null));
-    }
 
     // Less than a turn, a part of one, several of every warp; columns that leave a block's part over.
     public static TheoryData<int, int, int> Shapes => new() { { 1, 8, 24 }, { 3, 72, 131 }, { 8, 1280, 40 }, { 9, 200, 16 }, { 16, 4360, 56 } };
 
-    public void Dispose()
+    public override void Dispose()
     {
         _module.Dispose();
-        _memory.ForEach(memory => memory.Dispose());
-        _stream.Dispose();
+        base.Dispose();
     }
 
     [Theory, MemberData(nameof(Shapes))]
@@ -40,7 +32,7 @@ public sealed class FewRowsTests : IDisposable
         nint y = Room(4 * rows * columns);
         Launch("logits", rows, inner, columns, 16, Send(Bits(x)), Send(Bits(w)), Send(squares), 3, y, 0, 0, 0);
         double[] expected = Product(x, w, rows, inner, columns, row => 1 / Math.Sqrt((((double)squares[3 * row] + squares[(3 * row) + 1] + squares[(3 * row) + 2]) / inner) + Eps));
-        Near(expected, Floats(y, rows * columns), 1e-5);
+        Near(expected, Fetch<float>(y, rows * columns), 1e-5);
         Launch("scaled", rows, inner, columns, 16, Send(Bits(x)), Send(Bits(w)), Send(squares), 3, y, 0, 0, 0);
         Near(expected, Halves(y, rows * columns), Allowed);
     }
@@ -71,14 +63,14 @@ public sealed class FewRowsTests : IDisposable
         nint sum = Send(residual), y = Room(2 * rows * columns), squares = Room(4 * rows * blocks);
         Launch("added", rows, inner, columns, 16, Send(Bits(x)), Send(Bits(w)), 0, 0, y, sum, Send(norm), squares);
         double[] expected = [.. Product(x, w, rows, inner, columns, _ => 1).Zip(residual, (a, b) => a + b)];
-        Near(expected, Floats(sum, rows * columns), 1e-5);
+        Near(expected, Fetch<float>(sum, rows * columns), 1e-5);
         Near([.. expected.Select((e, i) => e * norm[i % columns])], Halves(y, rows * columns), Allowed);
-        Near([.. Enumerable.Range(0, rows).Select(row => expected.Skip(row * columns).Take(columns).Sum(e => e * e))], [.. Floats(squares, rows * blocks).Chunk(blocks).Select(parts => parts.Sum())], 1e-5);
+        Near([.. Enumerable.Range(0, rows).Select(row => expected.Skip(row * columns).Take(columns).Sum(e => e * e))], [.. Fetch<float>(squares, rows * blocks).Chunk(blocks).Select(parts => parts.Sum())], 1e-5);
     }
 
     void Launch(string kind, int rows, int inner, int columns, int ofBlock, nint x, nint w, nint squares, int parts, nint y, nint residual, nint norm, nint nextSquares) =>
         _module[$"few_{kind}_{(rows <= 8 ? 8 : 16)}"].LaunchEarly(
-            _stream.Handle, ((columns + ofBlock - 1) / ofBlock, 1, 1), 256, 0, x, w, inner, columns, rows, squares, parts, inner, (float)Eps, y, residual, norm, nextSquares);
+            Stream, ((columns + ofBlock - 1) / ofBlock, 1, 1), 256, 0, x, w, inner, columns, rows, squares, parts, inner, (float)Eps, y, residual, norm, nextSquares);
 
     static double[] Product(float[] x, float[] w, int rows, int inner, int columns, Func<int, double> factor)
     {
@@ -96,43 +88,9 @@ public sealed class FewRowsTests : IDisposable
         return y;
     }
 
-    static void Near(double[] expected, float[] actual, double allowed)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        Assert.InRange(Math.Sqrt(expected.Zip(actual, (e, a) => (e - a) * (e - a)).Sum() / expected.Sum(e => e * e)), 0, allowed); // no number fails it
-    }
+    static void Near(double[] expected, float[] actual, double allowed) => Assert.InRange(Distance(expected, actual), 0, allowed); // no number fails it
 
-    float[] Rounded(int count) => [.. Enumerable.Range(0, count).Select(_ => Widen(FloatEncoding.ToBFloat16(_random.NextSingle() - 0.5f)))];
+    float[] Rounded(int count) => Widen(Bits([.. Enumerable.Range(0, count).Select(_ => _random.NextSingle() - 0.5f)]));
 
-    static ushort[] Bits(float[] x) => [.. x.Select(FloatEncoding.ToBFloat16)];
-
-    static float Widen(ushort bits) => BitConverter.UInt32BitsToSingle((uint)bits << 16);
-
-    nint Send<T>(T[] numbers)
-        where T : unmanaged
-    {
-        nint memory = Room(numbers.Length * System.Runtime.CompilerServices.Unsafe.SizeOf<T>());
-        CudaDevice.Copy<T>(numbers, memory, _stream.Handle);
-        return memory;
-    }
-
-    nint Room(int bytes)
-    {
-        _memory.Add(new DeviceMemory(bytes));
-        return _memory[^1].Address;
-    }
-
-    float[] Floats(nint at, int count)
-    {
-        float[] floats = new float[count];
-        DeviceMemory.CopyBack(at, floats, _stream.Handle);
-        return floats;
-    }
-
-    float[] Halves(nint at, int count)
-    {
-        ushort[] bits = new ushort[count];
-        DeviceMemory.CopyBack(at, bits, _stream.Handle);
-        return [.. bits.Select(Widen)];
-    }
+    float[] Halves(nint at, int count) => Widen(Fetch<ushort>(at, count));
 }
