@@ -36,7 +36,7 @@ internal sealed class CudaBackend : InferenceBackend
         var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
-        _pass = new RowPass(config, _weights, precision, cacheIsBytes, isUntimed, device, _stream, _reader);
+        _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream, _reader);
         _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, isUntimed, device, _stream.Handle);
     }
 

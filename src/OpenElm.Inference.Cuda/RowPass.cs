@@ -33,13 +33,12 @@ internal sealed class RowPass : IDisposable
     // Positions of a split, as many as a multiple of 128.
     const int SplitPositions = 256;
 
-    // Products of few rows: the most there are kernels for and that were measured; columns of a block; blocks that may write squares.
-    const int FewRows = 16, TimedFewRows = 8, FewColumns = 16, FewThreads = 256, MostParts = 256;
+    // Products of few rows: the most there are kernels for; columns of a block; blocks that may write squares.
+    const int FewRows = 16, FewColumns = 16, FewThreads = 256, MostParts = 256;
 
     readonly OpenElmConfig _config;
     readonly DeviceWeights _weights;
     readonly CudaPrecision _precision;
-    readonly bool _isUntimed;
     readonly KernelModule _module;
     readonly Kernel _embed, _norm, _rotate, _attend, _activate, _choose, _unpack;
     readonly DeviceMemory? _unpacked;
@@ -57,10 +56,10 @@ internal sealed class RowPass : IDisposable
     int _room, _logitRoom, _splitRoom;
     readonly int[] _tiles = new int[2 * MostRows];
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, bool isUntimed, CudaDevice device, CudaStream stream, LogitsReader reader)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, CudaDevice device, CudaStream stream, LogitsReader reader)
     {
-        (_config, _weights, _precision, _isUntimed, _stream, _reader) = (config, weights, precision, isUntimed, stream, reader);
-        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed));
+        (_config, _weights, _precision, _stream, _reader) = (config, weights, precision, stream, reader);
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes));
         (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
@@ -90,15 +89,12 @@ internal sealed class RowPass : IDisposable
 
     int ElementBytes => _precision == CudaPrecision.Bf16 ? 2 : 4;
 
-    int TileBytes => TileBytesOf(_config.HeadDim, _isUntimed);
+    int TileBytes => TileBytesOf(_config.HeadDim);
 
-    /// <summary>Shared memory of a block of attention of tiles: two stages of keys and values for each of its teams.</summary>
+    /// <summary>Shared memory of a block of attention of tiles: for each of two teams two stages of keys and values, and the queries.</summary>
     /// <param name="headDim">Width of a head.</param>
-    /// <param name="isUntimed">Which of two kernels.</param>
     /// <returns>Bytes.</returns>
-    public static int TileBytesOf(int headDim, bool isUntimed) => isUntimed
-        ? (2 * 2 * 2 * TileKeys * headDim * sizeof(ushort)) + 1024 // at a multiple of that
-        : (headDim == 64 ? 4 : 2) * 2 * 2 * TileKeys * (headDim + 8) * sizeof(ushort);
+    public static int TileBytesOf(int headDim) => (2 * ((2 * 2) + 1) * TileKeys * headDim * sizeof(ushort)) + 1024; // at a multiple of that
 
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
@@ -287,7 +283,7 @@ internal sealed class RowPass : IDisposable
         }
     }
 
-    bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= (_isUntimed ? FewRows : TimedFewRows);
+    bool IsFew(in PassShape shape) => _few is not null && shape.Rows <= FewRows;
 
     // The same with products of few rows: five kernels a layer, each of which asks for its weights while the one before it ends.
     void LaunchFew(in PassShape shape, nint rows, nint picked, nint tiles)

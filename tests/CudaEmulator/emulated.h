@@ -100,16 +100,23 @@ static inline void load_transposed(const u16* row, u32 (&r)[4])
     int lane = threadIdx.x % 32;
     for (int i = 0; i < 4; i++) { const u16* r0 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2); const u16* r1 = (const u16*)emu_exchange((u64)row, i * 8 + lane % 4 * 2 + 1); r[i] = r0[lane / 4] | (u32)r1[lane / 4] << 16; }
 }
-// A warp's part of a product of four: rows of the left side are its own; the right side lies swizzled, where 16 bytes change places with the row's number.
-template <int TRANSPOSED, int COLUMNS> static inline void multiply_team(float (&d)[COLUMNS][4], const u32 (&a)[4], const u16* b, bool adds)
+// A warp's part of a product of four, 16 rows of the left side. What lies in shared memory is swizzled: 16 bytes change places with the row's number.
+static inline float emu_of_stage(const u16* stage, size_t offset) { size_t at = (size_t)stage + offset; return __uint_as_float((u32)*(const u16*)(at ^ (at >> 7 & 7) << 4) << 16); }
+static inline size_t emu_along(int row, int k) { return row / 8 * 1024 + row % 8 * 128 + k * 2; }
+template <int COLUMNS> static inline void multiply_team(float (&d)[COLUMNS][4], const u16* a, const u16* b, bool adds)
+{
+    int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    for (int n = 0; n < COLUMNS; n++) for (int i = 0; i < 4; i++) { int r = 16 * warp + lane / 4 + i / 2 * 8, c = n * 8 + lane % 4 * 2 + i % 2; float s = 0;
+        for (int k = 0; k < 16; k++) s += emu_of_stage(a, emu_along(r, k)) * emu_of_stage(b, emu_along(c, k));
+        d[n][i] = (adds ? d[n][i] : 0) + s; }
+}
+template <int COLUMNS> static inline void multiply_team(float (&d)[COLUMNS][4], const u32 (&a)[4], const u16* b)
 {
     static u32 all[4096][32][4]; int w = emu_grid->current->warp, lane = threadIdx.x % 32; memcpy(all[w][lane], a, sizeof a); __syncwarp();
     auto half = [](u32 x, int h) { return __uint_as_float((h ? x >> 16 : x & 0xffff) << 16); };
     for (int n = 0; n < COLUMNS; n++) for (int i = 0; i < 4; i++) { int r = lane / 4 + i / 2 * 8, c = n * 8 + lane % 4 * 2 + i % 2; float s = 0;
-        for (int k = 0; k < 16; k++) {
-            size_t at = (size_t)b + (TRANSPOSED ? k / 8 * 1024 + k % 8 * 128 + c / 64 * 8192 + c % 64 * 2 : c / 8 * 1024 + c % 8 * 128 + k * 2);
-            s += half(all[w][r % 8 * 4 + k % 8 / 2][r / 8 + k / 8 * 2], k % 2) * half(*(const u16*)(at ^ (at >> 7 & 7) << 4), 0); }
-        d[n][i] = (adds ? d[n][i] : 0) + s; }
+        for (int k = 0; k < 16; k++) s += half(all[w][r % 8 * 4 + k % 8 / 2][r / 8 + k / 8 * 2], k % 2) * emu_of_stage(b, emu_along(k, c % 64) + c / 64 * 8192);
+        d[n][i] += s; }
     __syncwarp();
 }
 static inline void publish() {}

@@ -20,9 +20,8 @@ public sealed class AttentionTests : KernelTests
     };
 
     // Two sequences: one begins, one goes on behind 280 positions and fills its cache.
-    [Theory, InlineData(64, 4, false, false), InlineData(64, 2, true, false), InlineData(128, 1, false, false), InlineData(128, 8, true, false)]
-    [InlineData(64, 4, false, true), InlineData(64, 2, true, true), InlineData(128, 1, false, true), InlineData(128, 8, true, true)]
-    public void Tiles_of_rows_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes, bool isUntimed)
+    [Theory, InlineData(64, 4, false), InlineData(64, 2, true), InlineData(128, 1, false), InlineData(128, 8, true)]
+    public void Tiles_of_rows_have_the_result_of_the_formula(int headDim, int group, bool cacheIsBytes)
     {
         (int Past, int Rows)[] sequences = [(0, 21), (280, Capacity - 280)];
         int most = 64 / group;
@@ -41,10 +40,10 @@ public sealed class AttentionTests : KernelTests
         Compare(headDim, group, cacheIsBytes, sequences, (module, qkv, rows, result, queries) =>
         {
             Kernel kernel = module["attend_tiles"];
-            int bytes = RowPass.TileBytesOf(headDim, isUntimed);
+            int bytes = RowPass.TileBytesOf(headDim);
             kernel.ReserveShared(bytes);
             kernel.LaunchShared(Stream, (KvHeads, tiles.Count / 2), 256, bytes, qkv, rows, Send<int>([.. tiles]), result, First, queries, KvHeads);
-        }, isUntimed);
+        });
     }
 
     [Theory, MemberData(nameof(Shapes))]
@@ -73,7 +72,7 @@ public sealed class AttentionTests : KernelTests
         });
     }
 
-    void Compare(int headDim, int group, bool cacheIsBytes, (int Past, int Rows)[] sequences, Action<KernelModule, nint, nint, nint, int> launch, bool isUntimed = false)
+    void Compare(int headDim, int group, bool cacheIsBytes, (int Past, int Rows)[] sequences, Action<KernelModule, nint, nint, nint, int> launch)
     {
         OpenElmConfig config = TestModels.Blocked with { HeadDim = headDim, QueryHeadsPerKvHead = group, ModelDim = headDim * group * KvHeads };
         var device = new CudaDevice();
@@ -99,7 +98,7 @@ public sealed class AttentionTests : KernelTests
         }
 
         nint result = Room(2L * expected.Count);
-        using (var module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, CudaPrecision.Bf16, null, cacheIsBytes: cacheIsBytes, isUntimed: isUntimed)))
+        using (var module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, CudaPrecision.Bf16, null, cacheIsBytes: cacheIsBytes)))
         {
             launch(module, Send<ushort>(qkv), Send<DeviceRow>([.. rows]), result, queries);
             Assert.InRange(Distance(expected, Widen(Fetch<ushort>(result, expected.Count))), 1e-4, Allowed);

@@ -289,7 +289,8 @@ constexpr int KEYS = 64;                                         // positions of
 // Blocks are a grid of KV heads and tiles. The tiles with most to do first; where two blocks share a multiprocessor, the least of the second half.
 __device__ __forceinline__ void tile_of(int keys, int& kv, int& tile)
 {
-    int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x, half = (blocks + 1) / 2, rank = UNTIMED && block >= half ? blocks - 1 - (block - half) : block;
+    int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x, half = (blocks + 1) / 2;
+    int rank = block < half ? block : blocks - 1 - (block - half);
     kv = rank % keys;
     tile = gridDim.y - 1 - rank / keys;
 }
@@ -310,262 +311,22 @@ __device__ __forceinline__ void await_groups_but_one() { asm volatile("cp.async.
 __device__ __forceinline__ void meet_team(int team, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(1 + team), "r"(threads) : "memory"); }
 #endif
 
-#if !UNTIMED
-// The same attention by the matrix units, for neighbouring rows of a sequence.
-//
-// A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. A warp has 16 or 32 of
-// them; the warps that have all 64 are a team, and the teams of a block take turns with tiles of keys, so that the tile with the longest past has
-// as many steps as there are tiles of keys, divided by the teams. 32 queries a warp halve what is read of shared memory, which else takes longer
-// than the products.
-// Measured on an H100, 270M, 1,024 positions: 27.7 microseconds a layer, as before with 16 queries a warp and two teams (28 on an H200): reading of
-// shared memory was not what it waits for. 255 registers leave one block to a multiprocessor, and what a block does before and behind its products
-// is idle time; blocks of 16 tiles beside blocks of one are the rest. For the order of blocks see tile_of, which is newer than the measurement.
-// Keys and values come 64 positions at a time; scores never leave the registers, where the layout of a product's result is that of the next one's
-// left side.
-
-constexpr int PITCH = HEAD_DIM + 8;                              // a row of shared memory is 16 bytes longer: no bank twice
-constexpr int FOLDS = HEAD_DIM <= 64 ? 2 : 1, TEAM = 128 / FOLDS, TEAMS = 2 * FOLDS; // sixteens of queries a warp; threads of a team; teams
-constexpr int STAGE = 2 * KEYS * PITCH;                          // keys, then values
-
-#ifndef EMULATED
-// Four [8, 8] matrices; lanes 0 to 7 name the first one's rows, and so on.
-__device__ __forceinline__ void load_matrices(const u16* row, u32 (&r)[4])
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"((u32)__cvta_generic_to_shared(row)));
-}
-
-__device__ __forceinline__ void load_transposed(const u16* row, u32 (&r)[4])
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"((u32)__cvta_generic_to_shared(row)));
-}
-#endif
-
-// tiles: [tiles][first row, rows]; group: query heads of a KV head, a divisor of 64.
-extern "C" __global__ __launch_bounds__(TEAM * TEAMS, 1) void attend_tiles(const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
-{
-    DYNAMIC_SHARED(u16, stages);                                // two of each team
-    constexpr int STEPS = HEAD_DIM / 16, COLUMNS = HEAD_DIM / 8;
-    let_next_begin();
-    await_before();
-    int lane = threadIdx.x % 32, warp = threadIdx.x % TEAM / 32, team = threadIdx.x / TEAM, group = queries / keys, kv, tile;
-    tile_of(keys, kv, tile);
-    u16* own_stages = stages + team * 2 * STAGE;
-    int begin = tiles[2 * tile], count = tiles[2 * tile + 1], width = (queries + 2 * keys) * HEAD_DIM;
-    Row row = rows[begin];
-    C *k = plane(row, first + kv, 0), *v = plane(row, first + kv, 1);
-    int last = row.position + count - 1;
-    auto ask = [&](int at)
-    {
-        u16* to = own_stages + at / (TEAMS * KEYS) % 2 * STAGE;
-        if (at <= last)
-#pragma unroll
-            for (int i = threadIdx.x % TEAM; i < 2 * KEYS * COLUMNS; i += TEAM)
-            {
-                int which = i / (KEYS * COLUMNS), r = i / COLUMNS % KEYS, c = i % COLUMNS * 8;
-                bool there = at + r <= last;
-                C* from = (which ? v : k) + (size_t)(there ? at + r : 0) * HEAD_DIM + c;
-#if CACHE8
-                float x[8], factor = there ? factors_of(which ? v : k, row)[at + r] : 0;
-                u64 numbers = *(const u64*)from;
-#pragma unroll
-                for (int j = 0; j < 8; j++) x[j] = factor * (signed char)(numbers >> 8 * j);
-                store8(to + (which * KEYS + r) * PITCH + c, x);
-#else
-                copy_early(to + (which * KEYS + r) * PITCH + c, from, there);
-#endif
-            }
-        end_group();
-    };
-    ask(team * KEYS);
-
-    // This lane's queries, two of each fold: number in the tile, row, position.
-    int number[FOLDS][2], own[FOLDS][2], position[FOLDS][2];
-    u32 a[FOLDS][STEPS][4];
-    float factor = 1.44269504f / sqrtf((float)HEAD_DIM);        // powers of two instead of e
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-        {
-            number[f][i] = (warp * FOLDS + f) * 16 + lane / 4 + 8 * i;
-            own[f][i] = number[f][i] / group;
-            bool there = own[f][i] < count;
-            position[f][i] = there ? row.position + own[f][i] : -1;
-            const T* q = qkv + (size_t)(begin + (there ? own[f][i] : 0)) * width + (kv * group + number[f][i] % group) * HEAD_DIM + lane % 4 * 2;
-#pragma unroll
-            for (int step = 0; step < STEPS; step++)
-#pragma unroll
-                for (int j = 0; j < 2; j++)
-                {
-                    u32 both = *(const u32*)(q + step * 16 + j * 8);
-                    a[f][step][2 * j + i] = pair(bits_to_float(both << 16) * factor, bits_to_float(both & 0xffff0000) * factor);
-                }
-        }
-    float y[FOLDS][COLUMNS][4] = {}, most[FOLDS][2], sum[FOLDS][2] = {};
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++) most[f][0] = most[f][1] = -INFINITE;
-    for (int at = team * KEYS; at <= last; at += TEAMS * KEYS)
-    {
-        ask(at + TEAMS * KEYS);
-        await_groups_but_one();
-        meet_team(team, TEAM);
-        const u16 *key_tile = own_stages + at / (TEAMS * KEYS) % 2 * STAGE, *value_tile = key_tile + KEYS * PITCH;
-        float s[FOLDS][KEYS / 8][4] = {};
-        // Products one after another are of different keys or queries: none waits for the one before.
-#pragma unroll
-        for (int step = 0; step < STEPS; step += 2)
-#pragma unroll
-            for (int four = 0; four < KEYS / 8; four += 4)
-            {
-                u32 b[4][4];
-#pragma unroll
-                for (int n = 0; n < 4; n++) load_matrices(key_tile + ((four + n) * 8 + lane % 8) * PITCH + step * 16 + lane / 8 * 8, b[n]);
-#pragma unroll
-                for (int n = 0; n < 4; n++)
-#pragma unroll
-                    for (int f = 0; f < FOLDS; f++) multiply(s[f][four + n], a[f][step], b[n][0], b[n][1]);
-                if (step + 1 < STEPS)
-#pragma unroll
-                    for (int n = 0; n < 4; n++)
-#pragma unroll
-                        for (int f = 0; f < FOLDS; f++) multiply(s[f][four + n], a[f][step + 1 < STEPS ? step + 1 : 0], b[n][2], b[n][3]);
-            }
-        if (at + KEYS > row.position)
-#pragma unroll
-            for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (int i = 0; i < 4; i++)
-                        if (at + n * 8 + lane % 4 * 2 + i % 2 > position[f][i / 2]) s[f][n][i] = -INFINITE;
-#pragma unroll
-        for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-            {
-                float larger = most[f][i];
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++) larger = fmaxf(larger, fmaxf(s[f][n][2 * i], s[f][n][2 * i + 1]));
-                larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
-                larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
-                float before = power(most[f][i] - larger);
-                most[f][i] = larger;
-                sum[f][i] *= before;
-#pragma unroll
-                for (int n = 0; n < COLUMNS; n++)
-                {
-                    y[f][n][2 * i] *= before;
-                    y[f][n][2 * i + 1] *= before;
-                }
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (int j = 2 * i; j < 2 * i + 2; j++)
-                    {
-                        s[f][n][j] = power(s[f][n][j] - larger);
-                        sum[f][i] += s[f][n][j];
-                    }
-            }
-#pragma unroll
-        for (int step = 0; step < KEYS / 16; step++)
-        {
-            u32 p[FOLDS][4];
-#pragma unroll
-            for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) p[f][i] = pair(s[f][2 * step + i / 2][i % 2 * 2], s[f][2 * step + i / 2][i % 2 * 2 + 1]);
-#pragma unroll
-            for (int n = 0; n < COLUMNS; n += 2)
-            {
-                u32 b[4];
-                load_transposed(value_tile + (step * 16 + lane % 16) * PITCH + n * 8 + lane / 16 * 8, b);
-#pragma unroll
-                for (int f = 0; f < FOLDS; f++)
-                {
-                    multiply(y[f][n], p[f], b[0], b[1]);
-                    multiply(y[f][n + 1], p[f], b[2], b[3]);
-                }
-            }
-        }
-        meet_team(team, TEAM);
-    }
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-        {
-            sum[f][i] += __shfl_xor_sync(0xffffffff, sum[f][i], 1);
-            sum[f][i] += __shfl_xor_sync(0xffffffff, sum[f][i], 2);
-        }
-    // The other teams hand over what they have, thread by thread.
-    constexpr int LETTER = FOLDS * (4 * COLUMNS + 4);
-    __syncthreads();
-    float* letters = (float*)stages + threadIdx.x % TEAM;
-    if (team > 0)
-    {
-        float* letter = letters + (team - 1) * LETTER * TEAM;
-#pragma unroll
-        for (int f = 0; f < FOLDS; f++)
-        {
-#pragma unroll
-            for (int n = 0; n < COLUMNS; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * n + i)] = y[f][n][i];
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-            {
-                letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * COLUMNS + i)] = most[f][i];
-                letter[TEAM * (f * (4 * COLUMNS + 4) + 4 * COLUMNS + 2 + i)] = sum[f][i];
-            }
-        }
-    }
-    __syncthreads();
-    if (team > 0) return;
-    for (int other = 1; other < TEAMS && other * KEYS <= last; other++)
-    {
-        const float* letter = letters + (other - 1) * LETTER * TEAM;
-#pragma unroll
-        for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-            {
-                const float* of_fold = letter + TEAM * f * (4 * COLUMNS + 4);
-                float theirs = of_fold[TEAM * (4 * COLUMNS + i)], larger = fmaxf(most[f][i], theirs), before = power(most[f][i] - larger), after = power(theirs - larger);
-                most[f][i] = larger;
-                sum[f][i] = sum[f][i] * before + of_fold[TEAM * (4 * COLUMNS + 2 + i)] * after;
-#pragma unroll
-                for (int n = 0; n < COLUMNS; n++)
-#pragma unroll
-                    for (int j = 2 * i; j < 2 * i + 2; j++) y[f][n][j] = y[f][n][j] * before + of_fold[TEAM * (4 * n + j)] * after;
-            }
-    }
-#pragma unroll
-    for (int f = 0; f < FOLDS; f++)
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-        {
-            if (own[f][i] >= count) continue;
-            T* to = out + ((size_t)(begin + own[f][i]) * queries + kv * group + number[f][i] % group) * HEAD_DIM + lane % 4 * 2;
-#pragma unroll
-            for (int n = 0; n < COLUMNS; n++) *(u32*)(to + n * 8) = pair(y[f][n][2 * i] / sum[f][i], y[f][n][2 * i + 1] / sum[f][i]);
-        }
-}
-#else
 // The same attention by the matrix units, for neighbouring rows of a sequence.
 //
 // A block has one KV head and a tile of 64 queries: 64 / group positions of the sequence, every query head of the group. Its two teams, four warps
-// each, have all 64 queries and take turns with tiles of 64 keys and values. A team's product is one instruction of all its warps (wgmma): queries
-// from registers, keys and values from shared memory, where rows of 64 numbers lie with their eight pieces of 16 bytes exchanged by the row's number
-// (the layout that the instruction calls a swizzle of 128 bytes). Scores never leave the registers, where the layout of a product's result is that
-// of the next one's left side.
+// each, have all 64 queries and take turns with tiles of 64 keys and values. A team's product is one instruction of all its warps (wgmma): queries,
+// keys and values from shared memory, where rows of 64 numbers lie with their eight pieces of 16 bytes exchanged by the row's number (the layout that
+// the instruction calls a swizzle of 128 bytes). Scores never leave the registers, where the layout of a product's result is that of the next one's
+// left side.
 //
-// Not timed yet, and not run on a GPU: expected are 7 microseconds a layer of 270M (two blocks a multiprocessor; products take half of the time that
-// those of single warps take, and nothing is read from shared memory by instructions of their own).
+// Measured on an H100, 270M, 1,024 positions: 19.4 microseconds a layer with queries from registers, 25.3 by instructions of single warps (mma) with
+// two to four teams and one block a multiprocessor. But the result of the former was wrong behind a team's first tile of keys: NVRTC 13.0 gives the
+// queries' registers to the weights of the values' product and does not restore them for the next turn. So a left side must not stay in registers
+// from turn to turn; the weights, which are new in each, may.
 
 constexpr int TEAM = 128, TEAMS = 2, ATOM = 64 * 64;  // ATOM: 64 rows of 64 numbers
-constexpr int STAGE = 2 * HEAD_DIM * KEYS;                       // keys, then values: [HEAD_DIM / 64][64][64] each
+constexpr int STAGE = 2 * HEAD_DIM * KEYS;                       // keys, then values: [HEAD_DIM / 64][64][64] each, as queries
+constexpr int OF_TEAM = 2 * STAGE + HEAD_DIM * KEYS;             // two stages, then queries
 
 #ifdef EMULATED
 inline u16* align_stages(u16* raw) { return raw; }
@@ -586,26 +347,37 @@ __device__ __forceinline__ void await_products()
 #define OUT4(d, n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
 #define OUT32(d, n) OUT4(d, n), OUT4(d, n + 1), OUT4(d, n + 2), OUT4(d, n + 3), OUT4(d, n + 4), OUT4(d, n + 5), OUT4(d, n + 6), OUT4(d, n + 7)
 
-// d += a · b of a team: [64, 16] · [16, columns], b at some numbers of a stage. TRANSPOSED: rows of the stage are summands (values), else columns (keys).
-template <int TRANSPOSED>
-__device__ __forceinline__ void multiply_team(float (&d)[8][4], const u32 (&a)[4], const u16* b, bool adds)
+// Where numbers of a stage lie, as wgmma is told.
+__device__ __forceinline__ u64 place_of(const u16* numbers)
 {
-    u64 at = (u64)(((u32)__cvta_generic_to_shared(b) & 0x3ffff) >> 4) | (u64)(8192 >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
-        "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
-        : OUT32(d, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(at), "r"((int)adds), "n"(TRANSPOSED));
+    return (u64)(((u32)__cvta_generic_to_shared(numbers) & 0x3ffff) >> 4) | (u64)(8192 >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
 }
 
-template <int TRANSPOSED>
-__device__ __forceinline__ void multiply_team(float (&d)[16][4], const u32 (&a)[4], const u16* b, bool adds)
+// d += a · b of a team: [64, 16] · [16, 64], both sides in shared memory; a row of the stage is a column of b.
+__device__ __forceinline__ void multiply_team(float (&d)[8][4], const u16* a, const u16* b, bool adds)
 {
-    u64 at = (u64)(((u32)__cvta_generic_to_shared(b) & 0x3ffff) >> 4) | (u64)(8192 >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
+        "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, p, 1, 1, 0, 0;\n}"
+        : OUT32(d, 0) : "l"(place_of(a)), "l"(place_of(b)), "r"((int)adds));
+}
+
+// d += a · b of a team: [64, 16] · [16, columns]; a row of the stage is a row of b.
+__device__ __forceinline__ void multiply_team(float (&d)[8][4], const u32 (&a)[4], const u16* b)
+{
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
+        "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+        : OUT32(d, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(place_of(b)));
+}
+
+__device__ __forceinline__ void multiply_team(float (&d)[16][4], const u32 (&a)[4], const u16* b)
+{
+    asm volatile(
         "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
         "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, "
-        "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, p, 1, 1, %70;\n}"
-        : OUT32(d, 0), OUT32(d, 8) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(at), "r"((int)adds), "n"(TRANSPOSED));
+        "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+        : OUT32(d, 0), OUT32(d, 8) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(place_of(b)));
 }
 #endif
 
@@ -613,12 +385,12 @@ __device__ __forceinline__ void multiply_team(float (&d)[16][4], const u32 (&a)[
 extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) void attend_tiles(
     const T* qkv, const Row* rows, const int* tiles, T* out, int first, int queries, int keys)
 {
-    DYNAMIC_SHARED(u16, raw);                                   // two stages of each team
+    DYNAMIC_SHARED(u16, raw);                                   // [TEAMS][OF_TEAM]
     constexpr int STEPS = HEAD_DIM / 16, COLUMNS = HEAD_DIM / 8;
     let_next_begin();
     await_before();
     int lane = threadIdx.x % 32, warp = threadIdx.x % TEAM / 32, team = threadIdx.x / TEAM, group = queries / keys;
-    u16 *stages = align_stages(raw), *own_stages = stages + team * 2 * STAGE;
+    u16 *stages = align_stages(raw), *own_stages = stages + team * OF_TEAM, *own_queries = own_stages + 2 * STAGE;
     int kv, tile;
     tile_of(keys, kv, tile);
     int begin = tiles[2 * tile], count = tiles[2 * tile + 1], width = (queries + 2 * keys) * HEAD_DIM;
@@ -648,28 +420,20 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
             }
         end_group();
     };
+#pragma unroll
+    for (int i = threadIdx.x % TEAM; i < KEYS * COLUMNS; i += TEAM)
+    {
+        int r = i / COLUMNS, c = i % COLUMNS;
+        bool there = r / group < count;
+        copy_early(own_queries + c / 8 * ATOM + r * 64 + (c % 8 ^ r % 8) * 8, qkv + (size_t)(begin + (there ? r / group : 0)) * width + (kv * group + r % group) * HEAD_DIM + 8 * c, there);
+    }
     ask(team * KEYS);
 
     // This lane's two queries: number in the tile, position; −1: there is none.
     int number = warp * 16 + lane / 4, position[2];
-    u32 a[STEPS][4];
     float factor = 1.44269504f / sqrtf((float)HEAD_DIM);        // powers of two instead of e
 #pragma unroll
-    for (int i = 0; i < 2; i++)
-    {
-        int own = (number + 8 * i) / group;
-        bool there = own < count;
-        position[i] = there ? row.position + own : -1;
-        const T* q = qkv + (size_t)(begin + (there ? own : 0)) * width + (kv * group + (number + 8 * i) % group) * HEAD_DIM + lane % 4 * 2;
-#pragma unroll
-        for (int step = 0; step < STEPS; step++)
-#pragma unroll
-            for (int j = 0; j < 2; j++)
-            {
-                u32 both = *(const u32*)(q + step * 16 + j * 8);
-                a[step][2 * j + i] = pair(bits_to_float(both << 16) * factor, bits_to_float(both & 0xffff0000) * factor);
-            }
-    }
+    for (int i = 0; i < 2; i++) position[i] = (number + 8 * i) / group < count ? row.position + (number + 8 * i) / group : -1;
     float y[COLUMNS][4] = {}, most[2] = { -INFINITE, -INFINITE }, sum[2] = {};
     for (int at = team * KEYS; at <= last; at += TEAMS * KEYS)
     {
@@ -681,7 +445,7 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
         float s[KEYS / 8][4];
         begin_products();
 #pragma unroll
-        for (int step = 0; step < STEPS; step++) multiply_team<0>(s, a[step], key_tile + step / 4 * ATOM + step % 4 * 16, step > 0);
+        for (int step = 0; step < STEPS; step++) multiply_team(s, own_queries + step / 4 * ATOM + step % 4 * 16, key_tile + step / 4 * ATOM + step % 4 * 16, step > 0);
         await_products();
         if (at + KEYS > row.position)
 #pragma unroll
@@ -697,7 +461,7 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
             for (int n = 0; n < KEYS / 8; n++) larger = fmaxf(larger, fmaxf(s[n][2 * i], s[n][2 * i + 1]));
             larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 1));
             larger = fmaxf(larger, __shfl_xor_sync(0xffffffff, larger, 2));
-            float before = power(most[i] - larger);
+            float scaled = larger == -INFINITE ? 0 : larger * factor, before = power(most[i] * factor - scaled);
             most[i] = larger;
             sum[i] *= before;
 #pragma unroll
@@ -711,7 +475,7 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
 #pragma unroll
                 for (int j = 2 * i; j < 2 * i + 2; j++)
                 {
-                    s[n][j] = power(s[n][j] - larger);
+                    s[n][j] = power(s[n][j] * factor - scaled);
                     sum[i] += s[n][j];
                 }
         }
@@ -722,7 +486,7 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
             for (int i = 0; i < 4; i++) p[step][i] = pair(s[2 * step + i / 2][i % 2 * 2], s[2 * step + i / 2][i % 2 * 2 + 1]);
         begin_products();
 #pragma unroll
-        for (int step = 0; step < KEYS / 16; step++) multiply_team<1>(y, p[step], value_tile + step * 16 * 64, true);
+        for (int step = 0; step < KEYS / 16; step++) multiply_team(y, p[step], value_tile + step * 16 * 64);
         await_products();
         meet_team(team, TEAM);
     }
@@ -755,7 +519,7 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
 #pragma unroll
         for (int i = 0; i < 2; i++)
         {
-            float theirs = letter[TEAM * (4 * COLUMNS + i)], larger = fmaxf(most[i], theirs), before = power(most[i] - larger), after = power(theirs - larger);
+            float theirs = letter[TEAM * (4 * COLUMNS + i)], larger = fmaxf(most[i], theirs), before = power((most[i] - larger) * factor), after = power((theirs - larger) * factor);
             sum[i] = sum[i] * before + letter[TEAM * (4 * COLUMNS + 2 + i)] * after;
 #pragma unroll
             for (int n = 0; n < COLUMNS; n++)
@@ -774,7 +538,6 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
     }
 }
 #endif
-#endif
 
 #if BF16
 // Products of few rows (steps of sequences side by side, proposals): y = x · Wᵀ with the steps around it. A weight is read once and multiplied with
@@ -792,7 +555,8 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
 //   ADDED     residual += x · Wᵀ; y = residual · norm weights of what comes next, and squares
 //
 // Measured on an H100: 8 sequences of 1.1B 4,913 tokens/s against 4,400 with cuBLASLt and kernels between; 4,937 without launches that begin early.
-// Passes of 9 to 16 rows, and weights that are certainly asked for before the wait, are not timed (UNTIMED).
+// With loads of weights that the compiler may not move behind the wait (it may move others) 5,266 tokens/s against 5,125 on the same card.
+// Passes of 9 to 16 rows are not timed.
 enum Few { SCALED, GATED, LOGITS, ADDED };
 
 constexpr int FEW_WARPS = 8, FEW_DEPTH = 4, MOST_PARTS = 256;   // turns of a warp on their way; blocks that wrote squares
@@ -800,7 +564,7 @@ constexpr int FEW_WARPS = 8, FEW_DEPTH = 4, MOST_PARTS = 256;   // turns of a wa
 #ifdef EMULATED
 inline Word4 load_once(const u16* from, bool there) { return there ? *(const Word4*)from : Word4{ 0, 0, 0, 0 }; }
 inline Word4 load_late(const u16* from, bool there) { return there ? *(const Word4*)from : Word4{ 0, 0, 0, 0 }; }
-#elif UNTIMED
+#else
 // 16 bytes of weights, or zeros. Volatile, so that they are asked for where the text says so.
 __device__ __forceinline__ Word4 load_once(const u16* from, bool there)
 {
@@ -818,24 +582,6 @@ __device__ __forceinline__ Word4 load_late(const u16* from, bool there)
         : "=&r"(w.x), "=&r"(w.y), "=&r"(w.z), "=&r"(w.w) : "l"(from), "r"((int)there) : "memory");
     return w;
 }
-#else
-__device__ __forceinline__ Word4 load_constant(const u16* from)
-{
-    Word4 w;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w) : "l"(from));
-    return w;
-}
-
-__device__ __forceinline__ Word4 load_shared(const u16* from)
-{
-    Word4 w;
-    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w) : "l"(from) : "memory");
-    return w;
-}
-
-// The compiler may move these behind the wait; what was measured was compiled so.
-#define load_once(from, there) ((there) ? load_constant(from) : Word4{ 0, 0, 0, 0 })
-#define load_late(from, there) ((there) ? load_shared(from) : Word4{ 0, 0, 0, 0 })
 #endif
 
 // inner: a multiple of 8. columns: of the result; GATED: a multiple of 8. parts: how many squares a row of x has; 0: no factor.
@@ -976,11 +722,7 @@ __device__ __forceinline__ void multiply_few(
 
 #define FEW_ARGUMENTS \
     const u16* x, const u16* w, int inner, int columns, int rows, const float* squares, int parts, int width, float eps, void* y, float* residual, const float* next_norm, float* next_squares
-#if UNTIMED
 #define FEW_BOUNDS __launch_bounds__(256, 2)
-#else
-#define FEW_BOUNDS __launch_bounds__(256)
-#endif
 #define FEW_NAMES x, w, inner, columns, rows, squares, parts, width, eps, y, residual, next_norm, next_squares
 extern "C" __global__ FEW_BOUNDS void few_scaled_8(FEW_ARGUMENTS) { multiply_few<1, SCALED>(FEW_NAMES); }
 extern "C" __global__ FEW_BOUNDS void few_scaled_16(FEW_ARGUMENTS) { multiply_few<2, SCALED>(FEW_NAMES); }
