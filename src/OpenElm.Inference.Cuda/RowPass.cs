@@ -20,7 +20,8 @@ internal readonly record struct DeviceRow(int Token, int Position, int Capacity,
 /// <param name="Splits">Of the longest past of rows that are alone in their sequences; 0 for other rows.</param>
 /// <param name="Cos">[positions, headDim / 2].</param>
 /// <param name="Sin">[positions, headDim / 2].</param>
-internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, nint Cos, nint Sin);
+/// <param name="Candidates">Of which the most likely is chosen behind the last row; 0 where logits are wanted.</param>
+internal readonly record struct PassShape(int Rows, int Picked, int Tiles, int Splits, nint Cos, nint Sin, int Candidates = 0);
 
 /// <summary>The architecture on the device for many rows at once: matrix products by cuBLASLt, the steps between them by kernels of <c>pass.cu</c>.</summary>
 internal sealed class RowPass : IDisposable
@@ -55,6 +56,7 @@ internal sealed class RowPass : IDisposable
     PassBuffers _buffers;
     int _room, _logitRoom, _splitRoom;
     readonly int[] _tiles = new int[2 * MostRows];
+    readonly MappedMemory<int> _chosen = new(2);
 
     public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, CudaDevice device, CudaStream stream, LogitsReader reader)
     {
@@ -104,12 +106,7 @@ internal sealed class RowPass : IDisposable
     /// <param name="logits">[picked, vocab]; there on return.</param>
     public void Run(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, Span<float> logits)
     {
-        int tiles = Tiles(rows, _tiles);
-        bool areAlone = TakesLoneRows && tiles == rows.Length;
-        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles, areAlone ? Splits(rows) : 0, cos, sin);
-        Reserve(shape);
-        Send(shape, rows, picked);
-        Launch(shape);
+        Start(rows, picked, cos, sin, candidates: 0);
         if (picked.IsEmpty)
         {
             CudaDevice.Synchronize(_stream.Handle);
@@ -117,6 +114,29 @@ internal sealed class RowPass : IDisposable
         }
 
         _reader.Read(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
+    }
+
+    /// <summary>Runs rows, and chooses the most likely token behind the last one.</summary>
+    /// <param name="rows">[rows], as for <see cref="Run"/>.</param>
+    /// <param name="cos">[positions, headDim / 2].</param>
+    /// <param name="sin">[positions, headDim / 2].</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <returns>The token and its logit.</returns>
+    public (int Token, float Logit) Choose(ReadOnlySpan<DeviceRow> rows, nint cos, nint sin, int candidates)
+    {
+        Start(rows, [rows.Length - 1], cos, sin, candidates);
+        CudaDevice.Synchronize(_stream.Handle);
+        return (_chosen.Values[0], BitConverter.Int32BitsToSingle(_chosen.Values[1]));
+    }
+
+    void Start(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, int candidates)
+    {
+        int tiles = Tiles(rows, _tiles);
+        bool areAlone = TakesLoneRows && tiles == rows.Length;
+        var shape = new PassShape(rows.Length, picked.Length, areAlone || _attendTiles is null ? 0 : tiles, areAlone ? Splits(rows) : 0, cos, sin, candidates);
+        Reserve(shape);
+        Send(shape, rows, picked);
+        Launch(shape);
     }
 
     /// <summary>Records one step of sequences side by side: each row's token through the model, and the chosen next one into its row and to the host.</summary>
@@ -177,6 +197,7 @@ internal sealed class RowPass : IDisposable
         Forget();
         _memory?.Dispose();
         _sent?.Dispose();
+        _chosen.Dispose();
         _unpacked?.Dispose();
         _products.Dispose();
         _workspace.Dispose();
@@ -240,7 +261,15 @@ internal sealed class RowPass : IDisposable
 
     static int TilesAt(in PassShape shape) => PickedAt(shape) + (shape.Picked * sizeof(int));
 
-    void LaunchSent(in PassShape shape) => Launch(shape, _buffers.Sent, _buffers.Sent + PickedAt(shape), _buffers.Sent + TilesAt(shape));
+    void LaunchSent(in PassShape shape)
+    {
+        Launch(shape, _buffers.Sent, _buffers.Sent + PickedAt(shape), _buffers.Sent + TilesAt(shape));
+        if (shape.Candidates > 0)
+        {
+            nint last = _buffers.Sent + ((shape.Rows - 1) * Unsafe.SizeOf<DeviceRow>());
+            _choose.Launch(_stream.Handle, (1, 1), 512, _buffers.Logits, last, _chosen.Address, _config.VocabSize, shape.Candidates, 1);
+        }
+    }
 
     void Forget()
     {
@@ -410,6 +439,7 @@ internal sealed class RowPass : IDisposable
         _products.FindFastest(shape, x, weights.Format == PackedFormat.Plain ? weights.Address : _unpacked!.Address, y, _stream.Handle);
 
     // tiles: [tiles][first row, rows]: rows that neighbour each other in a sequence, as many as, with all query heads of a KV head, are a tile of queries.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     int Tiles(ReadOnlySpan<DeviceRow> rows, Span<int> tiles)
     {
         int most = TileQueries / Math.Max(1, _group), written = 0;

@@ -42,6 +42,18 @@ internal abstract class InferenceBackend : IDisposable
     /// <param name="logits">[wanted rows, vocab], in the same order.</param>
     public abstract void Run(ReadOnlySpan<SequenceRun> batch, ReadOnlySpan<int> tokens, Span<float> logits);
 
+    /// <summary>Runs the tokens of a sequence, and chooses the most likely one behind them where the model computes: nothing else comes to the host.</summary>
+    /// <param name="state">The sequence; its length is that before the tokens.</param>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="logit">The chosen token's.</param>
+    /// <returns>The token; null where the backend leaves choosing to the caller and nothing was run.</returns>
+    public virtual int? Choose(SequenceState state, ReadOnlySpan<int> tokens, int candidates, out float logit)
+    {
+        logit = 0;
+        return null;
+    }
+
     /// <summary>Begins to choose tokens where the model computes, several steps ahead of the caller.</summary>
     /// <param name="cache">The sequence's cache.</param>
     /// <param name="token">The token to feed first.</param>

@@ -222,6 +222,29 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
         }
     }
 
+    /// <summary>Feeds tokens, and chooses the most likely one behind them where the model computes.</summary>
+    /// <param name="tokens">[seq].</param>
+    /// <param name="state">The sequence; grows by the tokens.</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="logit">The chosen token's.</param>
+    /// <returns>The token; null where the caller chooses, from the logits of <see cref="Prefill"/>: then the state has not changed.</returns>
+    internal int? Choose(ReadOnlySpan<int> tokens, SequenceState state, int candidates, out float logit)
+    {
+        var run = new SequenceRun(state, tokens.Length, 0);
+        Check(new ReadOnlySpan<SequenceRun>(in run), tokens, []);
+        lock (_oneAtATime)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            int? chosen = _backend.Choose(state, tokens, candidates, out logit);
+            if (chosen is not null)
+            {
+                state.Advance(tokens.Length);
+            }
+
+            return chosen;
+        }
+    }
+
     /// <summary>Begins to choose tokens where the model computes, several steps ahead of the caller; the state belongs to the chain until that is disposed.</summary>
     /// <param name="token">The token to feed first.</param>
     /// <param name="state">The sequence.</param>
@@ -344,12 +367,10 @@ public sealed class OpenElmModel : ICausalLM, IDisposable
 
         ArgumentOutOfRangeException.ThrowIfNotEqual(tokens.Length, total, nameof(tokens));
         ArgumentOutOfRangeException.ThrowIfLessThan(logits.Length, checked(rows * Config.VocabSize), nameof(logits));
-        foreach (int token in tokens)
+        int wrong = tokens.IndexOfAnyExceptInRange(0, Config.VocabSize - 1);
+        if (wrong >= 0)
         {
-            if ((uint)token >= (uint)Config.VocabSize)
-            {
-                throw new OpenElmException($"The token id {token} is outside of the vocabulary of {Config.VocabSize} rows.");
-            }
+            throw new OpenElmException($"The token id {tokens[wrong]} is outside of the vocabulary of {Config.VocabSize} rows.");
         }
     }
 }

@@ -308,6 +308,29 @@ public sealed class DeviceTests
         Assert.Throws<InvalidOperationException>(() => chain.Next(out _));
     }
 
+    // Few rows, a pass, two passes; vocabularies whose rows begin at multiples of 16 bytes, and others. The third time it is a recorded pass.
+    [Theory, InlineData(0, 2, 132), InlineData(0, 24, 131), InlineData(3, 1030, 132)]
+    public void The_first_token_is_the_likeliest_of_the_candidates(int index, int prompt, int vocab)
+    {
+        const int Candidates = 62; // fewer than there are, and no multiple of 4
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        int[] tokens = TestModels.Tokens(prompt, Candidates);
+        using OpenElmModel model = TestModels.Random(Models[index] with { VocabSize = vocab, NumTransformerLayers = 2, MaxContextLength = 1100, RopeMaxLength = 2200 }, options);
+        using SequenceState state = model.CreateState(prompt);
+        float[] logits = new float[vocab];
+        for (int i = 0; i < (prompt > 1000 ? 1 : 3); i++)
+        {
+            tokens[^1] = 10 + i;
+            state.Truncate(0);
+            model.Prefill(tokens, state, logits);
+            float largest = logits.AsSpan(0, Candidates).ToArray().Max();
+            state.Truncate(0);
+            Assert.Equal(Array.IndexOf(logits, largest), model.Choose(tokens, state, Candidates, out float logit));
+            Assert.Equal(largest, logit);
+            Assert.Equal(prompt, state.Length);
+        }
+    }
+
     [Fact]
     public void Greedy_tokens_of_a_trained_model_are_those_of_the_processor()
     {

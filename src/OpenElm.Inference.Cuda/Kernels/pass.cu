@@ -1151,11 +1151,21 @@ extern "C" __global__ __launch_bounds__(512) void choose(const float* logits, Ro
     const float* from = logits + (size_t)blockIdx.x * vocab;
     float best = -INFINITE;
     int id = 0;
-    for (int i = threadIdx.x; i < candidates; i += 512)
-        if (from[i] > best || from[i] != from[i]) best = from[i], id = i;
+    auto see = [&](float x, int i)
+    {
+        if (x > best || x != x) best = x, id = i;
+    };
+    int fours = vocab % 4 == 0 ? candidates / 4 : 0;            // rows of others begin in the middle of 16 bytes
+#pragma unroll 8
+    for (int i = threadIdx.x; i < fours; i += 512)
+    {
+        Float4 x = ((const Float4*)from)[i];
+        see(x.x, 4 * i), see(x.y, 4 * i + 1), see(x.z, 4 * i + 2), see(x.w, 4 * i + 3);
+    }
+    for (int i = 4 * fours + threadIdx.x; i < candidates; i += 512) see(from[i], i);
     auto take = [&](float other, int other_id)
     {
-        if (other > best || other == best && other_id < id) best = other, id = other_id;
+        if (other > best || other == best && other_id < id || other != other) best = other, id = other_id;
     };
 #pragma unroll
     for (int mask = 16; mask > 0; mask >>= 1)

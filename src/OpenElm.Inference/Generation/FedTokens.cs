@@ -51,6 +51,23 @@ internal sealed class FedTokens(OpenElmModel model) : IDisposable
         tokens.CopyTo(_tokens.AsSpan(before));
     }
 
+    /// <summary>Feeds tokens, on top of those that stay, and chooses the most likely one behind them where the model computes.</summary>
+    /// <param name="tokens">[seq].</param>
+    /// <param name="candidates">Ids below this may be chosen.</param>
+    /// <param name="logit">The chosen token's.</param>
+    /// <returns>The token; null where the model does not choose: then nothing was fed.</returns>
+    public int? Choose(ReadOnlySpan<int> tokens, int candidates, out float logit)
+    {
+        int before = _state!.Length;
+        int? chosen = model.Choose(tokens, _state, candidates, out logit);
+        if (chosen is not null)
+        {
+            tokens.CopyTo(_tokens.AsSpan(before));
+        }
+
+        return chosen;
+    }
+
     /// <summary>Begins to choose tokens where the model computes; nothing else may be fed until the chain is disposed.</summary>
     /// <param name="token">The token to feed first.</param>
     /// <param name="candidates">Ids below this may be chosen.</param>

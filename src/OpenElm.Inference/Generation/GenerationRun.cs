@@ -62,7 +62,7 @@ public sealed class GenerationRun
         (_started, _session.Running) = (true, this);
         long start = _session.Time.GetTimestamp();
         Begin();
-        float[] logits = GC.AllocateUninitializedArray<float>((_speculator is null ? 1 : SpeculationPace.MostProposals + 1) * _model.Model.Config.VocabSize);
+        float[]? logits = null;
         while (!IsComplete())
         {
             cancellation.ThrowIfCancellationRequested();
@@ -83,6 +83,22 @@ public sealed class GenerationRun
 
                 yield break;
             }
+
+            if (_length == _promptLength && ChooseFirst() is { } first)
+            {
+                _total = _toFirst = _session.Time.GetElapsedTime(start);
+                FinishReason = _options.EndOf(first, _model.EosId);
+                if (FinishReason != FinishReason.None)
+                {
+                    yield break;
+                }
+
+                _sequence[_length++] = first;
+                yield return first;
+                continue;
+            }
+
+            logits ??= GC.AllocateUninitializedArray<float>((_speculator is null ? 1 : SpeculationPace.MostProposals + 1) * _model.Model.Config.VocabSize);
 
             // The token behind the last proposal comes from the same pass, so there is room for one less.
             int proposed = _speculator?.Propose(_sequence, _length, _sequence.Length - _length - 1) ?? 0;
@@ -119,6 +135,25 @@ public sealed class GenerationRun
 
             _speculator?.Report(proposed, accepted);
         }
+    }
+
+    // The most likely token behind the prompt, from a model that chooses for itself.
+    int? ChooseFirst()
+    {
+        if (!_choosesAhead || _rule is not null)
+        {
+            return null;
+        }
+
+        int kept = _session.Fed.KeepPrefixOf(_sequence.AsSpan(0, _length));
+        int? token = _session.Fed.Choose(_sequence.AsSpan(kept, _length - kept), _model.Candidates, out float logit);
+        if (token is not null)
+        {
+            ReusedTokens = kept;
+            CheckFinite(logit);
+        }
+
+        return token;
     }
 
     // Behind the prompt's first token a model that chooses for itself needs no logits on the host.
