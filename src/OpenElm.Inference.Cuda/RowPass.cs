@@ -57,6 +57,7 @@ internal sealed class RowPass : IDisposable
     int _room, _logitRoom, _splitRoom;
     readonly int[] _tiles = new int[2 * MostRows];
     readonly MappedMemory<int> _chosen = new(2);
+    readonly CudaEvent _isSent = new();
 
     public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, CudaDevice device, CudaStream stream, LogitsReader reader)
     {
@@ -103,17 +104,14 @@ internal sealed class RowPass : IDisposable
     /// <param name="picked">The rows whose logits are wanted.</param>
     /// <param name="cos">[positions, headDim / 2].</param>
     /// <param name="sin">[positions, headDim / 2].</param>
-    /// <param name="logits">[picked, vocab]; there on return.</param>
+    /// <param name="logits">[picked, vocab]; there on return. Where none are wanted, this returns before the device is done.</param>
     public void Run(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, Span<float> logits)
     {
         Start(rows, picked, cos, sin, candidates: 0);
-        if (picked.IsEmpty)
+        if (!picked.IsEmpty)
         {
-            CudaDevice.Synchronize(_stream.Handle);
-            return;
+            _reader.Read(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
         }
-
-        _reader.Read(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
     }
 
     /// <summary>Runs rows, and chooses the most likely token behind the last one.</summary>
@@ -198,6 +196,7 @@ internal sealed class RowPass : IDisposable
         _memory?.Dispose();
         _sent?.Dispose();
         _chosen.Dispose();
+        _isSent.Dispose();
         _unpacked?.Dispose();
         _products.Dispose();
         _workspace.Dispose();
@@ -247,14 +246,16 @@ internal sealed class RowPass : IDisposable
         LaunchSent(shape);
     }
 
-    // What a pass is told, one behind the other, with a place for each shape: one copy, which nothing overwrites before the pass is done.
+    // What a pass is told, one behind the other, with a place for each shape, in one copy; the next waits for it, not for the pass.
     void Send(in PassShape shape, ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked)
     {
+        _isSent.Synchronize();
         Span<byte> all = _sent!.Values;
         MemoryMarshal.AsBytes(rows).CopyTo(all);
         MemoryMarshal.AsBytes(picked).CopyTo(all[PickedAt(shape)..]);
         MemoryMarshal.AsBytes(_tiles.AsSpan(0, 2 * shape.Tiles)).CopyTo(all[TilesAt(shape)..]);
         CudaDevice.Copy<byte>(all[..(TilesAt(shape) + (2 * shape.Tiles * sizeof(int)))], _buffers.Sent, _stream.Handle);
+        _isSent.Record(_stream.Handle);
     }
 
     static int PickedAt(in PassShape shape) => shape.Rows * Unsafe.SizeOf<DeviceRow>();
@@ -295,19 +296,19 @@ internal sealed class RowPass : IDisposable
         foreach (DeviceLayer layer in _weights.Layers)
         {
             int ffn = layer.Shape.FfnDim;
-            _norm.Launch(stream, (count, 1), 256, at.X, layer.AttnNorm, at.Normed, (nint)0, d, eps);
+            _norm.LaunchEarly(stream, (count, 1, 1), 256, 0, at.X, layer.AttnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.QkvProj, at.Qkv, QkvShape(layer, count));
             Attend(shape, layer, rows, tiles);
             Multiply(at.Heads, layer.OutProj, at.X, OutShape(layer, count));
-            _norm.Launch(stream, (count, 1), 256, at.X, layer.FfnNorm, at.Normed, (nint)0, d, eps);
+            _norm.LaunchEarly(stream, (count, 1, 1), 256, 0, at.X, layer.FfnNorm, at.Normed, (nint)0, d, eps);
             Multiply(at.Normed, layer.Proj1, at.GateUp, UpShape(layer, count));
-            _activate.Launch(stream, (StepLayout.Parts(ffn, 8 * 128), count), 128, at.GateUp, at.Active, ffn, glued - 1);
+            _activate.LaunchEarly(stream, (StepLayout.Parts(ffn, 8 * 128), count, 1), 128, 0, at.GateUp, at.Active, ffn, glued - 1);
             Multiply(at.Active, layer.Proj2, at.X, DownShape(layer, count));
         }
 
         if (shape.Picked > 0)
         {
-            _norm.Launch(stream, (shape.Picked, 1), 256, at.X, _weights.FinalNorm, at.Normed, picked, d, eps);
+            _norm.LaunchEarly(stream, (shape.Picked, 1, 1), 256, 0, at.X, _weights.FinalNorm, at.Normed, picked, d, eps);
             Multiply(at.Normed, _weights.Head, at.Logits, HeadShape(shape.Picked));
         }
     }

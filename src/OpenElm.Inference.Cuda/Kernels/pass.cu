@@ -49,6 +49,8 @@ extern "C" __global__ __launch_bounds__(256) void rms_norm(const float* x, const
 {
     constexpr int KEPT = 4;                                     // of a thread's fours; wider rows are read again
     __shared__ float partial[8];
+    let_next_begin();
+    await_before();
     const float* from = x + (size_t)(picked ? picked[blockIdx.x] : blockIdx.x) * width;
     T* to = y + (size_t)blockIdx.x * width;
     int fours = width % 4 == 0 ? width / 4 : 0;
@@ -104,9 +106,18 @@ __device__ __forceinline__ float* factors_of(C* plane, const Row& row) { return 
 #error "A cache of 8 bits is for heads of 16, 32, 64, 128 or 256."
 #endif
 
+#ifdef WIDE
+// Eight floats at a multiple of 32 bytes.
+__device__ __forceinline__ void load_floats(const float* from, float (&to)[8])
+{
+    Float4 low = ((const Float4*)from)[0], high = ((const Float4*)from)[1];
+    to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w, to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+}
+#endif
+
 // QK norm, RoPE, and the cache; queries change in place. qkv: [rows, (queries + 2 · keys), HEAD_DIM]. cos, sin: [positions, HEAD_DIM / 2].
 // first: the layer's first KV head among those of all layers. Norms are null where the model has none. Blocks of 256, one after another.
-extern "C" __global__ __launch_bounds__(256) void rotate_and_store(
+extern "C" __global__ __launch_bounds__(256, 8) void rotate_and_store(
     T* qkv, const Row* rows, const float* q_norm, const float* k_norm, const float* cos, const float* sin, int first, int queries, int keys, int count, float eps)
 {
     constexpr int HALF = HEAD_DIM / 2;
@@ -134,20 +145,22 @@ extern "C" __global__ __launch_bounds__(256) void rotate_and_store(
     for (int mask = LANES / 2; mask > 0; mask >>= 1) squares += __shfl_xor_sync(0xffffffff, squares, mask);
     if (w)
     {
-        float scale = 1 / sqrtf(squares / HEAD_DIM + eps);
+        float scale = 1 / sqrtf(squares / HEAD_DIM + eps), factors[8];
+        load_floats(w + 8 * lane, factors);
 #pragma unroll
-        for (int i = 0; i < 8; i++) own[i] *= scale * w[8 * lane + i];
+        for (int i = 0; i < 8; i++) own[i] *= scale * factors[i];
+    }
+    float c[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, s[8] = {};         // values do not turn
+    if (head < queries + keys)
+    {
+        load_floats(cos + angle + 8 * lane % HALF, c);
+        load_floats(sin + angle + 8 * lane % HALF, s);
     }
 #pragma unroll
     for (int i = 0; i < 8; i++)
     {
-        float other = __shfl_xor_sync(0xffffffff, own[i], LANES / 2), c = 1, s = 0;
-        if (head < queries + keys)
-        {
-            c = cos[angle + 8 * lane % HALF + i];
-            s = sin[angle + 8 * lane % HALF + i];
-        }
-        y[i] = own[i] * c + (8 * lane < HALF ? -other : other) * s;
+        float other = __shfl_xor_sync(0xffffffff, own[i], LANES / 2);
+        y[i] = own[i] * c[i] + (8 * lane < HALF ? -other : other) * s[i];
     }
 #if CACHE8
     float largest = 0;
@@ -254,6 +267,8 @@ extern "C" __global__ void attend(const T* qkv, const Row* rows, T* out, int fir
 // y = SiLU(gate) ⊙ up, the halves of a row of [rows, 2 · width]; without a gate SiLU of [rows, width]. Blocks along x share a row.
 extern "C" __global__ void activate(const T* gate_up, T* y, int width, int gated)
 {
+    let_next_begin();
+    await_before();
     const T* from = gate_up + (size_t)blockIdx.y * width * (gated ? 2 : 1);
     T* to = y + (size_t)blockIdx.y * width;
     int i = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
@@ -420,13 +435,14 @@ extern "C" __global__ __launch_bounds__(TEAM * TEAMS, HEAD_DIM == 64 ? 2 : 1) vo
             }
         end_group();
     };
+    if (team * KEYS <= last)
 #pragma unroll
-    for (int i = threadIdx.x % TEAM; i < KEYS * COLUMNS; i += TEAM)
-    {
-        int r = i / COLUMNS, c = i % COLUMNS;
-        bool there = r / group < count;
-        copy_early(own_queries + c / 8 * ATOM + r * 64 + (c % 8 ^ r % 8) * 8, qkv + (size_t)(begin + (there ? r / group : 0)) * width + (kv * group + r % group) * HEAD_DIM + 8 * c, there);
-    }
+        for (int i = threadIdx.x % TEAM; i < KEYS * COLUMNS; i += TEAM)
+        {
+            int r = i / COLUMNS, c = i % COLUMNS;
+            bool there = r / group < count;
+            copy_early(own_queries + c / 8 * ATOM + r * 64 + (c % 8 ^ r % 8) * 8, qkv + (size_t)(begin + (there ? r / group : 0)) * width + (kv * group + r % group) * HEAD_DIM + 8 * c, there);
+        }
     ask(team * KEYS);
 
     // This lane's two queries: number in the tile, position; −1: there is none.
