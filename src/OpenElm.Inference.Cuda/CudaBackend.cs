@@ -298,13 +298,14 @@ internal sealed class CudaBackend : InferenceBackend
             _step.Launch((DeviceCache)run.State.Cache, tokens[0], run.State.Length, 1, new StepChoice(_state.Address, _chosen.Address, 0, _config.VocabSize, Cos, Sin));
             if (run.LogitRows == 1)
             {
-                _reader.Read(_step.Logits, logits[.._config.VocabSize], _stream.Handle);
+                _reader.Ask(_step.Logits, 1, logits, _stream.Handle);
+                _reader.Finish(logits, _stream.Handle);
             }
 
             return;
         }
 
-        int next = 0, written = 0, rows = 0, picked = 0;
+        int next = 0, rows = 0, picked = 0;
         foreach (SequenceRun run in batch)
         {
             var cache = (DeviceCache)run.State.Cache;
@@ -318,12 +319,13 @@ internal sealed class CudaBackend : InferenceBackend
                 _rows[rows++] = new DeviceRow(tokens[next++], run.State.Length + i, cache.Capacity, 0, cache.Address);
                 if (rows == RowPass.MostRows || next == tokens.Length)
                 {
-                    _pass.Run(_rows.AsSpan(0, rows), _picked.AsSpan(0, picked), Cos, Sin, logits[(written * _config.VocabSize)..]);
-                    written += picked;
+                    _pass.Run(_rows.AsSpan(0, rows), _picked.AsSpan(0, picked), Cos, Sin, logits);
                     (rows, picked) = (0, 0);
                 }
             }
         }
+
+        _reader.Finish(logits, _stream.Handle);
     }
 
     // Neighbours in a sequence. Optimized at once: a loop over a thousand rows in code that has run a few times only takes longer than a kernel.

@@ -2,30 +2,60 @@ using OpenElm.Cuda;
 
 namespace OpenElm.Inference.Cuda;
 
-/// <summary>Brings logits to the host: through page-locked memory, to which the device copies at the full rate, where they are a few rows.</summary>
+/// <summary>
+/// Brings logits to the host: a few rows through page-locked memory, to which the device copies at the full rate, while passes behind them go on.
+/// </summary>
 /// <param name="vocab">Logits of a row.</param>
 internal sealed class LogitsReader(int vocab) : IDisposable
 {
     const int MostRows = 16;
 
     readonly MappedMemory<float> _landing = new(MostRows * vocab);
+    int _asked, _delivered; // rows that are on their way, and behind those that the caller has
 
-    /// <summary>Copies rows and waits for them, and for everything before them in the stream.</summary>
-    /// <param name="source">On the device: [rows, vocab].</param>
-    /// <param name="logits">[rows, vocab].</param>
+    /// <summary>Asks for the next rows of a call.</summary>
+    /// <param name="source">On the device: [rows, vocab]; may be overwritten by what is put into the stream from now on.</param>
+    /// <param name="rows">How many.</param>
+    /// <param name="logits">All rows of the call: [rows, vocab].</param>
     /// <param name="stream">The stream.</param>
-    public void Read(nint source, Span<float> logits, nint stream)
+    public void Ask(nint source, int rows, Span<float> logits, nint stream)
     {
-        if (logits.Length > MostRows * vocab)
+        if (_asked + rows > MostRows)
         {
-            DeviceMemory.CopyBack(source, logits, stream);
+            Deliver(logits, stream);
+        }
+
+        if (rows > MostRows)
+        {
+            DeviceMemory.CopyBack(source, logits.Slice(_delivered * vocab, rows * vocab), stream);
+            _delivered += rows;
             return;
         }
 
-        Span<float> landed = _landing.Values[..logits.Length];
-        DeviceMemory.CopyBack(source, landed, stream);
-        landed.CopyTo(logits);
+        DeviceMemory.CopyBackLater(source, _landing.Values.Slice(_asked * vocab, rows * vocab), stream);
+        _asked += rows;
+    }
+
+    /// <summary>Waits for the rows of a call that are missing, and for everything before them in the stream.</summary>
+    /// <param name="logits">All rows of the call: [rows, vocab].</param>
+    /// <param name="stream">The stream.</param>
+    public void Finish(Span<float> logits, nint stream)
+    {
+        Deliver(logits, stream);
+        _delivered = 0;
     }
 
     public void Dispose() => _landing.Dispose();
+
+    void Deliver(Span<float> logits, nint stream)
+    {
+        if (_asked == 0)
+        {
+            return;
+        }
+
+        CudaDevice.Synchronize(stream);
+        _landing.Values[..(_asked * vocab)].CopyTo(logits[(_delivered * vocab)..]);
+        (_asked, _delivered) = (0, _delivered + _asked);
+    }
 }

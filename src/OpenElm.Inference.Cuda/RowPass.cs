@@ -104,13 +104,13 @@ internal sealed class RowPass : IDisposable
     /// <param name="picked">The rows whose logits are wanted.</param>
     /// <param name="cos">[positions, headDim / 2].</param>
     /// <param name="sin">[positions, headDim / 2].</param>
-    /// <param name="logits">[picked, vocab]; there on return. Where none are wanted, this returns before the device is done.</param>
+    /// <param name="logits">Of the whole call, of which these rows' are next: [rows, vocab]; there when the reader is done with them.</param>
     public void Run(ReadOnlySpan<DeviceRow> rows, ReadOnlySpan<int> picked, nint cos, nint sin, Span<float> logits)
     {
         Start(rows, picked, cos, sin, candidates: 0);
         if (!picked.IsEmpty)
         {
-            _reader.Read(_buffers.Logits, logits[..(picked.Length * _config.VocabSize)], _stream.Handle);
+            _reader.Ask(_buffers.Logits, picked.Length, logits, _stream.Handle);
         }
     }
 

@@ -308,6 +308,29 @@ public sealed class DeviceTests
         Assert.Throws<InvalidOperationException>(() => chain.Next(out _));
     }
 
+    // The first pass ends within the second sequence; few logits of both passes wait together, many go on their own.
+    [Theory, InlineData(3, 10), InlineData(20, 18)]
+    public void Logits_of_two_passes_come_in_order(int rows, int ofSecond)
+    {
+        const int First = 1000, Second = 40;
+        InferenceOptions options = On(CudaPrecision.Fp32);
+        OpenElmConfig config = TestModels.Layerwise with { NumTransformerLayers = 2, MaxContextLength = 1100, RopeMaxLength = 2200 };
+        int[] tokens = TestModels.Tokens(First + Second, config.VocabSize);
+        float[] expected = Both(TestModels.Random(config)), actual = Both(TestModels.Random(config, options));
+        Close.Assert(expected, actual, Fp32);
+
+        float[] Both(OpenElmModel model)
+        {
+            using (model)
+            {
+                using SequenceState first = model.CreateState(First), second = model.CreateState(Second);
+                float[] logits = new float[(rows + ofSecond) * config.VocabSize];
+                model.Forward([new SequenceRun(first, First, rows), new SequenceRun(second, Second, ofSecond)], tokens, logits);
+                return logits;
+            }
+        }
+    }
+
     // Few rows, a pass, two passes; vocabularies whose rows begin at multiples of 16 bytes, and others. The third time it is a recorded pass.
     [Theory, InlineData(0, 2, 132), InlineData(0, 24, 131), InlineData(3, 1030, 132)]
     public void The_first_token_is_the_likeliest_of_the_candidates(int index, int prompt, int vocab)
