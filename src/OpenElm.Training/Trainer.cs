@@ -278,7 +278,7 @@ public sealed class Trainer<TBatch> : IDisposable
 
         if (_gpu is null)
         {
-            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs, EightBits = _run.Trainer.Fp8Products, JoinsSwiGlu = _run.Trainer.SwigluInProducts ? null : false };
+            var options = GpuPassOptions.Of(_run.Trainer);
             _gpu = _sharded is null
                 ? GpuUpdate.Create(Model, _optimizer!, _gpuLoss, first.Sequences, first.SequenceLength, options)
                 : new GpuUpdate(Model, _sharded, _options, _gpuLoss, first.Sequences, first.SequenceLength, options);

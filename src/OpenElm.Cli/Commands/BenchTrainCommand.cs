@@ -23,7 +23,7 @@ internal static class BenchTrainCommand
         var checkpointing = new Option<bool>("--activation-checkpointing") { Description = "Compute layers again in the backward pass" };
         var deterministic = new Option<bool>("--deterministic") { Description = "The same bits every time (GPU)" };
         var fp8 = new Option<bool>("--fp8-products") { Description = "Most matrix products in eight bits (GPU)" };
-        var joined = new Option<bool>("--swiglu-in-products") { Description = "SwiGLU in the last step of the products beside it, where that is faster (GPU)" };
+        var joined = new Option<bool>("--swiglu-in-products") { Description = "SwiGLU in the last step of the products beside it, where that is faster (GPU)", DefaultValueFactory = _ => true };
         var graphs = new Option<bool>("--cuda-graphs") { Description = "Record the launches of a pass once and send them together (GPU)", DefaultValueFactory = _ => true };
         var microBatch = new Option<int>("--micro-batch") { Description = "Sequences of a forward pass", DefaultValueFactory = _ => 8 };
         var accumulation = new Option<int>("--accumulation") { Description = "Forward passes of an update", DefaultValueFactory = _ => 1 };
@@ -103,6 +103,7 @@ internal static class BenchTrainCommand
                 options.Deterministic,
                 options.CudaGraphs,
                 options.Fp8Products,
+                options.SwigluInProducts,
                 options.MicroBatch,
                 options.Accumulation,
                 options.SequenceLength,

@@ -39,7 +39,7 @@ public sealed record TrainingBenchmarkOptions
     public bool Fp8Products { get; init; }
 
     /// <summary>Whether SwiGLU may be computed in the last step of products.</summary>
-    public bool SwigluInProducts { get; init; }
+    public bool SwigluInProducts { get; init; } = true;
 
     /// <summary>Whether the launches of a pass are recorded once and then sent together.</summary>
     public bool CudaGraphs { get; init; } = true;
