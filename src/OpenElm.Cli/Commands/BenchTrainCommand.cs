@@ -103,7 +103,6 @@ internal static class BenchTrainCommand
                 options.Deterministic,
                 options.CudaGraphs,
                 options.Fp8Products,
-                options.SwigluInProducts,
                 options.MicroBatch,
                 options.Accumulation,
                 options.SequenceLength,
