@@ -41,13 +41,17 @@ middle() { bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5 "$@"; }
 large() { bench --size openelm-3b --warmup 2 --windows 3 --steps 3 --micro-batch "${BATCH3B:-4}" --sharding parameters "$@"; }
 
 nvidia-smi --query-gpu=name --format=csv,noheader; nvidia-smi topo -m | head -8
-port=29500
+port=29500; declare -A PEER
 # compile NAME ARGUMENTS...: starts a peer, which compiles while losses are compared and measures when `peer` lets it.
-compile() { local name=$1; shift; [ -n "$PEERS" ] || return 0; port=$((port + 1)); (cd "$PEERS"; timeout 330 torchrun --nproc-per-node "$GPUS" --master-port $port distributed_bench.py "$@" --wait "$OUT/go-$name" > "$OUT/peer-$name.json" 2> "$OUT/peer-$name.log" &); }
+compile() { local name=$1; shift; [ -n "$PEERS" ] || return 0; port=$((port + 1)); PEER[$name]=$*; (cd "$PEERS"; timeout 330 torchrun --nproc-per-node "$GPUS" --master-port $port distributed_bench.py "$@" --wait "$OUT/go-$name" > "$OUT/peer-$name.json" 2> "$OUT/peer-$name.log" &); }
 ready() { [ -n "$PEERS" ] && for _ in $(seq "$2"); do grep -q ready "$OUT/peer-$1.json" && break; pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done; } # NAME TENTHS: waits that long at most until it has compiled
 peer() { # NAME TENTHS: then lets it measure
     [ -n "$PEERS" ] || return
     ready "$1" "$2"
+    if ! grep -q ready "$OUT/peer-$1.json" && ! pgrep -f "go-$1" > /dev/null; then
+        say "peer $1 failed beside others and runs again, alone"; grep -E "Error" "$OUT/peer-$1.log" | head -1
+        compile "$1" ${PEER[$1]}; sleep 1; ready "$1" 1400
+    fi
     grep -q ready "$OUT/peer-$1.json" || { say "peer $1 has not compiled in time"; pkill -f "go-$1"; return; }
     touch "$OUT/go-$1"; say "peer $1"
     for _ in $(seq 400); do pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done
