@@ -77,17 +77,17 @@ for run in sorted(glob.glob(sys.argv[1] + '/run-*')):
 PY
 ready fsdp-3b 1400; peer fsdp-1.1b 300; peer fsdp-3b 10 # none measures while another compiles
 
-beside job 0 60 270m-1 $(small); beside job 1 60 1.1b-1 $(middle); beside job $SECOND 60 270m-none-2 $(small --profile); settle
+beside job 0 60 270m-1 $(small); beside job 1 60 1.1b-1 $(middle); beside job $SECOND 60 270m-none-2 $(small --profile --sharding none); settle
 show 270m-1 1.1b-1 270m-none-2
 if [ "$GPUS" -gt 2 ]; then
-    job "$ALL" 60 270m-none-$GPUS $(small --profile); job "$ALL" 60 1.1b-none-$GPUS $(middle); job "$ALL" 60 3b-parameters-$GPUS $(large)
+    job "$ALL" 60 270m-none-$GPUS $(small --profile --sharding none); job "$ALL" 60 1.1b-none-$GPUS $(middle --sharding none); job "$ALL" 60 3b-parameters-$GPUS $(large)
     show 270m-none-$GPUS 1.1b-none-$GPUS 3b-parameters-$GPUS
 fi
-beside job $FIRST 60 1.1b-none-2 $(middle --profile); beside job $SECOND 60 1.1b-parameters-2 $(middle --sharding parameters); settle
+beside job $FIRST 60 1.1b-none-2 $(middle --profile --sharding none); beside job $SECOND 60 1.1b-parameters-2 $(middle --sharding parameters); settle
 show 1.1b-none-2 1.1b-parameters-2
 beside job $FIRST 60 3b-parameters-2 $(large --profile); beside job $SECOND 60 270m-optimizer-2 $(small --sharding optimizer); settle
 show 3b-parameters-2 270m-optimizer-2
-beside job $FIRST 60 1.1b-optimizer-2 $(middle --sharding optimizer); NCCL_MAX_NCHANNELS=8 beside job $SECOND 60 270m-none-2-channels $(small); settle
+beside job $FIRST 60 1.1b-optimizer-2 $(middle --sharding optimizer); NCCL_MAX_NCHANNELS=8 beside job $SECOND 60 270m-none-2-channels $(small --sharding none); settle
 show 1.1b-optimizer-2 270m-none-2-channels
 [ "$GPUS" -gt 2 ] && { job "$ALL" 60 270m-optimizer-$GPUS $(small --sharding optimizer); show 270m-optimizer-$GPUS; }
 [ -n "${SHORT:-}" ] && { say done; exit; }

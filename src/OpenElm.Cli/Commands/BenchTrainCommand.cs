@@ -31,7 +31,7 @@ internal static class BenchTrainCommand
         var warmup = new Option<int>("--warmup") { Description = "Updates before the clock starts", DefaultValueFactory = _ => 10 };
         var steps = new Option<int>("--steps") { Description = "Updates of a window", DefaultValueFactory = _ => 10 };
         var windows = new Option<int>("--windows") { Description = "Windows; the result is their median", DefaultValueFactory = _ => 5 };
-        var sharding = new Option<Sharding>("--sharding") { Description = "What is divided among the ranks that mpirun started; each has micro-batches of its own" };
+        var sharding = new Option<Sharding?>("--sharding") { Description = "What is divided among the ranks that mpirun started, instead of the optimizer's state; each has micro-batches of its own" };
         var profile = new Option<bool>("--profile") { Description = "Also say where the time of an update goes, kernel by kernel (GPU)" };
         Option<string> device = SharedOptions.Device();
         Option<string?> torchFolder = SharedOptions.TorchFolder();
@@ -95,7 +95,7 @@ internal static class BenchTrainCommand
                 options.Device,
                 result.Processor,
                 Ranks = options.Group?.Size ?? 1,
-                options.Sharding,
+                result.Sharding,
                 result.ExchangeShare,
                 Kernels = result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels,
                 options.Precision,
