@@ -33,7 +33,25 @@ public static class GpuKernelSuite
     {
         (string Name, OpenElmConfig Config)[] configs =
             [.. NamedConfigs.Names.Where(name => !name.Contains("instruct", StringComparison.OrdinalIgnoreCase)).Select(name => (name, NamedConfigs.Get(name) with { VocabSize = 32128 })), .. OddConfigs];
-        return configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim)).SelectMany(entry => Run(device, entry.Name, entry.Config));
+        configs = [.. configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim))];
+        TorchLibrary.EnsureLoaded(); // nothing may have needed libtorch yet
+        int computeCapability = new CudaDevice(Math.Max(0, TorchLibrary.Device(device).index)).ComputeCapability;
+        _ = Task.Run(() => CompileAhead(computeCapability, [.. configs.Select(entry => entry.Config)]));
+        return configs.SelectMany(entry => Run(device, entry.Name, entry.Config));
+    }
+
+    // Into the folder that keeps kernels, beside the checks of the first widths. What cannot be compiled is told by the checks that need it.
+    static void CompileAhead(int computeCapability, OpenElmConfig[] configs)
+    {
+        var wanted = from config in configs
+                     from precision in Enum.GetValues<Precision>()
+                     let types = GpuTypes.Of(precision, accumulates: false)
+                     from compile in GpuKernels.Names.Select(name => (Action)(() => GpuKernels.Compile(name, computeCapability, config, types)))
+                         .Concat(GpuSwiGluProducts.Refusal(config, computeCapability, types) is null
+                             ? Enumerable.Range(0, 2).Select(i => (Action)(() => GpuSwiGluProducts.Compile(computeCapability, config, types, isBackward: i == 1)))
+                             : [])
+                     select compile;
+        wanted.AsParallel().ForAll(compile => compile());
     }
 
     /// <summary>Widths that no vector access divides.</summary>
