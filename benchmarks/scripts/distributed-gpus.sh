@@ -41,13 +41,17 @@ middle() { bench --size openelm-1.1b --warmup 3 --windows 3 --steps 5 "$@"; }
 large() { bench --size openelm-3b --warmup 2 --windows 3 --steps 3 --micro-batch "${BATCH3B:-4}" --sharding parameters "$@"; }
 
 nvidia-smi --query-gpu=name --format=csv,noheader; nvidia-smi topo -m | head -8
-port=29500
+port=29500; declare -A PEER
 # compile NAME ARGUMENTS...: starts a peer, which compiles while losses are compared and measures when `peer` lets it.
-compile() { local name=$1; shift; [ -n "$PEERS" ] || return 0; port=$((port + 1)); (cd "$PEERS"; timeout 330 torchrun --nproc-per-node "$GPUS" --master-port $port distributed_bench.py "$@" --wait "$OUT/go-$name" > "$OUT/peer-$name.json" 2> "$OUT/peer-$name.log" &); }
+compile() { local name=$1; shift; [ -n "$PEERS" ] || return 0; port=$((port + 1)); PEER[$name]=$*; (cd "$PEERS"; timeout 330 torchrun --nproc-per-node "$GPUS" --master-port $port distributed_bench.py "$@" --wait "$OUT/go-$name" > "$OUT/peer-$name.json" 2> "$OUT/peer-$name.log" &); }
 ready() { [ -n "$PEERS" ] && for _ in $(seq "$2"); do grep -q ready "$OUT/peer-$1.json" && break; pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done; } # NAME TENTHS: waits that long at most until it has compiled
 peer() { # NAME TENTHS: then lets it measure
     [ -n "$PEERS" ] || return
     ready "$1" "$2"
+    if ! grep -q ready "$OUT/peer-$1.json" && ! pgrep -f "go-$1" > /dev/null; then
+        say "peer $1 failed beside others and runs again, alone"; grep -E "Error" "$OUT/peer-$1.log" | head -1
+        compile "$1" ${PEER[$1]}; sleep 1; ready "$1" 1400
+    fi
     grep -q ready "$OUT/peer-$1.json" || { say "peer $1 has not compiled in time"; pkill -f "go-$1"; return; }
     touch "$OUT/go-$1"; say "peer $1"
     for _ in $(seq 400); do pgrep -f "go-$1" > /dev/null || break; sleep 0.1; done
@@ -73,17 +77,17 @@ for run in sorted(glob.glob(sys.argv[1] + '/run-*')):
 PY
 ready fsdp-3b 1400; peer fsdp-1.1b 300; peer fsdp-3b 10 # none measures while another compiles
 
-beside job 0 60 270m-1 $(small); beside job 1 60 1.1b-1 $(middle); beside job $SECOND 60 270m-none-2 $(small --profile); settle
+beside job 0 60 270m-1 $(small); beside job 1 60 1.1b-1 $(middle); beside job $SECOND 60 270m-none-2 $(small --profile --sharding none); settle
 show 270m-1 1.1b-1 270m-none-2
 if [ "$GPUS" -gt 2 ]; then
-    job "$ALL" 60 270m-none-$GPUS $(small --profile); job "$ALL" 60 1.1b-none-$GPUS $(middle); job "$ALL" 60 3b-parameters-$GPUS $(large)
+    job "$ALL" 60 270m-none-$GPUS $(small --profile --sharding none); job "$ALL" 60 1.1b-none-$GPUS $(middle --sharding none); job "$ALL" 60 3b-parameters-$GPUS $(large)
     show 270m-none-$GPUS 1.1b-none-$GPUS 3b-parameters-$GPUS
 fi
-beside job $FIRST 60 1.1b-none-2 $(middle --profile); beside job $SECOND 60 1.1b-parameters-2 $(middle --sharding parameters); settle
+beside job $FIRST 60 1.1b-none-2 $(middle --profile --sharding none); beside job $SECOND 60 1.1b-parameters-2 $(middle --sharding parameters); settle
 show 1.1b-none-2 1.1b-parameters-2
 beside job $FIRST 60 3b-parameters-2 $(large --profile); beside job $SECOND 60 270m-optimizer-2 $(small --sharding optimizer); settle
 show 3b-parameters-2 270m-optimizer-2
-beside job $FIRST 60 1.1b-optimizer-2 $(middle --sharding optimizer); NCCL_MAX_NCHANNELS=8 beside job $SECOND 60 270m-none-2-channels $(small); settle
+beside job $FIRST 60 1.1b-optimizer-2 $(middle --sharding optimizer); NCCL_MAX_NCHANNELS=8 beside job $SECOND 60 270m-none-2-channels $(small --sharding none); settle
 show 1.1b-optimizer-2 270m-none-2-channels
 [ "$GPUS" -gt 2 ] && { job "$ALL" 60 270m-optimizer-$GPUS $(small --sharding optimizer); show 270m-optimizer-$GPUS; }
 [ -n "${SHORT:-}" ] && { say done; exit; }

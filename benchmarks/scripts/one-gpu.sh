@@ -1,89 +1,137 @@
 #!/usr/bin/env bash
 # One GPU: correctness first, then ours and the PyTorch peers in turn, in one go.
-#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,decode_bench.py OUT=results one-gpu.sh training|generation [SIZE...]
-# SIZE: 270m, 450m, 1.1b, 3b. While the checks run, the peers compile (their results are thrown away); what they measure later comes from the compiler's cache.
-# Every command has a limit of its own and leaves its output in $OUT, a line of each goes to the terminal. LIMIT: seconds after which nothing is started (default 560).
+#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,decode_bench.py OUT=results one-gpu.sh training|generation|all [SIZE...]
+# SIZE: 270m, 450m, 1.1b, 3b; by default training takes 270m, 1.1b and, on a card of more than 100 GB, 3b, and generation all four. Without PEERS only ours are measured.
+# All peers start at once and compile while the checks run. Each then waits for its turn (peers/wait.py) with its weights and optimizer on the card, and nothing else runs while one program measures.
+# So what a peer chooses by timing (the one-row products of decode_bench.py) it chooses beside others. One that fails beside others, for lack of memory above all, runs again at its turn.
+# Every command has a limit of its own and leaves its output in $OUT; a line of each goes to the terminal, and at the end what is missing.
+# LIMIT: seconds for everything (default 560). COMPILING: seconds after which nobody waits for peers that compile; those stand still until their turn (240).
 set -uo pipefail
-PEERS=${PEERS:-}; LIMIT=${LIMIT:-560}; WHAT=${1:-}; shift || true
-case "$WHAT" in training) SIZES=${*:-270m 1.1b} ;; generation) SIZES=${*:-270m 450m 1.1b 3b} ;; *) sed -n '3,4s/^# *//p' "$0" >&2; exit 2 ;; esac
+PEERS=${PEERS:-}; LIMIT=${LIMIT:-560}; COMPILING=${COMPILING:-240}; WHAT=${1:-}; shift || true; SIZES=$*
+case "$WHAT" in training | generation | all) ;; *) sed -n '3,4s/^# *//p' "$0" >&2; exit 2 ;; esac
 : "${OPENELM:?}" "${OUT:?}"
-GOLDEN=${OPENELM_GOLDEN:-$(cd "$(dirname "$0")/.." && pwd)/tests/Golden}; [ -d "$GOLDEN" ] || GOLDEN=$(cd "$(dirname "$0")/../.." && pwd)/tests/Golden
-export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$OUT/inductor}
-T0=$(date +%s)
-say() { echo "[$(( $(date +%s) - T0 )) s] $*"; }
-in_time() { [ $(( $(date +%s) - T0 )) -lt "$LIMIT" ] || { say "no time for $1"; return 1; }; }
+mkdir -p "$OUT"; OUT=$(cd "$OUT" && pwd); HERE=$(cd "$(dirname "$0")" && pwd)
+[ -z "$PEERS" ] || PEERS=$(cd "$PEERS" && pwd) || exit 2
+GOLDEN=${OPENELM_GOLDEN:-$HERE/../tests/Golden}; [ -d "$GOLDEN" ] || GOLDEN=$HERE/../../tests/Golden
+export OUT PEERS TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$OUT/inductor} TORCHINDUCTOR_COMPILE_THREADS=2
+rm -f "$OUT"/go-*
+T0=$(date +%s); MISSING=(); declare -A PROCESS COMMAND
+past() { echo $(( $(date +%s) - T0 )); }
+say() { echo "[$(past) s] $*"; }
+missing() { say "$1: $2"; MISSING+=("$1: $2"); }
+show() { echo -n "[$(past) s] $1: "; python3 "$HERE/results.py" show "$1"; }
+# seconds MOST: how long a command may run; fails where it is too late for one.
+seconds() { local left=$(( LIMIT - $(past) )); [ "$left" -gt 4 ] && echo $(( left < $1 ? left : $1 )); }
 # ours NAME SECONDS ARGUMENTS...
-ours() { local name=$1 limit=$2; shift 2; in_time "$name" || return 0; timeout "$limit" "$OPENELM" "$@" --json > "$OUT/$name.json" 2> "$OUT/$name.log" || { say "$name failed ($?)"; tail -3 "$OUT/$name.log"; }; show "$name"; }
-# peer NAME SECONDS SCRIPT ARGUMENTS...
-peer() { local name=$1 limit=$2; shift 2; [ -n "$PEERS" ] || return 0; in_time "$name" || return 0; (cd "$PEERS" && timeout "$limit" python3 "$@") > "$OUT/$name.json" 2> "$OUT/$name.log" || { say "$name failed ($?)"; tail -3 "$OUT/$name.log"; }; show "$name"; }
-# compile SCRIPT ARGUMENTS...: one after the other, in the background.
-compile() { (cd "$PEERS" && timeout 300 python3 "$@" > /dev/null 2>> "$OUT/compile.log"); }
-show() { echo -n "[$(( $(date +%s) - T0 )) s] $1: "; python3 - "$OUT/$1.json" <<'PY'
-import json, sys
-text, found = open(sys.argv[1]).read(), False
-documents, at = [], 0
-while (start := min((i for i in (text.find('{', at), text.find('[', at)) if i >= 0), default=-1)) >= 0:
-    try:
-        document, at = json.JSONDecoder().raw_decode(text, start)
-        documents += document if isinstance(document, list) else [document]
-    except json.JSONDecodeError:
-        at = start + 1
-for d in documents:
-    if 'tokens_per_second' in d:
-        print(f"{d['tokens_per_second']:,.0f} tokens/s, {d['step_milliseconds']:.2f} ms, {d['utilisation']:.1%} of peak, {d['device_gigabytes']:.2f} GB (planned {d['planned_gigabytes']:.2f}), host {d['host_milliseconds']:.1f} ms, idle {d['idle_share']:.2%}")
-    elif d.get('bench') == 'train':
-        print(f"{d['tok_s']:,} tokens/s, {d['step_ms']:.2f} ms, {d['mfu']:.1%} of peak, {d['peak_gb']:.2f} GB")
-    elif 'rows' in d:
-        for row in d['rows']:
-            print('; '.join(f"{name.replace('_', ' ')} {value:,.3g}" if isinstance(value, float) and value < 1 else f"{name.replace('_', ' ')} {value:,.0f}" if isinstance(value, float) else str(value)
-                for name, value in row.items() if isinstance(value, (float, str))))
-    else:
-        print(json.dumps({name: value for name, value in d.items() if not isinstance(value, (list, dict))}))
-    found = True
-if not found:
-    print('no result')
-PY
+ours() {
+    local name=$1 limit; limit=$(seconds "$2") || { missing "$name" "no time"; return; }; shift 2
+    timeout "$limit" "$OPENELM" "$@" --json > "$OUT/$name.json" 2> "$OUT/$name.log" || { missing "$name" "failed, $?"; tail -3 "$OUT/$name.log"; return; }
+    show "$name"
 }
-check() { say "checks: $*"; timeout 200 "$OPENELM" verify "$GOLDEN" --device cuda "$@" > "$OUT/verify-$(echo "$*" | tr -c 'a-z0-9\n' '-').txt" 2>&1; tail -1 "$OUT/verify-$(echo "$*" | tr -c 'a-z0-9\n' '-').txt"; }
+# start NAME SCRIPT ARGUMENTS...: a peer that compiles, then waits.
+start() {
+    local name=$1; shift
+    [ -n "$PEERS" ] || return 0
+    COMMAND[$name]=$*
+    (cd "$PEERS" && exec timeout "$LIMIT" python3 "$HERE/../peers/wait.py" "$OUT/go-$name" "$@") > "$OUT/$name.json" 2> "$OUT/$name.log" &
+    PROCESS[$name]=$!
+}
+alive() { [ -n "${PROCESS[$1]:-}" ] && kill -0 "${PROCESS[$1]}" 2> /dev/null; }
+is_ready() { grep -q '^ready' "$OUT/$1.log"; }
+# peer NAME SECONDS: lets it measure, and waits until it has ended.
+peer() {
+    local name=$1 limit code=0
+    [ -n "$PEERS" ] || return 0
+    limit=$(seconds "$2") || { missing "$name" "no time"; return; }
+    if alive "$name"; then
+        touch "$OUT/go-$name"; kill -CONT -- "-${PROCESS[$name]}"
+        for _ in $(seq $(( limit * 10 ))); do alive "$name" || break; sleep 0.1; done
+        alive "$name" && kill "${PROCESS[$name]}"
+        wait "${PROCESS[$name]}" 2> /dev/null || code=$?
+    else
+        [ -z "${PROCESS[$name]:-}" ] || { say "$name failed beside the others and runs again: $(tail -1 "$OUT/$name.log")"; mv "$OUT/$name.log" "$OUT/$name-first.log"; }
+        (cd "$PEERS" && exec timeout "$limit" python3 ${COMMAND[$name]}) > "$OUT/$name.json" 2> "$OUT/$name.log" || code=$?
+    fi
+    [ "$code" = 0 ] || { missing "$name" "failed, $code"; tail -3 "$OUT/$name.log"; return; }
+    show "$name"
+}
+check() {
+    local name limit; name=verify-$(echo "$*" | tr -c 'a-z0-9\n' '-')
+    limit=$(seconds 200) || { missing "$name" "no time"; return; }
+    timeout "$limit" "$OPENELM" verify "$GOLDEN" --device cuda "$@" > "$OUT/$name.txt" 2> "$OUT/$name.log" || missing "$name" "failed, $?"
+    say "verify $*: $(tail -1 "$OUT/$name.txt")"
+}
 
+start_training() {
+    local size
+    for size in $TRAINED; do
+        local run="train_bench.py --sizes $size --steps 50" name=train-$size-peer
+        if [ "$size" = 3b ]; then # takes 94 GB: beside nothing
+            run="train_bench.py --sizes 3b --steps 20"; COMMAND[$name]=$run; COMMAND[$name-checkpointed]="$run --checkpoint"
+            continue
+        fi
+        start "$name" $run
+        start "$name-checkpointed" $run --checkpoint
+        [ "$size" != 270m ] || start "$name-autocast" $run --precision autocast
+    done
+}
+start_generation() {
+    local size batch
+    for size in $GENERATING; do
+        start "generate-$size-peer" decode_bench.py --sizes "$size"
+        [ "$size" != 1.1b ] || for batch in 8 64; do start "generate-1.1b-batch-$batch-peer" decode_bench.py --sizes 1.1b --batches $batch; done
+    done
+}
 training() {
-    for size in $SIZES; do
-        local steps=10 windows=5 peer_steps=50
-        [ "$size" = 3b ] && { steps=4; peer_steps=20; }
-        train() { local name=$1; shift; ours "$name" 90 bench train --device cuda --kernels fused --vocab 32128 --warmup 6 --windows $windows --steps $steps --size "openelm-$size" "$@"; }
-        python() { local name=$1; shift; peer "$name" 200 train_bench.py --sizes "$size" --steps $peer_steps "$@"; }
-        python "$size-peer"
-        train "$size" --profile
-        train "$size-swiglu-in-products" --profile --swiglu-in-products
-        python "$size-peer-again"
-        train "$size-fp8" --fp8-products
-        python "$size-peer-checkpointed" --checkpoint
-        train "$size-checkpointed" --activation-checkpointing
-        [ "$size" = 270m ] && { python "$size-peer-autocast" --precision autocast; train "$size-autocast" --precision autocast; }
+    local size
+    for size in $TRAINED; do
+        local steps=10
+        [ "$size" != 3b ] || steps=4
+        train() { local name=$1; shift; ours "$name" 90 bench train --device cuda --kernels fused --vocab 32128 --warmup 6 --windows 5 --steps $steps --size "openelm-$size" "$@"; }
+        train "train-$size" --profile
+        peer "train-$size-peer" 200
+        train "train-$size-again"
+        train "train-$size-checkpointed" --activation-checkpointing
+        peer "train-$size-peer-checkpointed" 200
+        train "train-$size-fp8" --fp8-products
+        [ "$size" != 270m ] || { train train-270m-autocast --precision autocast; peer train-270m-peer-autocast 200; }
     done
 }
 generation() {
-    local speed="bench throughput --device cuda --prompt 1024 --generate 1024"
-    for size in $SIZES; do
-        ours "$size" 60 $speed --sizes "openelm-$size" --profile
-        peer "$size-peer" 200 decode_bench.py --sizes "$size"
-        ours "$size-again" 60 $speed --sizes "openelm-$size"
-        for weights in q8_0 q4_0; do ours "$size-$weights" 60 $speed --sizes "openelm-$size" --weights $weights; done
-        [ "$size" = 1.1b ] && for batch in 8 64; do ours "$size-batch-$batch" 60 bench throughput --device cuda --prompt 1024 --generate 128 --sizes openelm-1.1b --batch $batch; peer "$size-peer-batch-$batch" 200 decode_bench.py --sizes 1.1b --batches $batch; done
+    local speed="bench throughput --device cuda --prompt 1024 --generate 1024" size batch weights
+    for size in $GENERATING; do
+        ours "generate-$size" 60 $speed --sizes "openelm-$size" --profile
+        peer "generate-$size-peer" 200
+        ours "generate-$size-again" 60 $speed --sizes "openelm-$size"
+        for weights in q8_0 q4_0; do ours "generate-$size-$weights" 60 $speed --sizes "openelm-$size" --weights $weights; done
+        [ "$size" != 1.1b ] || for batch in 8 64; do
+            ours "generate-1.1b-batch-$batch" 90 $speed --sizes openelm-1.1b --batch $batch
+            peer "generate-1.1b-batch-$batch-peer" 200
+        done
     done
-    ours table-7 120 bench throughput --device cuda
-    ours table-8 120 bench norms --device cuda
 }
 
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-if [ -n "$PEERS" ]; then
-    for size in $SIZES; do
-        if [ "$WHAT" = training ]; then compile train_bench.py --sizes "$size" --steps 1 --warmup 1; else compile decode_bench.py --sizes "$size" --repeats 1 --bandwidth-gib 1; fi
-    done &
-    compiling=$!
+CARD=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head -1); CARD=$(( ${CARD:?} * 1048576 / 1000000000 ))
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+TRAINED= GENERATING=
+[ "$WHAT" = generation ] || TRAINED=${SIZES:-270m 1.1b 3b}
+[ "$WHAT" = training ] || GENERATING=${SIZES:-270m 450m 1.1b 3b}
+if [[ " $TRAINED " == *" 3b "* ]]; then # last, when nothing else is on the card
+    TRAINED=$(tr ' ' '\n' <<< "$TRAINED" | grep -vx 3b | xargs)
+    if [ "$CARD" -gt 100 ]; then TRAINED="$TRAINED 3b"; else missing train-3b "takes 84 to 94 GB, the card has $CARD"; fi
 fi
-if [ "$WHAT" = training ]; then for part in golden kernels passes; do check --runtime training --part $part; done; else check --runtime inference; fi
-[ -n "$PEERS" ] && wait "$compiling"; say "peers have compiled"
-find "$TORCHINDUCTOR_CACHE_DIR" -name '*.best_config' -delete 2> /dev/null # what was chosen while others used the GPU
-$WHAT
+trap 'for name in "${!PROCESS[@]}"; do alive "$name" && { kill "${PROCESS[$name]}"; kill -CONT -- "-${PROCESS[$name]}"; }; done' EXIT
+start_training; start_generation
+[ "$WHAT" = generation ] || for part in golden kernels passes; do check --runtime training --part $part; done
+[ "$WHAT" = training ] || check --runtime inference
+for name in "${!PROCESS[@]}"; do
+    while alive "$name" && ! is_ready "$name" && [ "$(past)" -lt "$COMPILING" ]; do sleep 0.5; done
+    is_ready "$name" || { say "$name is not ready"; ! alive "$name" || kill -STOP -- "-${PROCESS[$name]}"; } # timeout leads a process group
+done
+say "measuring"
+generation
+training
+[ "$WHAT" = training ] || { ours table-7 120 bench throughput --device cuda; ours table-8 120 bench norms --device cuda; }
+python3 "$HERE/results.py" ratios "$TRAINED" "$GENERATING"
+for name in ${MISSING[@]+"${MISSING[@]}"}; do echo "missing: $name"; done
 say done

@@ -99,8 +99,9 @@ public sealed class Trainer<TBatch> : IDisposable
             throw new OpenElmException("trainer.fp8_products is made for one device; leave it out, or train on one.");
         }
 
-        Sharding level = run.Distributed.Sharding;
-        if (_gpuLoss is not null && level != Sharding.None && run.Trainer.Precision == Precision.Autocast)
+        bool hasCopies = _gpuLoss is not null && run.Trainer.Precision == Precision.Autocast;
+        Sharding level = Sharding = run.Distributed.Sharding ?? (group.Size > 1 && !hasCopies ? Sharding.Optimizer : Sharding.None);
+        if (hasCopies && level != Sharding.None)
         {
             (_gpuLoss, Slowdown) = (null, "Updates are made by libtorch's kernels, which are slower than this project's: they cannot divide weights that have rounded copies (trainer.precision autocast).");
         }
@@ -116,6 +117,9 @@ public sealed class Trainer<TBatch> : IDisposable
 
     /// <summary>This rank's part of every update.</summary>
     internal RankShare Share { get; }
+
+    /// <summary>What is divided among the ranks.</summary>
+    public Sharding Sharding { get; }
 
     /// <summary>The model in training.</summary>
     public OpenElmModule Model { get; }
@@ -262,7 +266,7 @@ public sealed class Trainer<TBatch> : IDisposable
     // Autograd keeps the weights that a forward pass has used, unless layers are computed again.
     void RequireWeights()
     {
-        if (_run.Distributed.Sharding == Sharding.Parameters && !Model.Options.ActivationCheckpointing)
+        if (Sharding == Sharding.Parameters && !Model.Options.ActivationCheckpointing)
         {
             throw new OpenElmException("distributed.sharding parameters needs trainer.activation_checkpointing, because a batch has another shape than the fused kernels were made for; turn it on, or divide gradients only.");
         }
@@ -278,7 +282,7 @@ public sealed class Trainer<TBatch> : IDisposable
 
         if (_gpu is null)
         {
-            var options = new GpuPassOptions { Accumulates = _run.Trainer.Accumulation > 1, RecordsLaunches = _run.Trainer.CudaGraphs, EightBits = _run.Trainer.Fp8Products, JoinsSwiGlu = _run.Trainer.SwigluInProducts ? null : false };
+            var options = GpuPassOptions.Of(_run.Trainer);
             _gpu = _sharded is null
                 ? GpuUpdate.Create(Model, _optimizer!, _gpuLoss, first.Sequences, first.SequenceLength, options)
                 : new GpuUpdate(Model, _sharded, _options, _gpuLoss, first.Sequences, first.SequenceLength, options);

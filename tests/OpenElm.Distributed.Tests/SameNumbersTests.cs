@@ -1,3 +1,4 @@
+using System.Text.Json;
 using OpenElm.Checkpoints;
 
 namespace OpenElm.Distributed.Tests;
@@ -69,6 +70,23 @@ public sealed class SameNumbersTests(SameNumbersTests.AloneRun alone) : IClassFi
         var resumed = alone.Run.Log(output).Where(line => line.Kind == "step").ToArray();
         Assert.Equal(straight.Select(line => (line.Step, line.Tokens)), resumed.Select(line => (line.Step, line.Tokens)));
         Assert.All(straight.Zip(resumed), pair => Assert.InRange(pair.Second.Loss, pair.First.Loss * (1 - 1e-5), pair.First.Loss * (1 + 1e-5)));
+    }
+
+    [Fact]
+    public async Task Several_ranks_divide_the_optimizer_unless_they_are_told_otherwise()
+    {
+        Ranks.Require();
+        string[] bench = ["bench", "train", "--size", "gpt-test", "--vocab", "500", "--precision", "fp32", "--micro-batch", "1", "--sequence-length", "16", "--warmup", "1", "--steps", "1", "--windows", "1", "--json"];
+        foreach ((int ranks, string[] choice, string expected) in new[] { (0, [], "none"), (1, [], "none"), (2, [], "optimizer"), (2, new[] { "--sharding", "none" }, "none") })
+        {
+            (int code, string output, string error) = await Ranks.Run(alone.Run.Folder, ranks, [.. bench, .. choice]);
+            Assert.True(code == 0, error);
+            using JsonDocument document = JsonDocument.Parse(output[output.IndexOf('{', StringComparison.Ordinal)..]);
+            Assert.Equal(expected, document.RootElement.GetProperty("sharding").GetString());
+        }
+
+        await Ranks.Succeed(alone.Run.Folder, 2, TinyRun.Arguments("2-default"));
+        alone.Run.AssertSame("alone", "2-default");
     }
 
     [Fact]

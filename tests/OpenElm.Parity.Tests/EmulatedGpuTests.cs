@@ -63,12 +63,12 @@ public sealed class EmulatedGpuTests
         Assert.NotNull(products.Compare("waiting apart", usual: Slow, other: Fast, agree: () => true, 0)); // nothing was kept
     }
 
-    [Fact]
-    public void Layers_that_are_computed_again_give_the_same_bits()
+    [Theory, InlineData(Precision.Fp32, false), InlineData(Precision.Bf16, true)]
+    public void Layers_that_are_computed_again_give_the_same_bits(Precision precision, bool joinsSwiGlu)
     {
         SkipWithoutEmulator();
-        var options = new ModuleOptions { Kernels = KernelChoice.Fused };
-        Passed(GpuPassSuite.AgainstEachOther(Narrow with { NumTransformerLayers = 3 }, length: 24, options, options with { ActivationCheckpointing = true }, recorded: false, allowance: 0));
+        var options = new ModuleOptions { Kernels = KernelChoice.Fused, Precision = precision };
+        Passed(GpuPassSuite.AgainstEachOther(Narrow with { NumTransformerLayers = 3 }, length: 24, options, options with { ActivationCheckpointing = true }, recorded: false, joinsSwiGlu, allowance: 0));
     }
 
     static void Passed(IReadOnlyCollection<GoldenCheck> checks)

@@ -23,7 +23,7 @@ internal static class BenchTrainCommand
         var checkpointing = new Option<bool>("--activation-checkpointing") { Description = "Compute layers again in the backward pass" };
         var deterministic = new Option<bool>("--deterministic") { Description = "The same bits every time (GPU)" };
         var fp8 = new Option<bool>("--fp8-products") { Description = "Most matrix products in eight bits (GPU)" };
-        var joined = new Option<bool>("--swiglu-in-products") { Description = "SwiGLU in the last step of the products beside it, where that is faster (GPU)" };
+        var joined = new Option<bool>("--swiglu-in-products") { Description = "SwiGLU in the last step of the products beside it, where that is faster (GPU)", DefaultValueFactory = _ => true };
         var graphs = new Option<bool>("--cuda-graphs") { Description = "Record the launches of a pass once and send them together (GPU)", DefaultValueFactory = _ => true };
         var microBatch = new Option<int>("--micro-batch") { Description = "Sequences of a forward pass", DefaultValueFactory = _ => 8 };
         var accumulation = new Option<int>("--accumulation") { Description = "Forward passes of an update", DefaultValueFactory = _ => 1 };
@@ -31,7 +31,7 @@ internal static class BenchTrainCommand
         var warmup = new Option<int>("--warmup") { Description = "Updates before the clock starts", DefaultValueFactory = _ => 10 };
         var steps = new Option<int>("--steps") { Description = "Updates of a window", DefaultValueFactory = _ => 10 };
         var windows = new Option<int>("--windows") { Description = "Windows; the result is their median", DefaultValueFactory = _ => 5 };
-        var sharding = new Option<Sharding>("--sharding") { Description = "What is divided among the ranks that mpirun started; each has micro-batches of its own" };
+        var sharding = new Option<Sharding?>("--sharding") { Description = "What is divided among the ranks that mpirun started, instead of the optimizer's state; each has micro-batches of its own" };
         var profile = new Option<bool>("--profile") { Description = "Also say where the time of an update goes, kernel by kernel (GPU)" };
         Option<string> device = SharedOptions.Device();
         Option<string?> torchFolder = SharedOptions.TorchFolder();
@@ -95,7 +95,7 @@ internal static class BenchTrainCommand
                 options.Device,
                 result.Processor,
                 Ranks = options.Group?.Size ?? 1,
-                options.Sharding,
+                result.Sharding,
                 result.ExchangeShare,
                 Kernels = result.UsesFusedGpuKernels ? KernelChoice.Fused : options.Kernels,
                 options.Precision,

@@ -38,14 +38,24 @@ internal static class VerifyCommand
             var rows = new List<(string Runtime, GoldenResult Result)>();
             bool Wanted(string name) => (parsed.GetValue(part) ?? name) == name;
 
+            // On a GPU checks take minutes; a line each, so that one that is stopped has said what it found.
+            void Add(string runtime, GoldenResult result)
+            {
+                context.Cancellation.ThrowIfCancellationRequested();
+                rows.Add((runtime, result));
+                if (parsed.GetRequiredValue(device) != "cpu")
+                {
+                    context.Log($"{runtime}: {result.File} {Status(result)}");
+                }
+            }
+
             foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)) : [])
             {
                 using (tested)
                 {
                     foreach (GoldenResult result in GoldenSuite.Run(path, tested))
                     {
-                        context.Cancellation.ThrowIfCancellationRequested();
-                        rows.Add((tested.Name, result));
+                        Add(tested.Name, result);
                     }
                 }
             }
@@ -56,14 +66,16 @@ internal static class VerifyCommand
                 IEnumerable<GoldenResult> results = (Wanted(Kernels) ? GpuKernelSuite.Run(where) : []).Concat(Wanted(Passes) ? GpuPassSuite.Run(where) : []).Concat(Wanted(Runs) ? GpuRunSuite.Run(where) : []);
                 foreach (GoldenResult result in results)
                 {
-                    context.Cancellation.ThrowIfCancellationRequested();
-                    rows.Add(($"{result.Kind} ({where})", result));
+                    Add($"{result.Kind} ({where})", result);
                 }
             }
 
             if (where != "cpu" && parsed.GetValue(runtime) is not Training)
             {
-                rows.AddRange(DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)).Select(result => ($"inference ({where}) = inference (cpu)", result)));
+                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)))
+                {
+                    Add($"inference ({where}) = inference (cpu)", result);
+                }
             }
 
             if (rows.All(row => row.Result.Status == GoldenStatus.NotApplicable))

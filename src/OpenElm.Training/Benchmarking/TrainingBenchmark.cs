@@ -39,7 +39,7 @@ public sealed record TrainingBenchmarkOptions
     public bool Fp8Products { get; init; }
 
     /// <summary>Whether SwiGLU may be computed in the last step of products.</summary>
-    public bool SwigluInProducts { get; init; }
+    public bool SwigluInProducts { get; init; } = true;
 
     /// <summary>Whether the launches of a pass are recorded once and then sent together.</summary>
     public bool CudaGraphs { get; init; } = true;
@@ -65,8 +65,8 @@ public sealed record TrainingBenchmarkOptions
     /// <summary>The ranks that train together, each with micro-batches of its own; null for a process that is alone.</summary>
     public IProcessGroup? Group { get; init; }
 
-    /// <summary>What is divided among the ranks.</summary>
-    public Sharding Sharding { get; init; }
+    /// <summary>What is divided among the ranks; null leaves it to their number.</summary>
+    public Sharding? Sharding { get; init; }
 
     /// <summary>Whether the kernels of three more updates are recorded.</summary>
     public bool Profile { get; init; }
@@ -93,6 +93,9 @@ public sealed record TrainingBenchmarkResult(
 
     /// <summary>Where products have SwiGLU in their last step; null off the fused GPU path.</summary>
     public SwiGluInProducts? SwiGluInProducts { get; init; }
+
+    /// <summary>What was divided among the ranks.</summary>
+    public Sharding Sharding { get; init; }
 
     /// <summary>The share of the profiled time in which no kernel ran.</summary>
     public double IdleShare { get; init; }
@@ -193,7 +196,7 @@ public static class TrainingBenchmark
             [.. rates], hostSeconds, stepSeconds.Order().ElementAt(stepSeconds.Count / 2), firstSeconds,
             TrainingPlan.FlopsOf(options.Config, options.SequenceLength), isCpu ? 0 : CudaDevice.Memory.Used - before, firstLoss, lastLoss, firstNorm, trainer.Gpu is not null,
             trainer.Gpu?.Pass.ProductTimings is { Count: > 0 } timings ? timings.Sum(timing => timing.FirstMicroseconds) / timings.Sum(timing => timing.BestMicroseconds) : 1);
-        result = result with { ExchangeShare = exchanging / measured, SwiGluInProducts = trainer.Gpu?.Pass.SwiGluInProducts, Processor = device?.Name ?? Machine.Current().Cpu };
+        result = result with { ExchangeShare = exchanging / measured, Sharding = trainer.Sharding, SwiGluInProducts = trainer.Gpu?.Pass.SwiGluInProducts, Processor = device?.Name ?? Machine.Current().Cpu };
         if (trainer.Gpu is not null)
         {
             TrainerConfig loop = LoopOf(options);
@@ -201,7 +204,7 @@ public static class TrainingBenchmark
             {
                 Slowdown = trainer.Slowdown,
                 PlannedBytes = options.Group is { } group
-                    ? RankMemory.Of(options.Config, loop).Bytes(options.Sharding, group.Size) + GpuMemory.PassBytesOnRank(options.Config, loop, options.MicroBatch, options.SequenceLength)
+                    ? RankMemory.Of(options.Config, loop).Bytes(trainer.Sharding, group.Size) + GpuMemory.PassBytesOnRank(options.Config, loop, options.MicroBatch, options.SequenceLength)
                     : GpuMemory.Of(options.Config, options.Precision, options.MicroBatch, options.SequenceLength, options.Accumulation > 1, options.ActivationCheckpointing, options.Fp8Products).TotalBytes,
             };
         }

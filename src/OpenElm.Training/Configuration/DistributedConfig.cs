@@ -3,8 +3,11 @@ namespace OpenElm.Training;
 /// <summary>How a run uses several processes (docs/distributed.md); without meaning for one that is alone. Its result does not depend on it.</summary>
 public sealed record DistributedConfig : IValidated
 {
-    /// <summary>What is divided among the ranks instead of being on each: <c>none</c>, <c>optimizer</c>, <c>gradients</c> or <c>parameters</c>.</summary>
-    public Sharding Sharding { get; init; }
+    /// <summary>
+    /// What is divided among the ranks instead of being on each: <c>none</c>, <c>optimizer</c>, <c>gradients</c> or <c>parameters</c>. Null is <c>optimizer</c> for several ranks, which takes less time and memory
+    /// than <c>none</c>; <c>none</c> where the fused GPU path needs that (precision autocast).
+    /// </summary>
+    public Sharding? Sharding { get; init; }
 
     /// <summary>How long a rank waits for the others before it ends the job.</summary>
     public int TimeoutSeconds { get; init; } = 300;

@@ -40,10 +40,10 @@ public sealed record TrainerConfig : IValidated
     public bool Fp8Products { get; init; }
 
     /// <summary>
-    /// Whether the fused GPU path may compute SwiGLU in the last step of the products beside it, for the widths at which that is faster (Hopper, bf16 products). Off by default, because whole updates with it
-    /// are not measured yet (docs/gpu-training.md); not with deterministic, for the choice depends on timing.
+    /// Whether the fused GPU path may compute SwiGLU in the last step of the products beside it, for the widths at which that is faster (Hopper, bf16 products). With deterministic it never does, because the
+    /// choice depends on timing.
     /// </summary>
-    public bool SwigluInProducts { get; init; }
+    public bool SwigluInProducts { get; init; } = true;
 
     /// <summary>Whether the fused GPU path records the launches of a pass once and then sends them together, so that the GPU does not wait for the host.</summary>
     public bool CudaGraphs { get; init; } = true;
@@ -67,7 +67,6 @@ public sealed record TrainerConfig : IValidated
         problems.Require(MicroBatch >= 1, path, "micro_batch", $"is {MicroBatch}; it must be at least 1.");
         problems.Require(Accumulation >= 1, path, "accumulation", $"is {Accumulation}; it must be at least 1.");
         problems.Require(!Fp8Products || Precision != Precision.Fp32, path, "fp8_products", "needs precision bf16 or autocast.");
-        problems.Require(!SwigluInProducts || !Deterministic, path, "swiglu_in_products", "is chosen by timing, so a resumed run may differ; leave out deterministic or swiglu_in_products.");
         problems.Require(!Fp8Products || !Deterministic, path, "fp8_products", "is not deterministic across a resume, because its factors begin anew; leave out deterministic or fp8_products.");
         problems.Require(ClipGradNorm >= 0, path, "clip_grad_norm", $"is {ClipGradNorm}; it must be 0 (no clipping) or more.");
         problems.Require(EmaMomentum is >= 0 and <= 1, path, "ema_momentum", $"is {EmaMomentum}; it must be 0 (none) or in (0, 1].");

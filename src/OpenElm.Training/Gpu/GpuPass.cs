@@ -34,6 +34,16 @@ internal sealed record GpuPassOptions
 
     /// <summary>Whether products have SwiGLU in their last step wherever they can; null where that is faster.</summary>
     public bool? JoinsSwiGlu { get; init; }
+
+    /// <summary>As a run's configuration says. What is chosen by timing may be another way when a run goes on, so a deterministic one keeps SwiGLU apart.</summary>
+    /// <param name="trainer">The configuration.</param>
+    public static GpuPassOptions Of(TrainerConfig trainer) => new()
+    {
+        Accumulates = trainer.Accumulation > 1,
+        RecordsLaunches = trainer.CudaGraphs,
+        EightBits = trainer.Fp8Products,
+        JoinsSwiGlu = trainer.SwigluInProducts && !trainer.Deterministic ? null : false,
+    };
 }
 
 /// <summary>

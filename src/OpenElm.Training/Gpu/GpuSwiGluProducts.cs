@@ -28,7 +28,8 @@ internal sealed class GpuSwiGluProducts : IDisposable
     /// <exception cref="CudaException">The compiler refuses them.</exception>
     public GpuSwiGluProducts(CudaDevice device, OpenElmConfig config, GpuTypes types)
     {
-        (_forwardModule, _backwardModule) = (new(Compile(device.ComputeCapability, config, types, isBackward: false)), new(Compile(device.ComputeCapability, config, types, isBackward: true)));
+        byte[][] compiled = [.. ParallelEnumerable.Range(0, 2).AsOrdered().Select(i => Compile(device.ComputeCapability, config, types, isBackward: i == 1))];
+        (_forwardModule, _backwardModule) = (new(compiled[0]), new(compiled[1]));
         (_forward, _backward) = (_forwardModule["swiglu_product"], _backwardModule["swiglu_product"]);
         _forward.ReserveShared(ForwardBytes);
         _backward.ReserveShared(BackwardBytes);

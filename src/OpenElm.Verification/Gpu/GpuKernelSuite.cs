@@ -24,7 +24,7 @@ public static class GpuKernelSuite
     /// <summary>The same in bfloat16: inputs are equal, results and two steps in between are rounded to 8 bits.</summary>
     public const double Bf16Allowance = 8e-3;
 
-    const int Rows = 333; // no multiple of anything
+    const int Rows = 333, FewRows = 37; // no multiples of anything; few at every width of a model's layers but the narrowest, or drawing and comparing numbers takes minutes
 
     /// <summary>Runs every check.</summary>
     /// <param name="device"><c>cuda</c> or <c>cuda:N</c>.</param>
@@ -33,7 +33,25 @@ public static class GpuKernelSuite
     {
         (string Name, OpenElmConfig Config)[] configs =
             [.. NamedConfigs.Names.Where(name => !name.Contains("instruct", StringComparison.OrdinalIgnoreCase)).Select(name => (name, NamedConfigs.Get(name) with { VocabSize = 32128 })), .. OddConfigs];
-        return configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim)).SelectMany(entry => Run(device, entry.Name, entry.Config));
+        configs = [.. configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim))];
+        TorchLibrary.EnsureLoaded(); // nothing may have needed libtorch yet
+        int computeCapability = new CudaDevice(Math.Max(0, TorchLibrary.Device(device).index)).ComputeCapability;
+        _ = Task.Run(() => CompileAhead(computeCapability, [.. configs.Select(entry => entry.Config)]));
+        return configs.SelectMany(entry => Run(device, entry.Name, entry.Config));
+    }
+
+    // Into the folder that keeps kernels, beside the checks of the first widths. What cannot be compiled is told by the checks that need it.
+    static void CompileAhead(int computeCapability, OpenElmConfig[] configs)
+    {
+        var wanted = from config in configs
+                     from precision in Enum.GetValues<Precision>()
+                     let types = GpuTypes.Of(precision, accumulates: false)
+                     from compile in GpuKernels.Names.Select(name => (Action)(() => GpuKernels.Compile(name, computeCapability, config, types)))
+                         .Concat(GpuSwiGluProducts.Refusal(config, computeCapability, types) is null
+                             ? Enumerable.Range(0, 2).Select(i => (Action)(() => GpuSwiGluProducts.Compile(computeCapability, config, types, isBackward: i == 1)))
+                             : [])
+                     select compile;
+        wanted.AsParallel().ForAll(compile => compile());
     }
 
     /// <summary>Widths that no vector access divides.</summary>
@@ -87,9 +105,10 @@ public static class GpuKernelSuite
                 NormAndRotate(shape);
             }
 
-            foreach (int width in _config.Layers.Select(layer => layer.FfnDim).Distinct().Prepend(37))
+            int[] widths = [.. _config.Layers.Select(layer => layer.FfnDim).Distinct().Order()];
+            foreach (int width in widths.Prepend(37))
             {
-                SwiGlu(width);
+                SwiGlu(width, width <= widths[0] ? Rows : FewRows);
             }
 
             if (_products is not null)
@@ -162,14 +181,14 @@ public static class GpuKernelSuite
             Check($"qk_norm_rope {shape.QueryHeads} dk weight", kwr.grad!, kGradient);
         }
 
-        void SwiGlu(int width)
+        void SwiGlu(int width, int rows)
         {
-            (Tensor gateUp, Tensor dy) = (Draw(P, Rows, 2 * width), Draw(P, Rows, width));
+            (Tensor gateUp, Tensor dy) = (Draw(P, rows, 2 * width), Draw(P, rows, width));
             Tensor reference = Leaf(gateUp), expected = _reference.SwiGlu(reference);
             expected.backward([dy.to_type(ScalarType.Float32)]);
-            DeviceBuffer onGpu = Copy(gateUp), y = Buffer(P, Rows, width), dyOnGpu = Copy(dy);
-            _kernels.SwiGlu(onGpu.Address, y.Address, Rows, width);
-            _kernels.SwiGluBackward(dyOnGpu.Address, onGpu.Address, Rows, width);
+            DeviceBuffer onGpu = Copy(gateUp), y = Buffer(P, rows, width), dyOnGpu = Copy(dy);
+            _kernels.SwiGlu(onGpu.Address, y.Address, rows, width);
+            _kernels.SwiGluBackward(dyOnGpu.Address, onGpu.Address, rows, width);
             Check($"swiglu {width}", expected, y);
             Check($"swiglu {width} again", expected, dyOnGpu);
             Check($"swiglu {width} dx", reference.grad!, onGpu);
