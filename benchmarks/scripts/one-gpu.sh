@@ -5,7 +5,7 @@
 # All peers start at once and compile while the checks run. Each then waits for its turn (peers/wait.py) with its weights and optimizer on the card, and nothing else runs while one program measures.
 # So what a peer chooses by timing (the one-row products of decode_bench.py) it chooses beside others. One that fails beside others, for lack of memory above all, runs again at its turn.
 # Every command has a limit of its own and leaves its output in $OUT; a line of each goes to the terminal, and at the end what is missing.
-# LIMIT: seconds for everything (default 560). COMPILING: seconds after which nobody waits for peers that compile; those stand still until their turn (240).
+# PARTS: of what is checked of training (default: golden kernels passes). LIMIT: seconds for everything (default 560). COMPILING: seconds after which nobody waits for peers that compile; those stand still until their turn (240).
 set -uo pipefail
 PEERS=${PEERS:-}; LIMIT=${LIMIT:-560}; COMPILING=${COMPILING:-240}; WHAT=${1:-}; shift || true; SIZES=$*
 case "$WHAT" in training | generation | all) ;; *) sed -n '3,4s/^# *//p' "$0" >&2; exit 2 ;; esac
@@ -122,7 +122,7 @@ if [[ " $TRAINED " == *" 3b "* ]]; then # last, when nothing else is on the card
 fi
 trap 'for name in "${!PROCESS[@]}"; do alive "$name" && { kill "${PROCESS[$name]}"; kill -CONT -- "-${PROCESS[$name]}"; }; done' EXIT
 start_training; start_generation
-[ "$WHAT" = generation ] || for part in golden kernels passes; do check --runtime training --part $part; done
+[ "$WHAT" = generation ] || for part in ${PARTS-golden kernels passes}; do check --runtime training --part $part; done
 [ "$WHAT" = training ] || check --runtime inference
 for name in "${!PROCESS[@]}"; do
     while alive "$name" && ! is_ready "$name" && [ "$(past)" -lt "$COMPILING" ]; do sleep 0.5; done

@@ -34,11 +34,11 @@ internal sealed class CudaBackend : InferenceBackend
     {
         (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _, hasWideTiles: isUntimed);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
         _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream, _reader);
-        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, isUntimed, device, _stream.Handle);
+        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, device, _stream.Handle);
     }
 
     /// <inheritdoc/>
@@ -189,7 +189,7 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <summary>Steps that a chain without draws puts into one kernel.</summary>
-    public int StepsOfLaunch => _isUntimed ? 4 : 1;
+    public const int StepsOfLaunch = 4;
 
     /// <summary>Puts steps of a chain into the stream; what draws, if it is given, changes what the step has chosen.</summary>
     public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice, TokenDraw? draw, CudaEvent done)

@@ -16,12 +16,12 @@ internal static class DecodeKernels
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
     /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
-    /// <param name="isUntimed">Whether to take the variants that are right in the emulator and were not timed yet (UNTIMED in the kernels).</param>
+    /// <param name="ahead">Bytes that a block of a step brings into the second-level cache before its ring asks for them.</param>
     /// <param name="profile">Whether a step notes when its phases end.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
     public static byte[] Compile(
-        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool isUntimed = false, bool profile = false)
+        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, int ahead = 0, bool profile = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -29,13 +29,13 @@ internal static class DecodeKernels
             ["HEAD_DIM"] = Text(config.HeadDim),
             ["GROUP"] = Text(GroupOf(config)),
             ["CACHE8"] = cacheIsBytes ? "1" : "0",
-            ["UNTIMED"] = isUntimed ? "1" : "0",
         };
         if (step is not null && name == "step")
         {
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
+            constants["TILE_ROWS"] = Text(step.TileRows);
             constants["PACKED"] = hasPacked ? "1" : "0";
             constants["SLOT_BYTES"] = Text(step.SlotBytes);
             constants["SLOTS"] = Text(step.Ring);
@@ -48,6 +48,7 @@ internal static class DecodeKernels
             constants["OWN_BYTES"] = Text(step.OwnBytes);
             constants["SHARED_BYTES"] = Text(step.SharedBytes);
             constants["PROFILE"] = profile ? "1" : "0";
+            constants["AHEAD"] = Text(ahead);
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);

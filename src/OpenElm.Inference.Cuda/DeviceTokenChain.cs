@@ -21,7 +21,7 @@ internal sealed class DeviceTokenChain : TokenChain
     {
         (_backend, _cache, _token, _position, _candidates) = (backend, cache, token, position, candidates);
         _draw = rule is null ? null : backend.CreateDraw(rule, candidates, Ahead);
-        _each = rule is null ? backend.StepsOfLaunch : 1;
+        _each = rule is null ? CudaBackend.StepsOfLaunch : 1;
         _chosen = new MappedMemory<int>(2 * Ahead * _each);
     }
 

@@ -23,13 +23,13 @@ internal enum PackedFormat
 /// <param name="Columns">Of a piece of a packed row.</param>
 internal readonly record struct DeviceMatrix(nint Address, PackedFormat Format, int Columns);
 
-/// <summary>Blocks of GGUF files as the kernels read them: numbers, scales and minimums of a piece of a row apart, each at even distances.</summary>
+/// <summary>Blocks of GGUF files as the kernels read them: numbers, scales and minimums of a piece of a row apart, in the order of the warps that multiply them.</summary>
 internal static class PackedRows
 {
     /// <summary>Rows are pieces of multiples of this.</summary>
     public const int Multiple = 256;
 
-    const int Block = 32;
+    const int Block = 32, Warps = Multiple / Block;
 
     /// <summary>The format that holds a weight as it is stored.</summary>
     /// <param name="weight">The weight.</param>
@@ -59,12 +59,18 @@ internal static class PackedRows
             int count = Math.Min(columns, width - first);
             for (int block = 0; block < count / Block; block++)
             {
-                PackBlock(dtype, source, (first / Block) + block, block, count, target);
+                PackBlock(dtype, source, (first / Block) + block, PlaceOf(block, count), count, target);
             }
 
             target = target[(int)Bytes(dtype == DType.Q8_0 ? PackedFormat.Bytes : PackedFormat.Nibbles, count)..];
         }
     }
+
+    /// <summary>Where a block of 32 lies in a piece: what a warp of eight multiplies, every eighth block, lies together.</summary>
+    /// <param name="block">Of the piece.</param>
+    /// <param name="count">Numbers of the piece.</param>
+    /// <returns>Its place.</returns>
+    public static int PlaceOf(int block, int count) => (block % Warps * (count / Multiple)) + (block / Warps);
 
     static void PackBlock(DType dtype, ReadOnlySpan<byte> source, int from, int block, int count, Span<byte> target)
     {
@@ -101,8 +107,8 @@ internal static class PackedRows
 
         void Scales(float scale, float less, Span<byte> piece)
         {
-            BinaryPrimitives.WriteHalfLittleEndian(piece[((count / 2) + (2 * block))..], (Half)scale);
-            BinaryPrimitives.WriteHalfLittleEndian(piece[((count / 2) + (count / 16) + (2 * block))..], (Half)less);
+            BinaryPrimitives.WriteHalfLittleEndian(piece[((count / 2) + (4 * block))..], (Half)scale);
+            BinaryPrimitives.WriteHalfLittleEndian(piece[((count / 2) + (4 * block) + 2)..], (Half)less);
         }
     }
 }

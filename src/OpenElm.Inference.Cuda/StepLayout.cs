@@ -11,12 +11,13 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Ring">Slots of it.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes)
+/// <param name="TileRows">Rows of a tile, at most.</param>
+internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, int TileRows)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
-    const int FewestSlots = 32;     // a tile has 16 rows, or keys and values of 16 positions
-    const int TileRows = 16, Chunk = 32, OperandBytes = 128;
+    const int AheadOfRing = 192 << 10;
+    const int Sixteen = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
     const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
@@ -24,8 +25,9 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <param name="precision">Of weights.</param>
     /// <param name="multiprocessors">Of the device.</param>
     /// <param name="reason">Why the model has no such step, as the end of a sentence; null if it has.</param>
+    /// <param name="hasWideTiles">Whether tiles have 32 rows instead of 16.</param>
     /// <returns>The layout; null where the model has none.</returns>
-    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, out string? reason)
+    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, out string? reason, bool hasWideTiles = false)
     {
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, lanes = config.HeadDim / 8, group = config.Layers[0].QueryHeadsPerKvHead;
         reason = config.HeadDim % 8 != 0 || lanes > 32 || (lanes & (lanes - 1)) != 0 ? $"a head of {config.HeadDim} is no power of two from 8 to 256"
@@ -45,16 +47,16 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
         int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
         (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
-        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TileRows) * sizeof(float));
+        int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
         int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + 1024;
-        int slots = (MostShared - rest) / slot;
-        if (slots < FewestSlots)
+        int slots = (MostShared - rest) / slot, tileRows = hasWideTiles ? 2 * Sixteen : Sixteen;
+        if (slots < 2 * tileRows)
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest);
+        return new StepLayout(blocks, WarpsOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest, tileRows);
     }
 
     /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
@@ -68,10 +70,19 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <returns>How many.</returns>
     public static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
 
+    /// <summary>What a block brings into the second-level cache before its ring asks for it: something where a layer neither fits into the ring nor is many rings.</summary>
+    /// <param name="layerBytes">Of a layer's weights, the block's part.</param>
+    /// <returns>Bytes; measured in step.cu.</returns>
+    public int AheadBytes(long layerBytes)
+    {
+        long ring = (long)Ring * PieceBytes;
+        return 2 * layerBytes > 3 * ring && layerBytes < 5 * ring ? AheadOfRing : 0;
+    }
+
     /// <summary>Rows of a tile, if a block's rows are dealt evenly.</summary>
     /// <param name="rows">The block's.</param>
-    /// <returns>16 at most.</returns>
-    public static int RowsOfTile(int rows) => rows == 0 ? 1 : Parts(rows, Parts(rows, TileRows));
+    /// <returns><see cref="TileRows"/> at most.</returns>
+    public int RowsOfTile(int rows) => rows == 0 ? 1 : Parts(rows, Parts(rows, TileRows));
 
     /// <summary>What the blocks share: most rows of a block in the residual, in a layer's matrix, and room for sums of two of those or of the head's.</summary>
     /// <param name="config">The architecture.</param>

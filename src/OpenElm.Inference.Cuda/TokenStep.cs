@@ -10,19 +10,18 @@ internal sealed class TokenStep : IDisposable
     const int LetterWords = 12; // of step.cu
 
     readonly KernelModule _module;
-    readonly Func<bool, KernelModule> _compile;
+    readonly Func<int, bool, KernelModule> _compile;
     readonly Kernel _kernel;
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
     readonly StepModel _model;
-    readonly int _layers;
+    readonly int _layers, _ahead;
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<bool, KernelModule> compile, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<int, bool, KernelModule> compile, nint stream)
     {
-        KernelModule module = compile(false);
-        (_compile, _layout, _module, _kernel, _layers, _stream) = (compile, layout, module, module["decode_step"], config.Layers.Length, stream);
+        (_compile, _layout, _layers, _stream) = (compile, layout, config.Layers.Length, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
         long bytes = Header + (sizeof(float) * (long)config.VocabSize);
         int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
@@ -44,6 +43,9 @@ internal sealed class TokenStep : IDisposable
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
         StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
+        _ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count);
+        _module = compile(_ahead, false);
+        _kernel = _module["decode_step"];
         StepLayer[] layers =
         [
             .. weights.Layers.Select((layer, i) => new StepLayer(
@@ -68,17 +70,16 @@ internal sealed class TokenStep : IDisposable
     /// <param name="precision">How they are kept.</param>
     /// <param name="layout">How it is laid out, as the weights are.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits.</param>
-    /// <param name="isUntimed">Whether to take what was not timed yet.</param>
     /// <param name="device">The device.</param>
     /// <param name="stream">Where steps go.</param>
     /// <returns>The step.</returns>
-    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, bool isUntimed, CudaDevice device, nint stream)
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, CudaDevice device, nint stream)
     {
         return new TokenStep(config, weights, precision, layout, Compile, stream);
 
-        KernelModule Compile(bool profile)
+        KernelModule Compile(int ahead, bool profile)
         {
-            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, isUntimed, profile));
+            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, ahead, profile));
             module["decode_step"].ReserveShared(layout.SharedBytes);
             return module;
         }
@@ -102,7 +103,7 @@ internal sealed class TokenStep : IDisposable
         // Of a layer: numbers there and rows done of qkv; queries there, own past done, splits joined; numbers there and rows done of the other matrices.
         const int OfLayer = 11;
         int layers = _layers, notes = (OfLayer * layers) + 3;
-        using KernelModule module = _compile(true);
+        using KernelModule module = _compile(_ahead, true);
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);

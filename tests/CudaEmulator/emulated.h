@@ -90,6 +90,15 @@ static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
         d[i] += s; }
     __syncwarp();
 }
+// Bytes: [16, 32] · [32, 8].
+static inline void multiply_bytes(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1)
+{
+    static u32 all[4096][32][6]; int w = emu_grid->current->warp, lane = threadIdx.x % 32;
+    u32 own[6] = { a0, a1, a2, a3, b0, b1 }; memcpy(all[w][lane], own, sizeof own); __syncwarp();
+    for (int i = 0; i < 4; i++) { int r = lane / 4 + i / 2 * 8, c = lane % 4 * 2 + i % 2;
+        for (int k = 0; k < 32; k++) d[i] += (int)(signed char)(all[w][r % 8 * 4 + k % 16 / 4][r / 8 + k / 16 * 2] >> k % 4 * 8) * (signed char)(all[w][c * 4 + k % 16 / 4][4 + k / 16] >> k % 4 * 8); }
+    __syncwarp();
+}
 static inline void load_matrices(const u16* row, u32 (&r)[4])
 {
     int lane = threadIdx.x % 32;

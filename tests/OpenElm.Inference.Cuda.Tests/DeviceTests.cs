@@ -60,10 +60,10 @@ public sealed class DeviceTests
         }
     }
 
-    [Fact]
-    public void In_bfloat16_prompt_and_steps_stay_near_the_processor()
+    [Theory, InlineData(null), InlineData("untimed")]
+    public void In_bfloat16_prompt_and_steps_stay_near_the_processor(string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Bf16);
+        InferenceOptions options = On(CudaPrecision.Bf16) with { Kernels = kernels };
         int[] tokens = TestModels.Tokens(12, Models[0].VocabSize);
         float[] expected = Whole(TestModels.Random(Models[0]), tokens);
         Near(expected, Whole(TestModels.Random(Models[0], options), tokens));
@@ -230,19 +230,22 @@ public sealed class DeviceTests
     }
 
     // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
-    [Theory, InlineData(DType.Q8_0, "cuda-bf16"), InlineData(DType.Q4_0, "cuda-bf16"), InlineData(DType.Q4_1, "cuda-bf16"), InlineData(DType.Q4_K, "cuda-bf16")]
-    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, string kernels)
+    // The wide model: warps with 3, 4, 5 and 9 blocks of a piece, rows of several pieces.
+    [Theory, InlineData(DType.Q8_0, false, null), InlineData(DType.Q4_0, false, null), InlineData(DType.Q4_1, false, null), InlineData(DType.Q4_K, false, "untimed")]
+    [InlineData(DType.Q8_0, true, null), InlineData(DType.Q4_0, true, null), InlineData(DType.Q8_0, true, "untimed"), InlineData(DType.Q4_0, true, "untimed")]
+    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, bool isWide, string? kernels)
     {
-        InferenceOptions options = On(CudaPrecision.Bf16);
+        InferenceOptions options = On(CudaPrecision.Bf16) with { Kernels = kernels };
+        OpenElmConfig config = isWide ? TestModels.Blocked with { ModelDim = 1280, NumTransformerLayers = 2, FfnMultipliers = (0.8, 1.8) } : TestModels.Blocked;
         string file = Path.Combine(Path.GetTempPath(), $"openelm-{Guid.NewGuid():N}.gguf");
         try
         {
-            TestModels.WriteBlocked(file, dtype);
-            int[] tokens = TestModels.Tokens(12, TestModels.Blocked.VocabSize);
+            TestModels.WriteBlocked(file, dtype, config);
+            int[] tokens = TestModels.Tokens(isWide ? 3 : 12, config.VocabSize);
             float[] expected = Whole(OpenElmModel.Load(file), tokens), prompt = Whole(OpenElmModel.Load(file, options), tokens);
             OpenElmModel packed = OpenElmModel.Load(file, options);
-            Assert.Equal(kernels, packed.KernelName);
-            Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(TestModels.Blocked).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * (dtype == DType.Q8_0 ? 1.07 : 0.63));
+            Assert.Equal(kernels is null ? "cuda-bf16" : $"cuda-bf16-{kernels}", packed.KernelName);
+            Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(config).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * (dtype == DType.Q8_0 ? 1.07 : 0.63));
             float[] steps = OneByOne(packed, tokens);
             Assert.InRange(Error(expected, prompt), 1e-6, 0.06);
             Assert.InRange(Error(expected, steps), 1e-6, 0.06);
@@ -273,7 +276,7 @@ public sealed class DeviceTests
         Close.Assert(expected.AsSpan(11 * config.VocabSize), logits, Fp32);
     }
 
-    // Untimed: several steps in a launch, fewer in the last one.
+    // Several steps in a launch, fewer in the last one.
     [Theory, InlineData(null), InlineData("untimed")]
     public void A_chain_of_steps_chooses_what_the_processor_chooses(string? kernels)
     {

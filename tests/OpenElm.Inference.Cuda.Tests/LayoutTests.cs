@@ -110,9 +110,9 @@ public sealed class LayoutTests
         float Half(int at) => (float)BinaryPrimitives.ReadHalfLittleEndian(packed.AsSpan(at));
         for (int i = 0; i < Width; i++)
         {
-            int first = i / Columns * Columns, count = Math.Min(Columns, Width - first), start = (int)PackedRows.Bytes(format, first), own = i - first, block = own / 32;
-            float actual = format == PackedFormat.Bytes ? Half(start + count + (2 * block)) * (sbyte)packed[start + own]
-                : (Half(start + (count / 2) + (2 * block)) * ((packed[start + (16 * block) + (own % 16)] >> (own % 32 < 16 ? 0 : 4)) & 15)) - Half(start + (count / 2) + (count / 16) + (2 * block));
+            int first = i / Columns * Columns, count = Math.Min(Columns, Width - first), start = (int)PackedRows.Bytes(format, first), own = i - first, block = (own / 32 % 8 * (count / 256)) + (own / 256);
+            float actual = format == PackedFormat.Bytes ? Half(start + count + (2 * block)) * (sbyte)packed[start + (32 * block) + (own % 32)]
+                : (Half(start + (count / 2) + (4 * block)) * ((packed[start + (16 * block) + (own % 16)] >> (own % 32 < 16 ? 0 : 4)) & 15)) - Half(start + (count / 2) + (4 * block) + 2);
             Assert.InRange(Math.Abs(actual - expected[i]), 0, allowance);
         }
     }
@@ -139,6 +139,7 @@ public sealed class LayoutTests
         }
 
         Assert.All(Shipped.Append(TestModels.Blocked), config => Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, StepLayout.Of(config, precision, 132, out _))));
+        Assert.NotEmpty(DecodeKernels.Compile(name, 90, TestModels.Blocked, precision, StepLayout.Of(TestModels.Blocked, precision, 132, out _, hasWideTiles: true), hasPacked: true, cacheIsBytes: true, profile: true));
     }
 
     [Fact]

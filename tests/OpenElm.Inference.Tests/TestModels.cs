@@ -39,10 +39,12 @@ internal static class TestModels
     /// <summary>Writes a random model whose matrices are stored in one type.</summary>
     /// <param name="path">The GGUF file.</param>
     /// <param name="dtype">The type; norms are floats.</param>
-    public static void WriteBlocked(string path, DType dtype)
+    /// <param name="config">The architecture; <see cref="Blocked"/> if it is left out.</param>
+    public static void WriteBlocked(string path, DType dtype, OpenElmConfig? config = null)
     {
-        Dictionary<string, ReadOnlyMemory<float>> weights = Weights(RandomModel.Create(Blocked, seed: 5));
-        GgufWriter.Write(path, new ModelContent(Blocked, [.. TensorShapes.Of(Blocked).Select(shape => shape.Shape.Length == 1
+        config ??= Blocked;
+        Dictionary<string, ReadOnlyMemory<float>> weights = Weights(RandomModel.Create(config, seed: 5));
+        GgufWriter.Write(path, new ModelContent(config, [.. TensorShapes.Of(config).Select(shape => shape.Shape.Length == 1
             ? TensorSource.Of(shape.Name, shape.Shape, weights[shape.Name])
             : new TensorSource(shape.Name, dtype, shape.Shape, stream =>
             {

@@ -123,20 +123,22 @@ __device__ __forceinline__ void store4(T* to, const Float4& x)
 }
 
 // How a matrix is kept. Packed rows are pieces of some columns, the last one maybe of fewer: the piece's numbers, then a half for each 32 of them,
-// their scale, then in nibbles another half, what is subtracted. A nibble's byte j of 32 has numbers j and j + 16.
+// their scale, which nibbles follow up with another half, what is subtracted. A nibble's byte j of 32 has numbers j and j + 16. Of a piece's blocks of 32 come
+// number 0, 8, 16, … first, then 1, 9, 17, …: a warp of eight has what lies together.
 enum Format { PLAIN = 0, NIBBLES = 4, BYTES = 8 };
 
 // Eight neighbouring numbers of a packed row, whose pieces have some columns.
 __device__ __forceinline__ void load_packed(const char* row, int width, int columns, int format, int at, float* to)
 {
     int piece = at / columns, c = width - piece * columns < columns ? width - piece * columns : columns, i = at - piece * columns;
+    int block = i / 32 % 8 * (c / 256) + i / 256;
     const char* from = row + (size_t)piece * (format == BYTES ? columns / 16 * 17 : columns / 8 * 5);
-    const u16* scales = (const u16*)(from + (format == BYTES ? c : c / 2));
-    float scale = half_to_float(scales[i / 32]), less = format == BYTES ? 0 : half_to_float(scales[c / 32 + i / 32]);
+    const u16* scales = (const u16*)(from + (format == BYTES ? c : c / 2)) + (format == BYTES ? block : 2 * block);
+    float scale = half_to_float(scales[0]), less = format == BYTES ? 0 : half_to_float(scales[1]);
 #pragma unroll
     for (int j = 0; j < 8; j++)
     {
-        int number = format == BYTES ? ((const signed char*)from)[i + j] : ((const unsigned char*)from)[i / 32 * 16 + (i + j) % 16] >> (i % 32 < 16 ? 0 : 4) & 15;
+        int number = format == BYTES ? ((const signed char*)from)[block * 32 + i % 32 + j] : ((const unsigned char*)from)[block * 16 + (i + j) % 16] >> (i % 32 < 16 ? 0 : 4) & 15;
         to[j] = scale * number - less;
     }
 }

@@ -3,7 +3,7 @@
 // What a block reads is fixed before the step begins, so weights, keys and values stream through a ring in shared memory, by the copy engine, in the
 // order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are already on their way.
 //
-// A tile is a piece of up to 16 rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
+// A tile is a piece of up to TILE_ROWS rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
 // numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
 // times 8 columns, of which one has the upper and one the lower half of each activation, two bfloat16 numbers that are 16 of its 24 bits.
 //
@@ -155,6 +155,13 @@ __device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// d += a · b of bytes: [16, 32] · [32, 8]
+__device__ __forceinline__ void multiply_bytes(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
 // Four [8, 8] matrices, columns for rows; lanes 0 to 7 name the first one's rows, and so on.
 __device__ __forceinline__ void load_transposed(const u16* row, u32 (&r)[4])
 {
@@ -233,6 +240,35 @@ __device__ __forceinline__ int wrap(int slot) { return slot < SLOTS ? slot : slo
 // Slots of the keys of some positions, and of their values.
 __device__ __forceinline__ int slots_of(int positions) { return (positions + SLOT_POSITIONS - 1) / SLOT_POSITIONS; }
 
+// Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. Measured on an H100:
+// 450M 7 % and 1.1B 3 to 5 % faster with 192 KB a block, 1 to 2 % less with 96; 270M 1.5 % slower, whose layers the ring holds anyway; 3B 8 % slower, and with
+// twice as much every size much slower, because the cache overflows. Asking only while the ring is full was slower than never, by 1 to 2 % in all sizes.
+struct Scout
+{
+    int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
+
+    __device__ void go()
+    {
+        constexpr int STEP = 16 << 10;
+        Stage& stage = stage_of_block();
+#pragma unroll 1
+        while (ahead < AHEAD)
+        {
+            const Work& w = stage.work[number];
+            // Of a gate and up the rows of both lie together.
+            bool glued = w.stride == w.row_bytes;
+            int part = w.rows * w.row_bytes / (glued ? 2 : 1), all = w.rows * w.row_bytes, from = at, rest = part - from;
+            const char* first = w.first;
+            if (rest <= 0) from -= part, rest = all - part - from, first += w.second;
+            int bytes = rest < STEP ? rest : STEP;
+            if (bytes > 0 && threadIdx.x % 32 == 0) fetch_early(first + from, bytes);
+            at += bytes;
+            ahead += bytes;
+            if (at >= all) at = 0, number = number == 4 * LAYERS ? 0 : number + 1; // on with the next token
+        }
+    }
+};
+
 // What the warp that asks knows of the ring.
 struct Asker
 {
@@ -266,44 +302,13 @@ struct Asker
     }
 };
 
-// Brings matrices into the second-level cache, some way ahead of the ring: the memory is busy while the ring is full.
-#if UNTIMED
-struct Scout
-{
-    int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
-
-    __device__ void go()
-    {
-        constexpr int STEP = 16 << 10, AHEAD = 96 << 10;
-        Stage& stage = stage_of_block();
-#pragma unroll 1
-        while (ahead < AHEAD)
-        {
-            const Work& w = stage.work[number];
-            // Of a gate and up the rows of both lie together.
-            bool glued = w.stride == w.row_bytes;
-            int part = w.rows * w.row_bytes / (glued ? 2 : 1), all = w.rows * w.row_bytes, from = at, rest = part - from;
-            const char* first = w.first;
-            if (rest <= 0) from -= part, rest = all - part - from, first += w.second;
-            int bytes = rest < STEP ? rest : STEP;
-            if (bytes > 0 && threadIdx.x % 32 == 0) fetch_early(first + from, bytes);
-            at += bytes;
-            ahead += bytes;
-            if (at >= all) at = 0, number = number == 4 * LAYERS ? 0 : number + 1; // on with the next token
-        }
-    }
-};
-#endif
-
 // Asks for all tiles of some tokens, a lane for each row.
 __device__ __noinline__ void ask(int position, int tokens)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32;
     Asker asker = { 0, 0, 0, 0 };
-#if UNTIMED
     Scout scout = { 0, 0, 0 };
-#endif
 #pragma unroll 1
     for (int all = 0, number = 0; all < tokens * (4 * LAYERS + 1); all++, number = number == 4 * LAYERS ? 0 : number + 1)
     {
@@ -355,10 +360,8 @@ __device__ __noinline__ void ask(int position, int tokens)
                 u64* full = asker.begin(rows, rows * bytes);
                 if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
                 asker.end(rows);
-#if UNTIMED
                 scout.ahead -= rows * bytes;
                 scout.go();
-#endif
             }
         }
     }
@@ -386,37 +389,38 @@ struct Stream
     }
 };
 
-// x: the warp's operands of the piece. a, b: the lane's rows.
-__device__ __forceinline__ void multiply_piece(const char* a, const char* b, const char* x, int columns, int most, float (&sums)[2][4])
+// x: the warp's operands of the piece. rows: the lane's, two for each sixteen of the tile.
+template <int SIXTEENS> __device__ __forceinline__ void multiply_piece(const char* (&rows)[SIXTEENS][2], const char* x, int columns, int most, float (&sums)[SIXTEENS][2][4])
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4;
 #if BF16
-    a += warp * CHUNK_BYTES + part * 16;
-    b += warp * CHUNK_BYTES + part * 16;
-    x += lane / 4 % 2 * 64 + part * 16;
-    auto chunk = [&](int i)
+    const char* own = x + lane / 4 % 2 * 64 + part * 16;
+    int first = warp * CHUNK_BYTES + part * 16;
+    auto chunk = [&](int i, bool there)
     {
-        Word4 p = *(const Word4*)(a + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + i * WARPS * CHUNK_BYTES), y = *(const Word4*)(x + i * OPERAND_BYTES);
-        u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
-        multiply(sums[0], even, y.x, y.y);
-        multiply(sums[1], odd, y.z, y.w);
+        Word4 y = {};
+        if (there) y = *(const Word4*)(own + i * OPERAND_BYTES);
+#pragma unroll
+        for (int s = 0; s < SIXTEENS; s++)
+        {
+            Word4 p = {}, q = {};
+            if (there) p = *(const Word4*)(rows[s][0] + first + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(rows[s][1] + first + i * WARPS * CHUNK_BYTES);
+            u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
+            multiply(sums[s][0], even, y.x, y.y);
+            multiply(sums[s][1], odd, y.z, y.w);
+        }
     };
     if (columns == most && most == MOST_EACH * WARPS * CHUNK)
     {
 #pragma unroll
-        for (int i = 0; i < MOST_EACH; i++) chunk(i);
+        for (int i = 0; i < MOST_EACH; i++) chunk(i, true);
         return;
     }
     int i = 0;
 #pragma unroll 2
-    for (int at = warp * CHUNK + CHUNK; at <= columns; at += WARPS * CHUNK, i++) chunk(i);
+    for (int at = warp * CHUNK + CHUNK; at <= columns; at += WARPS * CHUNK, i++) chunk(i, true);
     int left = columns - (warp + i * WARPS) * CHUNK;
-    if (left <= 0) return;
-    Word4 p = {}, q = {}, y = {};
-    if (part * 8 < left) p = *(const Word4*)(a + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + i * WARPS * CHUNK_BYTES), y = *(const Word4*)(x + i * OPERAND_BYTES);
-    u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
-    multiply(sums[0], even, y.x, y.y);
-    multiply(sums[1], odd, y.z, y.w);
+    if (left > 0) chunk(i, part * 8 < left);
 #else
 #pragma unroll 1
     for (int i = 0, at = warp * CHUNK + part * 8; at < columns; at += WARPS * CHUNK, i++)
@@ -424,76 +428,119 @@ __device__ __forceinline__ void multiply_piece(const char* a, const char* b, con
         for (int j = 0; j < 8; j++)
         {
             float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
-            sums[0][0] += ((const float*)a)[at + j] * y;
-            sums[1][0] += ((const float*)b)[at + j] * y;
+#pragma unroll
+            for (int s = 0; s < SIXTEENS; s++)
+            {
+                sums[s][0][0] += ((const float*)rows[s][0])[at + j] * y;
+                sums[s][1][0] += ((const float*)rows[s][1])[at + j] * y;
+            }
         }
 #endif
 }
 
-// The same for packed rows: whole numbers of 8 bits by four.
-__device__ __forceinline__ void multiply_packed(const char* a, const char* b, const char* x, int columns, int format, float (&sums)[2][4])
+// The same for packed rows, whose chunks lie warp by warp. Whole numbers are multiplied exactly and four chunks at once: a chunk is the depth of one product, but
+// has a scale of its own, so each of four columns has the activations of one chunk, and zeros where the others are. Lanes 0, 1 of four have the sum of
+// the first row, each of two chunks, lanes 2, 3 that of the second.
+template <bool NIBBLE> __device__ __forceinline__ float multiply_packed(const char* a, const char* b, const char* x, int columns)
 {
-    int part = threadIdx.x % 4, warp = threadIdx.x / 32;
+    constexpr int BYTES_OF_CHUNK = NIBBLE ? CHUNK / 2 : CHUNK, BYTES_OF_SCALE = NIBBLE ? 4 : 2;
+    int part = threadIdx.x % 4, column = threadIdx.x / 4 % 4, each = columns / (WARPS * CHUNK), first = threadIdx.x / 32 * each;
+    const char* scales = (part < 2 ? a : b) + columns / CHUNK * BYTES_OF_CHUNK + first * BYTES_OF_SCALE;
+    a += first * BYTES_OF_CHUNK + part * 16;
+    b += first * BYTES_OF_CHUNK + part * 16;
+    bool has = NIBBLE ? column == part : column % 2 == part / 2;  // the lane's depth of the products is in its column's chunk
+    const char* own = x + column * OPERAND_BYTES + (NIBBLE ? 0 : part % 2 * 16);
+    float sum = 0;
 #pragma unroll 2
-    for (int block = warp; block < columns / CHUNK; block += WARPS, x += OPERAND_BYTES)
+    for (int i = 0; i < each; i += 4)
     {
-        Float2 scale = *(const Float2*)(x + CHUNK);
-#pragma unroll
-        for (int r = 0; r < 2; r++)
+        int whole[4] = {};
+        if (NIBBLE)
         {
-            const char* row = r ? b : a;
-            if (format == BYTES)
-            {
-                const u32 *w = (const u32*)(row + block * CHUNK + part * 8), *y = (const u32*)(x + part * 8);
-                int whole = __dp4a((int)w[1], (int)y[1], __dp4a((int)w[0], (int)y[0], 0));
-                sums[r][0] += whole * (half_to_float(((const u16*)(row + columns))[block]) * scale.x);
-            }
-            else
-            {
-                constexpr u32 NIBBLE = 0x0f0f0f0f;
-                u32 w = *(const u32*)(row + block * (CHUNK / 2) + part * 4), low = *(const u32*)(x + part * 4), high = *(const u32*)(x + CHUNK / 2 + part * 4);
-                int whole = __dp4a((int)(w >> 4 & NIBBLE), (int)high, __dp4a((int)(w & NIBBLE), (int)low, 0));
-                const u16* halves = (const u16*)(row + columns / 2);
-                sums[r][0] += half_to_float(halves[block]) * (scale.x * whole);
-                if (part == 0) sums[r][0] -= half_to_float(halves[columns / CHUNK + block]) * scale.y;
-            }
-        }
-    }
-}
-
-// sums[row][warp] = row · activations, of the warp's columns of the block's rows.
-__device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, float (*sums)[WARPS])
-{
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, all = w.rows, tile_rows = w.tile_rows, pieces = w.pieces, width = w.width, most = w.columns, each = w.each;
-    bool packed = PACKED && w.format != PLAIN;
-    const char* operands = stage_of_block().operands[warp];
-#pragma unroll 1
-    for (int row = 0; row < all; row += tile_rows)
-    {
-        int rows = all - row < tile_rows ? all - row : tile_rows, own = lane / 4 < rows ? lane / 4 : rows - 1, other = own + 8 < rows ? own + 8 : rows - 1;
-        float mine[2][4] = {};
-        const char* x = operands;
-#pragma unroll 1
-        for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
-        {
-            int columns = width - first < most ? width - first : most;
-            stream.take();
-            const char *a = stream.at(own), *b = stream.at(other);
-            if (packed) multiply_packed(a, b, x, columns, w.format, mine);
-            else multiply_piece(a, b, x, columns, most, mine);
-            stream.leave(rows);
-        }
-        float first, second;
-        if (BF16 && !packed)
-        {
-            // Columns 0 and 1 have the halves of the activations, and so have all others.
-            first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]);
-            second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
+            // A lane has a chunk, a product has eight numbers of each.
+            constexpr u32 LOW = 0x0f0f0f0f;
+            Word4 y = {}, z = {}, p = *(const Word4*)(a + i * BYTES_OF_CHUNK), q = *(const Word4*)(b + i * BYTES_OF_CHUNK);
+            if (has && i + column < each) y = *(const Word4*)(own + i * OPERAND_BYTES), z = *(const Word4*)(own + i * OPERAND_BYTES + 16);
+            multiply_bytes(whole, p.x & LOW, q.x & LOW, p.x >> 4 & LOW, q.x >> 4 & LOW, y.x, z.x);
+            multiply_bytes(whole, p.y & LOW, q.y & LOW, p.y >> 4 & LOW, q.y >> 4 & LOW, y.y, z.y);
+            multiply_bytes(whole, p.z & LOW, q.z & LOW, p.z >> 4 & LOW, q.z >> 4 & LOW, y.z, z.z);
+            multiply_bytes(whole, p.w & LOW, q.w & LOW, p.w >> 4 & LOW, q.w >> 4 & LOW, y.w, z.w);
         }
         else
         {
-            first = mine[0][0];
-            second = mine[1][0];
+            // A lane has half a chunk, two products are two chunks.
+            Word4 y = {};
+            if (has && i + column < each) y = *(const Word4*)(own + i * OPERAND_BYTES);
+#pragma unroll
+            for (int r = 0; r < 2; r++)
+            {
+                Word4 p = *(const Word4*)(a + (i + 2 * r) * BYTES_OF_CHUNK), q = *(const Word4*)(b + (i + 2 * r) * BYTES_OF_CHUNK);
+                bool mine = column / 2 == r;
+                multiply_bytes(whole, p.x, q.x, p.y, q.y, mine ? y.x : 0, mine ? y.y : 0);
+                multiply_bytes(whole, p.z, q.z, p.w, q.w, mine ? y.z : 0, mine ? y.w : 0);
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < 2; k++)
+        {
+            // Of a chunk that is not there the last one instead, times nothing.
+            int chunk = i + part % 2 * 2 + k, there = chunk < each ? chunk : each - 1;
+            Float2 scale = *(const Float2*)(x + there * OPERAND_BYTES + CHUNK);
+            u32 halves = NIBBLE ? *(const u32*)(scales + there * 4) : *(const u16*)(scales + there * 2);
+            float product = half_to_float((u16)halves) * (scale.x * (part < 2 ? whole[k] : whole[2 + k]));
+            if (NIBBLE) product -= half_to_float((u16)(halves >> 16)) * scale.y;
+            sum += chunk < each ? product : 0;
+        }
+    }
+    return sum;
+}
+
+// The next tile: sums[row][warp] = row · activations, of the warp's columns.
+template <int SIXTEENS> __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = w.each;
+    bool packed = PACKED && w.format != PLAIN;
+    float mine[SIXTEENS][2][4] = {}, of_packed[SIXTEENS] = {};
+    const char* x = stage_of_block().operands[warp];
+#pragma unroll 1
+    for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
+    {
+        int columns = width - first < most ? width - first : most;
+        const char* own[SIXTEENS][2];
+        stream.take();
+#pragma unroll
+        for (int s = 0; s < SIXTEENS; s++)
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+            {
+                int row = lane / 4 + 16 * s + 8 * i;
+                own[s][i] = stream.at(row < rows ? row : rows - 1);
+            }
+        if (packed)
+#pragma unroll
+            for (int s = 0; s < SIXTEENS; s++) of_packed[s] += w.format == NIBBLES ? multiply_packed<true>(own[s][0], own[s][1], x, columns) : multiply_packed<false>(own[s][0], own[s][1], x, columns);
+        else multiply_piece<SIXTEENS>(own, x, columns, most, mine);
+        stream.leave(rows);
+    }
+#pragma unroll
+    for (int s = 0; s < SIXTEENS; s++)
+    {
+        float first, second;
+        if (packed)
+        {
+            first = of_packed[s] + __shfl_xor_sync(0xffffffff, of_packed[s], 1);
+            second = __shfl_xor_sync(0xffffffff, first, 3);
+        }
+        else if (BF16)
+        {
+            // Columns 0 and 1 have the halves of the activations, and so have all others.
+            first = mine[s][0][0] + mine[s][0][1] + (mine[s][1][0] + mine[s][1][1]);
+            second = mine[s][0][2] + mine[s][0][3] + (mine[s][1][2] + mine[s][1][3]);
+        }
+        else
+        {
+            first = mine[s][0][0];
+            second = mine[s][1][0];
 #pragma unroll
             for (int mask = 1; mask < 4; mask <<= 1)
             {
@@ -501,8 +548,20 @@ __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, flo
                 second += __shfl_xor_sync(0xffffffff, second, mask);
             }
         }
-        int which = lane / 4 + lane % 2 * 8;
-        if (lane % 4 < 2 && which < rows) sums[row + which][warp] = lane % 2 ? second : first;
+        int which = lane / 4 + lane % 2 * 8 + 16 * s;
+        if (lane % 4 < 2 && which < rows) sums[which][warp] = lane % 2 ? second : first;
+    }
+}
+
+// The same for all rows of the block.
+__device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, float (*sums)[WARPS])
+{
+#pragma unroll 1
+    for (int row = 0; row < w.rows; row += w.tile_rows)
+    {
+        int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows;
+        if (TILE_ROWS > 16 && rows > 16) multiply_tile<TILE_ROWS / 16>(stream, w, rows, sums + row);
+        else multiply_tile<1>(stream, w, rows, sums + row);
     }
 }
 
