@@ -62,6 +62,22 @@ check() {
     say "verify $*: $(tail -1 "$OUT/$name.txt")"
 }
 
+# Greedy text of a trained model in single precision: token by token the processor's.
+same_text() {
+    local model=$HERE/../samples/stories260k device; [ -d "$model" ] || model=$HERE/../../samples/stories260k
+    [ -d "$model" ] || { missing same-text "no samples/stories260k"; return; }
+    for device in cpu cuda; do
+        timeout 60 "$OPENELM" generate "$model" --prompt "Once upon a time" --temperature 0 --max-tokens 300 --precision Fp32 --device $device > "$OUT/stories-$device.txt" 2> "$OUT/stories-$device.log" || { missing same-text "failed on $device"; return; }
+    done
+    grep "computing on the processor" "$OUT/stories-cuda.log" && { missing same-text "there is no usable GPU"; return; }
+    cmp -s "$OUT/stories-cpu.txt" "$OUT/stories-cuda.txt" && [ -s "$OUT/stories-cpu.txt" ] && say "greedy text of stories260K: the same" || missing same-text "the GPU's differs: $OUT/stories-cuda.txt"
+}
+# What proposals gain on the trained model of the repository, where it is there.
+speculation() {
+    local model=$HERE/../models/books-46m; [ -d "$model" ] || model=$HERE/../../models/books-46m
+    if [ -d "$model" ]; then ours speculation 90 bench "$model" --device cuda --prompt-lookup 10; else missing speculation "no models/books-46m"; fi
+}
+
 start_training() {
     local size
     for size in $TRAINED; do
@@ -123,7 +139,7 @@ fi
 trap 'for name in "${!PROCESS[@]}"; do alive "$name" && { kill "${PROCESS[$name]}"; kill -CONT -- "-${PROCESS[$name]}"; }; done' EXIT
 start_training; start_generation
 [ "$WHAT" = generation ] || for part in ${PARTS-golden kernels passes}; do check --runtime training --part $part; done
-[ "$WHAT" = training ] || check --runtime inference
+[ "$WHAT" = training ] || { check --runtime inference; same_text; }
 for name in "${!PROCESS[@]}"; do
     while alive "$name" && ! is_ready "$name" && [ "$(past)" -lt "$COMPILING" ]; do sleep 0.5; done
     is_ready "$name" || { say "$name is not ready"; ! alive "$name" || kill -STOP -- "-${PROCESS[$name]}"; } # timeout leads a process group
@@ -131,7 +147,7 @@ done
 say "measuring"
 generation
 training
-[ "$WHAT" = training ] || { ours table-7 120 bench throughput --device cuda; ours table-8 120 bench norms --device cuda; }
+[ "$WHAT" = training ] || { ours table-7 120 bench throughput --device cuda; ours table-8 120 bench norms --device cuda; speculation; }
 python3 "$HERE/results.py" ratios "$TRAINED" "$GENERATING"
 for name in ${MISSING[@]+"${MISSING[@]}"}; do echo "missing: $name"; done
 say done
