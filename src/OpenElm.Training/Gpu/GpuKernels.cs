@@ -27,7 +27,7 @@ internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product
 
 /// <summary>
 /// The steps between matrix products on the GPU: CUDA C++ of this folder's <c>Kernels</c>, compiled for one architecture, one model and one
-/// set of number formats. All of it is put into <see cref="Stream"/>; nothing waits.
+/// set of number formats, as far as a file depends on them. All of it is put into <see cref="Stream"/>; nothing waits.
 /// </summary>
 /// <remarks>Parameters are device addresses; their shapes are said beside the kernels.</remarks>
 internal sealed class GpuKernels : IDisposable

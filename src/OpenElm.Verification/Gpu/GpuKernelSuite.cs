@@ -35,6 +35,7 @@ public static class GpuKernelSuite
         (string Name, OpenElmConfig Config)[] configs =
             [.. NamedConfigs.Names.Where(name => !name.Contains("instruct", StringComparison.OrdinalIgnoreCase)).Select(name => (name, NamedConfigs.Get(name) with { VocabSize = 32128 })), .. OddConfigs];
         TorchLibrary.EnsureLoaded(); // nothing may have needed libtorch yet
+        zeros(1, device: TorchLibrary.Device(device)).Dispose(); // the device starts before threads want it
         IEnumerable<Func<GoldenResult>> checks = configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim)).SelectMany(entry => ChecksOf(device, entry.Name, entry.Config));
 
         // Operators with a thread each, several sets of widths and formats side by side: operators that share the processors wait for one another most of the time,
