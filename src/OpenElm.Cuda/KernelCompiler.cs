@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
@@ -9,6 +10,9 @@ namespace OpenElm.Cuda;
 /// <remarks>Machine code is kept in a folder under the hash of source, options and compiler version: the next start compiles nothing.</remarks>
 public static class KernelCompiler
 {
+    // By file: who wants what is being compiled waits for it.
+    static readonly ConcurrentDictionary<string, Lazy<byte[]>> Underway = new();
+
     /// <summary>Where machine code is kept: <c>OPENELM_KERNEL_CACHE</c>, else a folder of the user's local data.</summary>
     public static string CacheFolder => Environment.GetEnvironmentVariable("OPENELM_KERNEL_CACHE") is { Length: > 0 } folder ? folder
         : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "openelm", "kernels");
@@ -35,6 +39,19 @@ public static class KernelCompiler
         Check(NvrtcInterface.Version(out int major, out int minor), "nvrtcVersion");
         string key = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', [$"nvrtc {major}.{minor}", .. options, source]))));
         string file = Path.Combine(CacheFolder, $"{name}-{key[..24]}.cubin");
+        Lazy<byte[]> underway = Underway.GetOrAdd(file, _ => new(() => FindOrCompile(file, name, source, options)));
+        try
+        {
+            return underway.Value;
+        }
+        finally
+        {
+            _ = Underway.TryRemove(new(file, underway));
+        }
+    }
+
+    static byte[] FindOrCompile(string file, string name, string source, string[] options)
+    {
         if (File.Exists(file))
         {
             return File.ReadAllBytes(file);

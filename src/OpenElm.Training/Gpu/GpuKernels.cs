@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Reflection;
+using System.Text.RegularExpressions;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 using static TorchSharp.torch;
@@ -26,7 +27,7 @@ internal readonly record struct GpuTypes(ScalarType Residual, ScalarType Product
 
 /// <summary>
 /// The steps between matrix products on the GPU: CUDA C++ of this folder's <c>Kernels</c>, compiled for one architecture, one model and one
-/// set of number formats. All of it is put into <see cref="Stream"/>; nothing waits.
+/// set of number formats, as far as a file depends on them. All of it is put into <see cref="Stream"/>; nothing waits.
 /// </summary>
 /// <remarks>Parameters are device addresses; their shapes are said beside the kernels.</remarks>
 internal sealed class GpuKernels : IDisposable
@@ -72,8 +73,11 @@ internal sealed class GpuKernels : IDisposable
     int RotateBlocks => 3 * _multiprocessors;
 
     /// <summary>Compiles one file; needs no GPU.</summary>
-    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, GpuTypes types) =>
-        KernelCompiler.Compile(name, Text("elements") + Text(name), computeCapability, Constants(config, types));
+    public static byte[] Compile(string name, int computeCapability, OpenElmConfig config, GpuTypes types)
+    {
+        string text = Text(name);
+        return KernelCompiler.Compile(name, Text("elements") + text, computeCapability, Constants(text, config, types));
+    }
 
     /// <summary>The names of all files.</summary>
     public static IReadOnlyList<string> Names => Sources;
@@ -175,21 +179,22 @@ internal sealed class GpuKernels : IDisposable
     // Of a block, which has a row of the residual stream: one for each 16 bytes in bfloat16, in whole warps.
     static int NormThreads(OpenElmConfig config) => Math.Min(1024, Blocks(config.ModelDim % 8 == 0 ? config.ModelDim / 8 : config.ModelDim, 32) * 32);
 
-    internal static Dictionary<string, string> Constants(OpenElmConfig config, GpuTypes types)
+    // Those only that a file names: machine code that does not depend on the rest is compiled once for all models.
+    static Dictionary<string, string> Constants(string text, OpenElmConfig config, GpuTypes types)
     {
-        static string IsBf16(ScalarType type) => type == ScalarType.BFloat16 ? "1" : "0";
-
-        return new()
-        {
-            ["RESIDUAL_BF16"] = IsBf16(types.Residual),
-            ["PRODUCT_BF16"] = IsBf16(types.Product),
-            ["GRADIENT_BF16"] = IsBf16(types.Gradient),
-            ["EIGHT_BIT"] = types.EightBits ? "1" : "0",
-            ["WIDTH"] = config.ModelDim.ToString(CultureInfo.InvariantCulture),
-            ["NORM_THREADS"] = NormThreads(config).ToString(CultureInfo.InvariantCulture),
-            ["HEAD_DIM"] = config.HeadDim.ToString(CultureInfo.InvariantCulture),
-            ["VOCAB"] = config.VocabSize.ToString(CultureInfo.InvariantCulture),
-        };
+        static int IsBf16(ScalarType type) => type == ScalarType.BFloat16 ? 1 : 0;
+        (string Name, int Value, string Words)[] all =
+        [
+            ("RESIDUAL_BF16", IsBf16(types.Residual), "RESIDUAL_BF16|R"),
+            ("PRODUCT_BF16", IsBf16(types.Product), "PRODUCT_BF16|P"),
+            ("GRADIENT_BF16", IsBf16(types.Gradient), "GRADIENT_BF16|G"),
+            ("WIDTH", config.ModelDim, "WIDTH"),
+            ("NORM_THREADS", NormThreads(config), "NORM_THREADS"),
+            ("HEAD_DIM", config.HeadDim, "HEAD_DIM"),
+            ("VOCAB", config.VocabSize, "VOCAB"),
+        ];
+        return all.Where(constant => Regex.IsMatch(text, $@"\b({constant.Words})\b")).Append((Name: "EIGHT_BIT", Value: types.EightBits ? 1 : 0, Words: "")) // "elements" names it
+            .ToDictionary(constant => constant.Name, constant => constant.Value.ToString(CultureInfo.InvariantCulture));
     }
 
     internal static string Text(string name)

@@ -97,7 +97,7 @@ internal sealed class GpuPass : IDisposable
         using var noGrad = no_grad();
         _device = new CudaDevice(Math.Max(0, TorchDevice.index));
         _kernels = new GpuKernels(_device, _config, Types);
-        _swiGlu = options.JoinsSwiGlu == false || GpuSwiGluProducts.Refusal(_config, _device.ComputeCapability, Types) is not null ? null : new GpuSwiGluProducts(_device, _config, Types);
+        _swiGlu = options.JoinsSwiGlu == false || GpuSwiGluProducts.Refusal(_config, _device.ComputeCapability, Types) is not null ? null : new GpuSwiGluProducts(_device);
         _tokens = sequences * sequenceLength;
         _rows = loss.ChunkRows > 0 ? Math.Min(loss.ChunkRows, _tokens) : _tokens;
         _shapes = new GpuProductShapes(_config, Types, _tokens);

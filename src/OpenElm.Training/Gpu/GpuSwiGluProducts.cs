@@ -26,9 +26,9 @@ internal sealed class GpuSwiGluProducts : IDisposable
 
     /// <summary>Compiles and loads the kernels.</summary>
     /// <exception cref="CudaException">The compiler refuses them.</exception>
-    public GpuSwiGluProducts(CudaDevice device, OpenElmConfig config, GpuTypes types)
+    public GpuSwiGluProducts(CudaDevice device)
     {
-        byte[][] compiled = [.. ParallelEnumerable.Range(0, 2).AsOrdered().Select(i => Compile(device.ComputeCapability, config, types, isBackward: i == 1))];
+        byte[][] compiled = [.. ParallelEnumerable.Range(0, 2).AsOrdered().Select(i => Compile(device.ComputeCapability, isBackward: i == 1))];
         (_forwardModule, _backwardModule) = (new(compiled[0]), new(compiled[1]));
         (_forward, _backward) = (_forwardModule["swiglu_product"], _backwardModule["swiglu_product"]);
         _forward.ReserveShared(ForwardBytes);
@@ -48,11 +48,10 @@ internal sealed class GpuSwiGluProducts : IDisposable
         : config.ModelDim % 8 != 0 || config.Layers.Any(layer => layer.FfnDim % 8 != 0) ? "they need widths that are multiples of 8"
         : null;
 
-    /// <summary>Compiles one of them; needs no GPU.</summary>
-    public static byte[] Compile(int computeCapability, OpenElmConfig config, GpuTypes types, bool isBackward)
+    /// <summary>Compiles one of them, the same for every model; needs no GPU.</summary>
+    public static byte[] Compile(int computeCapability, bool isBackward)
     {
-        Dictionary<string, string> constants = GpuKernels.Constants(config, types);
-        constants["BACKWARD"] = isBackward ? "1" : "0";
+        Dictionary<string, string> constants = new() { ["BACKWARD"] = isBackward ? "1" : "0", ["EIGHT_BIT"] = "0" };
         return KernelCompiler.Compile("swiglu_product", GpuKernels.Text("elements") + GpuKernels.Text("hopper") + GpuKernels.Text("swiglu_product"), computeCapability, constants);
     }
 

@@ -147,9 +147,10 @@ public sealed class TrainingGoldenRuntime(ModuleOptions? options = null) : IGold
 
     static GoldenLosses Losses(LossResult loss) => new(loss.CrossEntropy.item<float>(), loss.ZLoss.item<float>());
 
-    internal static float[] Floats(Tensor tensor)
+    internal static unsafe float[] Floats(Tensor tensor)
     {
-        using Tensor host = tensor.detach().cpu().to_type(ScalarType.Float32).contiguous();
-        return host.data<float>().ToArray();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor host = tensor.detach().cpu().to_type(ScalarType.Float32).contiguous();
+        return new ReadOnlySpan<float>((void*)Dispatcher.DataPointer(host), checked((int)host.numel())).ToArray(); // the accessor's ToArray asks libtorch for every number
     }
 }

@@ -26,9 +26,15 @@ public static class DeviceInferenceSuite
     /// <returns>One result for each model.</returns>
     public static IEnumerable<GoldenResult> Run(InferenceDevice fp32, InferenceDevice bf16)
     {
-        foreach ((string name, OpenElmConfig config, int prompt) in Models())
+        // While the device computes, the processor draws the next model and computes what is expected of it, and its kernels compile.
+        (string Name, OpenElmConfig Config, int Prompt)[] models = [.. Models()];
+        Task<RandomRun> Begin(int i) => Task.Run(() => new RandomRun(models[i].Config, models[i].Prompt, fp32, bf16));
+        Task<RandomRun> next = Begin(0);
+        for (int i = 0; i < models.Length; i++)
         {
-            yield return GoldenResult.Of(name, "random", Compare(config, prompt, fp32, bf16));
+            using RandomRun run = next.GetAwaiter().GetResult();
+            next = i + 1 < models.Length ? Begin(i + 1) : next;
+            yield return GoldenResult.Of(models[i].Name, "random", run.Compare());
         }
     }
 
@@ -44,40 +50,69 @@ public static class DeviceInferenceSuite
         yield return ("odd-shapes", small with { ModelDim = 200, HeadDim = 40, FfnDimDivisor = 24, VocabSize = 301, ShareInputOutputLayers = false }, Prompt);
     }
 
-    static IEnumerable<GoldenCheck> Compare(OpenElmConfig config, int prompt, InferenceDevice fp32, InferenceDevice bf16)
+    // A model with random weights on both devices, and what the processor makes of it.
+    sealed class RandomRun : IDisposable
     {
-        Dictionary<string, ReadOnlyMemory<float>> weights = RandomModel.Create(config, seed: 3).Weights.ToDictionary(weight => weight.Name, weight =>
+        readonly OpenElmConfig _config;
+        readonly int _prompt;
+        readonly int[] _tokens;
+        readonly float[] _expected;
+        readonly OpenElmModel _fp32, _bf16;
+
+        public RandomRun(OpenElmConfig config, int prompt, InferenceDevice fp32, InferenceDevice bf16)
         {
-            using var bytes = new MemoryStream();
-            weight.Write(bytes);
-            return (ReadOnlyMemory<float>)MemoryMarshal.Cast<byte, float>(bytes.GetBuffer().AsSpan(0, (int)bytes.Length)).ToArray();
-        });
-        var random = new Random(5);
-        int[] tokens = [.. Enumerable.Range(0, prompt + Steps).Select(_ => random.Next(config.VocabSize))];
-        float[] expected = Logits(null);
-        foreach ((string name, InferenceDevice device, GoldenMeasure measure, double allowance) in ((string, InferenceDevice, GoldenMeasure, double)[])
-            [("fp32", fp32, GoldenMeasure.Absolute, Fp32Allowance), ("bf16", bf16, GoldenMeasure.Relative, Bf16Allowance)])
+            (_config, _prompt) = (config, prompt);
+            var random = new Random(5);
+            _tokens = [.. Enumerable.Range(0, prompt + Steps).Select(_ => random.Next(config.VocabSize))];
+            var weights = RandomModel.Create(config, seed: 3).Weights.AsParallel().Select(weight => (weight.Name, Values: Floats(weight))).ToDictionary(weight => weight.Name, weight => weight.Values);
+            OpenElmModel Open(InferenceDevice? device) => OpenElmModel.Create(config, weights, new InferenceOptions { Device = device });
+            Task<OpenElmModel> first = Task.Run(() => Open(fp32)), second = Task.Run(() => Open(bf16));
+            using (OpenElmModel reference = Open(null))
+            {
+                _expected = Logits(reference);
+            }
+
+            (_fp32, _bf16) = (first.GetAwaiter().GetResult(), second.GetAwaiter().GetResult());
+        }
+
+        public IEnumerable<GoldenCheck> Compare()
         {
-            float[] actual = Logits(device);
-            int half = expected.Length - (Steps * config.VocabSize);
-            yield return GoldenComparison.Compare($"{name}: prompt", expected.AsSpan(0, half), actual[..half], measure, allowance);
-            yield return GoldenComparison.Compare($"{name}: token by token", expected.AsSpan(half), actual[half..], measure, allowance);
+            foreach ((string name, OpenElmModel model, GoldenMeasure measure, double allowance) in ((string, OpenElmModel, GoldenMeasure, double)[])
+                [("fp32", _fp32, GoldenMeasure.Absolute, Fp32Allowance), ("bf16", _bf16, GoldenMeasure.Relative, Bf16Allowance)])
+            {
+                float[] actual = Logits(model);
+                int half = _expected.Length - (Steps * _config.VocabSize);
+                yield return GoldenComparison.Compare($"{name}: prompt", _expected.AsSpan(0, half), actual[..half], measure, allowance);
+                yield return GoldenComparison.Compare($"{name}: token by token", _expected.AsSpan(half), actual[half..], measure, allowance);
+            }
+        }
+
+        public void Dispose()
+        {
+            _fp32.Dispose();
+            _bf16.Dispose();
         }
 
         // Of the last tokens of the prompt, then of each token behind it.
-        float[] Logits(InferenceDevice? device)
+        float[] Logits(OpenElmModel model)
         {
-            using var model = OpenElmModel.Create(config, weights, new InferenceOptions { Device = device });
-            using SequenceState state = model.CreateState(tokens.Length);
-            int rows = Math.Min(prompt, Prompt), vocab = config.VocabSize;
+            using SequenceState state = model.CreateState(_tokens.Length);
+            int rows = Math.Min(_prompt, Prompt), vocab = _config.VocabSize;
             float[] logits = new float[(rows + Steps) * vocab];
-            model.Forward(tokens.AsSpan(0, prompt), state, rows, logits.AsSpan(0, rows * vocab));
+            model.Forward(_tokens.AsSpan(0, _prompt), state, rows, logits.AsSpan(0, rows * vocab));
             for (int i = 0; i < Steps; i++)
             {
-                model.Decode(tokens[prompt + i], state, logits.AsSpan((rows + i) * vocab, vocab));
+                model.Decode(_tokens[_prompt + i], state, logits.AsSpan((rows + i) * vocab, vocab));
             }
 
             return logits;
+        }
+
+        static ReadOnlyMemory<float> Floats(TensorSource weight)
+        {
+            using var bytes = new MemoryStream();
+            weight.Write(bytes);
+            return MemoryMarshal.Cast<byte, float>(bytes.GetBuffer().AsSpan(0, (int)bytes.Length)).ToArray();
         }
     }
 }

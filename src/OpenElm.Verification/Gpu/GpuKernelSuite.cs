@@ -24,6 +24,7 @@ public static class GpuKernelSuite
     /// <summary>The same in bfloat16: inputs are equal, results and two steps in between are rounded to 8 bits.</summary>
     public const double Bf16Allowance = 8e-3;
 
+    const int MostAtOnce = 8; // of the widest, each holds some hundred MiB
     const int Rows = 333, FewRows = 37; // no multiples of anything; few at every width of a model's layers but the narrowest, or drawing and comparing numbers takes minutes
 
     /// <summary>Runs every check.</summary>
@@ -33,25 +34,25 @@ public static class GpuKernelSuite
     {
         (string Name, OpenElmConfig Config)[] configs =
             [.. NamedConfigs.Names.Where(name => !name.Contains("instruct", StringComparison.OrdinalIgnoreCase)).Select(name => (name, NamedConfigs.Get(name) with { VocabSize = 32128 })), .. OddConfigs];
-        configs = [.. configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim))];
         TorchLibrary.EnsureLoaded(); // nothing may have needed libtorch yet
-        int computeCapability = new CudaDevice(Math.Max(0, TorchLibrary.Device(device).index)).ComputeCapability;
-        _ = Task.Run(() => CompileAhead(computeCapability, [.. configs.Select(entry => entry.Config)]));
-        return configs.SelectMany(entry => Run(device, entry.Name, entry.Config));
-    }
+        zeros(1, device: TorchLibrary.Device(device)).Dispose(); // the device starts before threads want it
+        IEnumerable<Func<GoldenResult>> checks = configs.DistinctBy(entry => (entry.Config.ModelDim, entry.Config.HeadDim)).SelectMany(entry => ChecksOf(device, entry.Name, entry.Config));
 
-    // Into the folder that keeps kernels, beside the checks of the first widths. What cannot be compiled is told by the checks that need it.
-    static void CompileAhead(int computeCapability, OpenElmConfig[] configs)
-    {
-        var wanted = from config in configs
-                     from precision in Enum.GetValues<Precision>()
-                     let types = GpuTypes.Of(precision, accumulates: false)
-                     from compile in GpuKernels.Names.Select(name => (Action)(() => GpuKernels.Compile(name, computeCapability, config, types)))
-                         .Concat(GpuSwiGluProducts.Refusal(config, computeCapability, types) is null
-                             ? Enumerable.Range(0, 2).Select(i => (Action)(() => GpuSwiGluProducts.Compile(computeCapability, config, types, isBackward: i == 1)))
-                             : [])
-                     select compile;
-        wanted.AsParallel().ForAll(compile => compile());
+        // Operators with a thread each, several sets of widths and formats side by side: operators that share the processors wait for one another most of the time,
+        // and much longer where other programs run. One set's kernels compile beside the checks of another.
+        int threads = get_num_threads();
+        set_num_threads(1);
+        try
+        {
+            foreach (GoldenResult result in SideBySide(checks, Math.Clamp(Environment.ProcessorCount, 2, MostAtOnce)))
+            {
+                yield return result;
+            }
+        }
+        finally
+        {
+            set_num_threads(threads);
+        }
     }
 
     /// <summary>Widths that no vector access divides.</summary>
@@ -68,10 +69,31 @@ public static class GpuKernelSuite
     internal static IEnumerable<GoldenResult> Run(string device, string name, OpenElmConfig config)
     {
         TorchLibrary.EnsureLoaded(); // nothing may have needed libtorch yet
-        foreach (Precision precision in Enum.GetValues<Precision>())
+        return ChecksOf(device, name, config).Select(check => check());
+    }
+
+    static IEnumerable<Func<GoldenResult>> ChecksOf(string device, string name, OpenElmConfig config) => Enum.GetValues<Precision>().Select(precision => (Func<GoldenResult>)(() =>
+    {
+        using var suite = new Checks(device, config, GpuTypes.Of(precision, accumulates: false));
+        return GoldenResult.Of($"{name}-{precision}".ToLowerInvariant(), "kernels", suite.All());
+    }));
+
+    // In order, each on a thread of its own; none begins any more when nobody asks for the next.
+    static IEnumerable<T> SideBySide<T>(IEnumerable<Func<T>> work, int most)
+    {
+        var underway = new Queue<Task<T>>();
+        foreach (Func<T> one in work)
         {
-            using var suite = new Checks(device, config, GpuTypes.Of(precision, accumulates: false));
-            yield return GoldenResult.Of($"{name}-{precision}".ToLowerInvariant(), "kernels", suite.All());
+            underway.Enqueue(Task.Factory.StartNew(one, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default));
+            if (underway.Count == most)
+            {
+                yield return underway.Dequeue().GetAwaiter().GetResult();
+            }
+        }
+
+        while (underway.TryDequeue(out Task<T>? next))
+        {
+            yield return next.GetAwaiter().GetResult();
         }
     }
 
@@ -83,10 +105,11 @@ public static class GpuKernelSuite
         readonly GpuKernels _kernels;
         readonly GpuSwiGluProducts? _products;
         readonly ReferenceKernels _reference = new();
-        readonly DisposeScope _scope = NewDisposeScope();
         readonly Generator _random = new(7);
         readonly List<GoldenCheck> _checks = [];
         readonly double _allowance;
+
+        DisposeScope? _scope;
 
         public Checks(string device, OpenElmConfig config, GpuTypes types)
         {
@@ -94,39 +117,46 @@ public static class GpuKernelSuite
             _allowance = types.Product == ScalarType.BFloat16 ? Bf16Allowance : Fp32Allowance;
             var gpu = new CudaDevice(Math.Max(0, _device.index));
             _kernels = new GpuKernels(gpu, config, types);
-            _products = GpuSwiGluProducts.Refusal(config, gpu.ComputeCapability, types) is null ? new GpuSwiGluProducts(gpu, config, types) : null;
+            _products = GpuSwiGluProducts.Refusal(config, gpu.ComputeCapability, types) is null ? new GpuSwiGluProducts(gpu) : null;
         }
 
         public List<GoldenCheck> All()
         {
-            RmsNorm();
+            Step(RmsNorm);
             foreach (LayerShape shape in _config.Layers.DistinctBy(layer => layer.QueryHeads).Select(layer => new LayerShape(layer.QueryHeads, layer.KvHeads, 0)).Prepend(new LayerShape(3, 1, 0)))
             {
-                NormAndRotate(shape);
+                Step(() => NormAndRotate(shape));
             }
 
             int[] widths = [.. _config.Layers.Select(layer => layer.FfnDim).Distinct().Order()];
             foreach (int width in widths.Prepend(37))
             {
-                SwiGlu(width, width <= widths[0] ? Rows : FewRows);
+                Step(() => SwiGlu(width, width <= widths[0] ? Rows : FewRows));
             }
 
             if (_products is not null)
             {
-                SwiGluProducts(_products, 136, Rows);
-                SwiGluProducts(_products, _config.Layers[0].FfnDim, IsEmulated ? Rows / 2 : 20 * Rows); // several tiles for each multiprocessor of a real GPU
+                Step(() => SwiGluProducts(_products, 136, Rows));
+                Step(() => SwiGluProducts(_products, _config.Layers[0].FfnDim, IsEmulated ? Rows / 2 : 20 * Rows)); // several tiles for each multiprocessor of a real GPU
             }
 
-            CrossEntropy(smoothing: 0);
-            CrossEntropy(smoothing: 0.1);
-            LookUp();
-            AdamWUpdates();
+            Step(() => CrossEntropy(smoothing: 0));
+            Step(() => CrossEntropy(smoothing: 0.1));
+            Step(LookUp);
+            Step(AdamWUpdates);
             return _checks;
+        }
+
+        // What a check makes goes with it.
+        void Step(Action check)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            _scope = scope;
+            check();
         }
 
         public void Dispose()
         {
-            _scope.Dispose();
             _random.Dispose();
             _products?.Dispose();
             _kernels.Dispose();
@@ -321,7 +351,7 @@ public static class GpuKernelSuite
         DeviceBuffer Kept(Tensor tensor)
         {
             var buffer = new DeviceBuffer(tensor);
-            _scope.Attach(buffer.Tensor);
+            _scope!.Attach(buffer.Tensor);
             return buffer;
         }
     }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using OpenElm.Configuration;
 
 namespace OpenElm.Checkpoints;
@@ -8,7 +9,7 @@ namespace OpenElm.Checkpoints;
 /// </summary>
 public static class RandomModel
 {
-    const int FloatsAtATime = 1 << 16;
+    const int FloatsAtATime = 1 << 16, FloatsEach = 1 << 12;
 
     /// <summary>Describes a random model; its weights are drawn while they are written, each tensor from a seed of its own.</summary>
     /// <param name="config">The architecture.</param>
@@ -41,23 +42,29 @@ public static class RandomModel
     {
         var random = new Random(seed);
         float[] floats = new float[Math.Min(FloatsAtATime, shape.Elements)];
+        (double U, double V)[] uniform = new (double, double)[std == 0 ? 0 : floats.Length]; // drawn one after another, turned into weights side by side
+        floats.AsSpan().Fill(1);
         for (long at = 0; at < shape.Elements; at += floats.Length)
         {
-            Span<float> part = floats.AsSpan(0, (int)Math.Min(floats.Length, shape.Elements - at));
-            if (std == 0)
+            int count = (int)Math.Min(floats.Length, shape.Elements - at);
+            if (std != 0)
             {
-                part.Fill(1);
-            }
-            else
-            {
-                foreach (ref float value in part)
+                for (int i = 0; i < count; i++)
                 {
-                    // Box and Muller; 1 − u is in (0, 1], whose logarithm is finite.
-                    value = (float)(std * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+                    uniform[i] = (random.NextDouble(), random.NextDouble());
                 }
+
+                Parallel.ForEach(Partitioner.Create(0, count, FloatsEach), range =>
+                {
+                    for (int i = range.Item1; i < range.Item2; i++)
+                    {
+                        // Box and Muller; 1 − u is in (0, 1], whose logarithm is finite.
+                        floats[i] = (float)(std * Math.Sqrt(-2 * Math.Log(1 - uniform[i].U)) * Math.Cos(2 * Math.PI * uniform[i].V));
+                    }
+                });
             }
 
-            stream.Write(FloatEncoding.Encode(part, dtype));
+            stream.Write(FloatEncoding.Encode(floats.AsSpan(0, count), dtype));
         }
     }
 

@@ -2,6 +2,7 @@
 //
 // Definitions given by the compiler's caller: RESIDUAL_BF16, PRODUCT_BF16, GRADIENT_BF16 (0 or 1), WIDTH (of the residual stream),
 // HEAD_DIM, VOCAB, NORM_THREADS (of a block of a norm of the residual stream), EIGHT_BIT (1: some products read copies in eight bits). The types are R for weights and the residual stream, P for matrix products, G for gradients of weights.
+// A file is given those only that it names (a format also where it names the type), so that models share what does not depend on the rest.
 // Arithmetic is in single precision; values are rounded where the reference kernels round them.
 //
 // Kernels walk from the last row to the first. Products write and read from the first to the last, so what a product wrote last is read
@@ -17,9 +18,15 @@ struct bf16 { unsigned short bits; };
 
 template <int IsBf16> struct Type { typedef float T; };
 template <> struct Type<1> { typedef bf16 T; };
+#ifdef RESIDUAL_BF16
 typedef Type<RESIDUAL_BF16>::T R;
+#endif
+#ifdef PRODUCT_BF16
 typedef Type<PRODUCT_BF16>::T P;
+#endif
+#ifdef GRADIENT_BF16
 typedef Type<GRADIENT_BF16>::T G;
+#endif
 
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
