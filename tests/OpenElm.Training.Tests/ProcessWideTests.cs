@@ -53,7 +53,7 @@ public sealed class ProcessWideTests
             Dispatcher.RmsNorm(x, weight, 1e-6).Dispose();
         }
 
-        Assert.Equal(before, Tensor.TotalCount);
+        Assert.InRange(Tensor.TotalCount, 0, before); // fewer where the garbage of earlier tests is collected meanwhile
     }
 
     [Fact]

@@ -24,7 +24,8 @@ internal static class VerifyCommand
         device.AcceptOnlyFromAmong("cpu", "cuda");
         var part = new Option<string?>("--part") { Description = "Only this part: golden files, or what is checked of the training kernels of a GPU one by one, in passes over a model, in whole runs" };
         part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
-        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part };
+        var kernels = new Option<string?>("--kernels") { Description = "Only this kernel set of the inference runtime; on a GPU instead of its usual one" };
+        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part, kernels };
         command.SetAction(parsed =>
         {
             int code = ExitCodes.Success;
@@ -49,7 +50,7 @@ internal static class VerifyCommand
                 }
             }
 
-            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device)) : [])
+            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device), parsed.GetValue(kernels)) : [])
             {
                 using (tested)
                 {
@@ -72,7 +73,7 @@ internal static class VerifyCommand
 
             if (where != "cpu" && parsed.GetValue(runtime) is not Training)
             {
-                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)))
+                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where), parsed.GetValue(kernels)))
                 {
                     Add($"inference ({where}) = inference (cpu)", result);
                 }
@@ -119,7 +120,7 @@ internal static class VerifyCommand
 
     static int CodeOf(List<(string Runtime, GoldenResult Result)> rows) => rows.Any(row => row.Result.Status == GoldenStatus.Failed) ? ExitCodes.Bug : ExitCodes.Success;
 
-    static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device)
+    static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device, string? kernels)
     {
         if (name is not Inference)
         {
@@ -133,15 +134,15 @@ internal static class VerifyCommand
         if (name is not Training && device != "cpu")
         {
             CudaInferenceDevice gpu = Device(CudaPrecision.Fp32, device);
-            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu });
-            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu }, tokenByToken: true);
+            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu, Kernels = kernels });
+            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu, Kernels = kernels }, tokenByToken: true);
         }
 
         if (name is not Training && device == "cpu")
         {
-            foreach (string kernels in OpenElmModel.AvailableKernels)
+            foreach (string set in kernels is null ? OpenElmModel.AvailableKernels : [kernels])
             {
-                yield return new InferenceGoldenRuntime(new InferenceOptions { Kernels = kernels });
+                yield return new InferenceGoldenRuntime(new InferenceOptions { Kernels = set });
             }
         }
     }

@@ -8,7 +8,7 @@ namespace OpenElm.Verification.Gpu;
 
 /// <summary>
 /// Inference on a device against the processor's, teacher-forced, on random models: the widths of the four sizes (their narrowest, a middle and their
-/// widest layer), odd ones, and a context of 4,096. Allowances are in docs/numerics.md.
+/// widest layer), odd ones, a context of 4,096, and matrices of blocks. Allowances are in docs/numerics.md.
 /// </summary>
 public static class DeviceInferenceSuite
 {
@@ -23,12 +23,13 @@ public static class DeviceInferenceSuite
     /// <summary>Runs every check.</summary>
     /// <param name="fp32">The device in single precision.</param>
     /// <param name="bf16">The device in bfloat16.</param>
+    /// <param name="kernels">The device's kernel set; null takes its usual one.</param>
     /// <returns>One result for each model.</returns>
-    public static IEnumerable<GoldenResult> Run(InferenceDevice fp32, InferenceDevice bf16)
+    public static IEnumerable<GoldenResult> Run(InferenceDevice fp32, InferenceDevice bf16, string? kernels = null)
     {
         // While the device computes, the processor draws the next model and computes what is expected of it, and its kernels compile.
-        (string Name, OpenElmConfig Config, int Prompt)[] models = [.. Models()];
-        Task<RandomRun> Begin(int i) => Task.Run(() => new RandomRun(models[i].Config, models[i].Prompt, fp32, bf16));
+        (string Name, OpenElmConfig Config, int Prompt, DType? Blocks)[] models = [.. Models()];
+        Task<RandomRun> Begin(int i) => Task.Run(() => new RandomRun(models[i].Config, models[i].Prompt, models[i].Blocks, fp32, bf16, kernels));
         Task<RandomRun> next = Begin(0);
         for (int i = 0; i < models.Length; i++)
         {
@@ -38,48 +39,66 @@ public static class DeviceInferenceSuite
         }
     }
 
-    static IEnumerable<(string Name, OpenElmConfig Config, int Prompt)> Models()
+    static IEnumerable<(string Name, OpenElmConfig Config, int Prompt, DType? Blocks)> Models()
     {
         foreach (string size in (string[])["openelm-270m", "openelm-450m", "openelm-1.1b", "openelm-3b"])
         {
-            yield return ($"{size}-shapes", NamedConfigs.Get(size) with { NumTransformerLayers = 3, VocabSize = 509 }, Prompt);
+            yield return ($"{size}-shapes", NamedConfigs.Get(size) with { NumTransformerLayers = 3, VocabSize = 509 }, Prompt, null);
+        }
+
+        foreach (DType blocks in (DType[])[DType.Q8_0, DType.Q4_0])
+        {
+            yield return ($"openelm-1.1b-shapes-{blocks}".ToLowerInvariant(), NamedConfigs.Get("openelm-1.1b") with { NumTransformerLayers = 3, VocabSize = 509 }, Prompt, blocks);
         }
 
         OpenElmConfig small = NamedConfigs.Get("openelm-270m") with { NumTransformerLayers = 2, VocabSize = 509 };
-        yield return ("context-4096", small with { MaxContextLength = Long, RopeMaxLength = 2 * Long }, Long - Steps);
-        yield return ("odd-shapes", small with { ModelDim = 200, HeadDim = 40, FfnDimDivisor = 24, VocabSize = 301, ShareInputOutputLayers = false }, Prompt);
+        yield return ("context-4096", small with { MaxContextLength = Long, RopeMaxLength = 2 * Long }, Long - Steps, null);
+        yield return ("odd-shapes", small with { ModelDim = 200, HeadDim = 40, FfnDimDivisor = 24, VocabSize = 301, ShareInputOutputLayers = false }, Prompt, null);
     }
 
-    // A model with random weights on both devices, and what the processor makes of it.
+    // A model with random weights on both devices, or of blocks on that of bfloat16, and what the processor makes of it.
     sealed class RandomRun : IDisposable
     {
         readonly OpenElmConfig _config;
         readonly int _prompt;
         readonly int[] _tokens;
         readonly float[] _expected;
-        readonly OpenElmModel _fp32, _bf16;
+        readonly OpenElmModel? _fp32;
+        readonly OpenElmModel _bf16;
 
-        public RandomRun(OpenElmConfig config, int prompt, InferenceDevice fp32, InferenceDevice bf16)
+        public RandomRun(OpenElmConfig config, int prompt, DType? blocks, InferenceDevice fp32, InferenceDevice bf16, string? kernels)
         {
             (_config, _prompt) = (config, prompt);
             var random = new Random(5);
             _tokens = [.. Enumerable.Range(0, prompt + Steps).Select(_ => random.Next(config.VocabSize))];
-            var weights = RandomModel.Create(config, seed: 3).Weights.AsParallel().Select(weight => (weight.Name, Values: Floats(weight))).ToDictionary(weight => weight.Name, weight => weight.Values);
-            OpenElmModel Open(InferenceDevice? device) => OpenElmModel.Create(config, weights, new InferenceOptions { Device = device });
-            Task<OpenElmModel> first = Task.Run(() => Open(fp32)), second = Task.Run(() => Open(bf16));
+            Dictionary<string, ReadOnlyMemory<float>> weights = blocks is not null ? []
+                : RandomModel.Create(config, seed: 3).Weights.AsParallel().Select(weight => (weight.Name, Values: Floats(weight))).ToDictionary(weight => weight.Name, weight => weight.Values);
+            OpenElmModel Open(InferenceDevice? device)
+            {
+                var options = new InferenceOptions { Device = device, Kernels = device is null ? null : kernels };
+                return blocks is { } type ? OpenElmModel.CreateRandom(config, options, type) : OpenElmModel.Create(config, weights, options);
+            }
+
+            Task<OpenElmModel>? first = blocks is null ? Task.Run(() => Open(fp32)) : null;
+            var second = Task.Run(() => Open(bf16));
             using (OpenElmModel reference = Open(null))
             {
                 _expected = Logits(reference);
             }
 
-            (_fp32, _bf16) = (first.GetAwaiter().GetResult(), second.GetAwaiter().GetResult());
+            (_fp32, _bf16) = (first?.GetAwaiter().GetResult(), second.GetAwaiter().GetResult());
         }
 
         public IEnumerable<GoldenCheck> Compare()
         {
-            foreach ((string name, OpenElmModel model, GoldenMeasure measure, double allowance) in ((string, OpenElmModel, GoldenMeasure, double)[])
+            foreach ((string name, OpenElmModel? model, GoldenMeasure measure, double allowance) in ((string, OpenElmModel?, GoldenMeasure, double)[])
                 [("fp32", _fp32, GoldenMeasure.Absolute, Fp32Allowance), ("bf16", _bf16, GoldenMeasure.Relative, Bf16Allowance)])
             {
+                if (model is null)
+                {
+                    continue;
+                }
+
                 float[] actual = Logits(model);
                 int half = _expected.Length - (Steps * _config.VocabSize);
                 yield return GoldenComparison.Compare($"{name}: prompt", _expected.AsSpan(0, half), actual[..half], measure, allowance);
@@ -89,7 +108,7 @@ public static class DeviceInferenceSuite
 
         public void Dispose()
         {
-            _fp32.Dispose();
+            _fp32?.Dispose();
             _bf16.Dispose();
         }
 
