@@ -65,12 +65,7 @@ public sealed class GenerationRun
         float[]? logits = null;
         while (!IsComplete())
         {
-            cancellation.ThrowIfCancellationRequested();
-            if (_session.Running != this)
-            {
-                throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
-            }
-
+            RequireTurn(cancellation);
             if (_length > _promptLength && BeginChain() is { } chain)
             {
                 using (chain)
@@ -86,9 +81,7 @@ public sealed class GenerationRun
 
             if (_length == _promptLength && ChooseFirst() is { } first)
             {
-                _total = _toFirst = _session.Time.GetElapsedTime(start);
-                FinishReason = _options.EndOf(first, _model.EosId);
-                if (FinishReason != FinishReason.None)
+                if (Ends(first, start))
                 {
                     yield break;
                 }
@@ -108,11 +101,8 @@ public sealed class GenerationRun
             {
                 int proposal = row < proposed ? _sequence[_length] : -1;
                 int token = Choose(logits.AsSpan(row * _model.Model.Config.VocabSize, _model.Candidates), proposal, row);
-                _total = _session.Time.GetElapsedTime(start);
-                _toFirst = _length == _promptLength ? _total : _toFirst;
                 accepted += token == proposal ? 1 : 0;
-                FinishReason = _options.EndOf(token, _model.EosId);
-                if (FinishReason != FinishReason.None)
+                if (Ends(token, start))
                 {
                     _speculator?.Report(proposed, accepted);
                     yield break;
@@ -174,12 +164,7 @@ public sealed class GenerationRun
     {
         while (!IsComplete())
         {
-            cancellation.ThrowIfCancellationRequested();
-            if (_session.Running != this)
-            {
-                throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
-            }
-
+            RequireTurn(cancellation);
             int token = _session.Fed.Next(chain, _sequence[_length - 1], out float logit);
             CheckFinite(logit);
             if (token < 0)
@@ -187,9 +172,7 @@ public sealed class GenerationRun
                 throw Distribution.OutOfRange();
             }
 
-            _total = _session.Time.GetElapsedTime(start);
-            FinishReason = _options.EndOf(token, _model.EosId);
-            if (FinishReason != FinishReason.None)
+            if (Ends(token, start))
             {
                 yield break;
             }
@@ -197,6 +180,24 @@ public sealed class GenerationRun
             _sequence[_length++] = token;
             yield return token;
         }
+    }
+
+    void RequireTurn(CancellationToken cancellation)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        if (_session.Running != this)
+        {
+            throw new InvalidOperationException("Another run of the session has begun; a session generates one output at a time.");
+        }
+    }
+
+    // Notes the time of the next token, and whether it is the output's end.
+    bool Ends(int token, long start)
+    {
+        _total = _session.Time.GetElapsedTime(start);
+        _toFirst = _length == _promptLength ? _total : _toFirst;
+        FinishReason = _options.EndOf(token, _model.EosId);
+        return FinishReason != FinishReason.None;
     }
 
     /// <summary>Generates text, in parts that never break a character and never hold a beginning of a stop text.</summary>
