@@ -31,15 +31,15 @@ public sealed class DeviceMemory : IDisposable
     {
         fixed (T* first = target)
         {
-            Check(DriverInterface.CopyToHost(first, source, (nuint)((long)target.Length * sizeof(T)), stream));
+            CopyBackLater(source, target, stream);
             Synchronize(stream);
         }
     }
 
-    /// <summary>Copies numbers from the device to page-locked memory; they are there when the stream is done.</summary>
+    /// <summary>Copies numbers from the device; they are there when the stream is done.</summary>
     /// <typeparam name="T">Their type.</typeparam>
     /// <param name="source">Where they are.</param>
-    /// <param name="target">A part of <see cref="MappedMemory{T}.Values"/>.</param>
+    /// <param name="target">Memory that stays where it is until then, such as a part of <see cref="MappedMemory{T}.Values"/>.</param>
     /// <param name="stream">The stream.</param>
     public static unsafe void CopyBackLater<T>(nint source, Span<T> target, nint stream)
         where T : unmanaged

@@ -188,9 +188,6 @@ internal sealed class CudaBackend : InferenceBackend
         }
     }
 
-    /// <summary>Steps that a chain without draws puts into one kernel.</summary>
-    public const int StepsOfLaunch = 4;
-
     /// <summary>Puts steps of a chain into the stream; what draws, if it is given, changes what the step has chosen.</summary>
     public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice, TokenDraw? draw, CudaEvent done)
     {

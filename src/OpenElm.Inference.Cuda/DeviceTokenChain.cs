@@ -6,7 +6,7 @@ namespace OpenElm.Inference.Cuda;
 /// <summary>Steps that choose for themselves: each takes what the one before has chosen, on the device, and the host reads along, a few steps behind.</summary>
 internal sealed class DeviceTokenChain : TokenChain
 {
-    const int Ahead = 4; // launches
+    const int Ahead = 4, StepsOfLaunch = 4; // launches; steps that one without a draw has
 
     readonly CudaBackend _backend;
     readonly DeviceCache _cache;
@@ -21,7 +21,7 @@ internal sealed class DeviceTokenChain : TokenChain
     {
         (_backend, _cache, _token, _position, _candidates) = (backend, cache, token, position, candidates);
         _draw = rule is null ? null : backend.CreateDraw(rule, candidates, Ahead);
-        _each = rule is null ? CudaBackend.StepsOfLaunch : 1;
+        _each = rule is null ? StepsOfLaunch : 1;
         _chosen = new MappedMemory<int>(2 * Ahead * _each);
     }
 

@@ -10,18 +10,18 @@ internal sealed class TokenStep : IDisposable
     const int LetterWords = 12; // of step.cu
 
     readonly KernelModule _module;
-    readonly Func<int, bool, KernelModule> _compile;
+    readonly Func<bool, KernelModule> _compile;
     readonly Kernel _kernel;
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
     readonly StepModel _model;
-    readonly int _layers, _ahead;
+    readonly int _layers;
     readonly nint _stream;
     uint _step;
 
     TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<int, bool, KernelModule> compile, nint stream)
     {
-        (_compile, _layout, _layers, _stream) = (compile, layout, config.Layers.Length, stream);
+        (_layout, _layers, _stream) = (layout, config.Layers.Length, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
         long bytes = Header + (sizeof(float) * (long)config.VocabSize);
         int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
@@ -43,8 +43,9 @@ internal sealed class TokenStep : IDisposable
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
         StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
-        _ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count);
-        _module = compile(_ahead, false);
+        int ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count);
+        _compile = profile => compile(ahead, profile);
+        _module = _compile(false);
         _kernel = _module["decode_step"];
         StepLayer[] layers =
         [
@@ -103,7 +104,7 @@ internal sealed class TokenStep : IDisposable
         // Of a layer: numbers there and rows done of qkv; queries there, own past done, splits joined; numbers there and rows done of the other matrices.
         const int OfLayer = 11;
         int layers = _layers, notes = (OfLayer * layers) + 3;
-        using KernelModule module = _compile(_ahead, true);
+        using KernelModule module = _compile(true);
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
