@@ -35,7 +35,8 @@ internal static class VerifyCommand
 
         int Verify(ParseResult parsed)
         {
-            string path = parsed.GetRequiredValue(folder);
+            string path = parsed.GetRequiredValue(folder), where = parsed.GetRequiredValue(device);
+            (string? only, string? set) = (parsed.GetValue(runtime), parsed.GetValue(kernels));
             var rows = new List<(string Runtime, GoldenResult Result)>();
             bool Wanted(string name) => (parsed.GetValue(part) ?? name) == name;
 
@@ -44,13 +45,13 @@ internal static class VerifyCommand
             {
                 context.Cancellation.ThrowIfCancellationRequested();
                 rows.Add((runtime, result));
-                if (parsed.GetRequiredValue(device) != "cpu")
+                if (where != "cpu")
                 {
                     context.Log($"{runtime}: {result.File} {Status(result)}");
                 }
             }
 
-            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(parsed.GetValue(runtime), parsed.GetRequiredValue(device), parsed.GetValue(kernels)) : [])
+            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(only, where, set) : [])
             {
                 using (tested)
                 {
@@ -61,8 +62,7 @@ internal static class VerifyCommand
                 }
             }
 
-            string where = parsed.GetRequiredValue(device);
-            if (where != "cpu" && parsed.GetValue(runtime) is not Inference)
+            if (where != "cpu" && only is not Inference)
             {
                 IEnumerable<GoldenResult> results = (Wanted(Kernels) ? GpuKernelSuite.Run(where) : []).Concat(Wanted(Passes) ? GpuPassSuite.Run(where) : []).Concat(Wanted(Runs) ? GpuRunSuite.Run(where) : []);
                 foreach (GoldenResult result in results)
@@ -71,9 +71,9 @@ internal static class VerifyCommand
                 }
             }
 
-            if (where != "cpu" && parsed.GetValue(runtime) is not Training)
+            if (where != "cpu" && only is not Training)
             {
-                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where), parsed.GetValue(kernels)))
+                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where), set))
                 {
                     Add($"inference ({where}) = inference (cpu)", result);
                 }

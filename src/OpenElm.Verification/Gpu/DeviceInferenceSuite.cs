@@ -63,8 +63,7 @@ public static class DeviceInferenceSuite
         readonly int _prompt;
         readonly int[] _tokens;
         readonly float[] _expected;
-        readonly OpenElmModel? _fp32;
-        readonly OpenElmModel _bf16;
+        readonly (string Name, OpenElmModel Model, GoldenMeasure Measure, double Allowance)[] _tested;
 
         public RandomRun(OpenElmConfig config, int prompt, DType? blocks, InferenceDevice fp32, InferenceDevice bf16, string? kernels)
         {
@@ -86,19 +85,17 @@ public static class DeviceInferenceSuite
                 _expected = Logits(reference);
             }
 
-            (_fp32, _bf16) = (first?.GetAwaiter().GetResult(), second.GetAwaiter().GetResult());
+            _tested = [("bf16", second.GetAwaiter().GetResult(), GoldenMeasure.Relative, Bf16Allowance)];
+            if (first is not null)
+            {
+                _tested = [("fp32", first.GetAwaiter().GetResult(), GoldenMeasure.Absolute, Fp32Allowance), .. _tested];
+            }
         }
 
         public IEnumerable<GoldenCheck> Compare()
         {
-            foreach ((string name, OpenElmModel? model, GoldenMeasure measure, double allowance) in ((string, OpenElmModel?, GoldenMeasure, double)[])
-                [("fp32", _fp32, GoldenMeasure.Absolute, Fp32Allowance), ("bf16", _bf16, GoldenMeasure.Relative, Bf16Allowance)])
+            foreach ((string name, OpenElmModel model, GoldenMeasure measure, double allowance) in _tested)
             {
-                if (model is null)
-                {
-                    continue;
-                }
-
                 float[] actual = Logits(model);
                 int half = _expected.Length - (Steps * _config.VocabSize);
                 yield return GoldenComparison.Compare($"{name}: prompt", _expected.AsSpan(0, half), actual[..half], measure, allowance);
@@ -106,11 +103,7 @@ public static class DeviceInferenceSuite
             }
         }
 
-        public void Dispose()
-        {
-            _fp32?.Dispose();
-            _bf16.Dispose();
-        }
+        public void Dispose() => Array.ForEach(_tested, tested => tested.Model.Dispose());
 
         // Of the last tokens of the prompt, then of each token behind it.
         float[] Logits(OpenElmModel model)
