@@ -43,7 +43,11 @@ public static class RandomModel
         var random = new Random(seed);
         float[] floats = new float[Math.Min(FloatsAtATime, shape.Elements)];
         (double U, double V)[] uniform = new (double, double)[std == 0 ? 0 : floats.Length]; // drawn one after another, turned into weights side by side
-        floats.AsSpan().Fill(1);
+        if (std == 0)
+        {
+            floats.AsSpan().Fill(1);
+        }
+
         for (long at = 0; at < shape.Elements; at += floats.Length)
         {
             int count = (int)Math.Min(floats.Length, shape.Elements - at);
