@@ -12,7 +12,9 @@ case "$WHAT" in training | generation | all) ;; *) sed -n '3,4s/^# *//p' "$0" >&
 : "${OPENELM:?}" "${OUT:?}"
 mkdir -p "$OUT"; OUT=$(cd "$OUT" && pwd); HERE=$(cd "$(dirname "$0")" && pwd)
 [ -z "$PEERS" ] || PEERS=$(cd "$PEERS" && pwd) || exit 2
-GOLDEN=${OPENELM_GOLDEN:-$HERE/../tests/Golden}; [ -d "$GOLDEN" ] || GOLDEN=$HERE/../../tests/Golden
+# folder PATH: of the repository, or of a copy that has the scripts beside it; fails where there is none.
+folder() { local up; for up in .. ../..; do [ -d "$HERE/$up/$1" ] && { echo "$HERE/$up/$1"; return; }; done; return 1; }
+GOLDEN=${OPENELM_GOLDEN:-$(folder tests/Golden)}
 export OUT PEERS TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$OUT/inductor} TORCHINDUCTOR_COMPILE_THREADS=2
 rm -f "$OUT"/go-*
 T0=$(date +%s); MISSING=(); declare -A PROCESS COMMAND
@@ -64,8 +66,7 @@ check() {
 
 # Greedy text of a trained model in single precision: token by token the processor's.
 same_text() {
-    local model=$HERE/../samples/stories260k device; [ -d "$model" ] || model=$HERE/../../samples/stories260k
-    [ -d "$model" ] || { missing same-text "no samples/stories260k"; return; }
+    local model device; model=$(folder samples/stories260k) || { missing same-text "no samples/stories260k"; return; }
     for device in cpu cuda; do
         timeout 60 "$OPENELM" generate "$model" --prompt "Once upon a time" --temperature 0 --max-tokens 300 --precision Fp32 --device $device > "$OUT/stories-$device.txt" 2> "$OUT/stories-$device.log" || { missing same-text "failed on $device"; return; }
     done
@@ -74,8 +75,8 @@ same_text() {
 }
 # What proposals gain on the trained model of the repository, where it is there.
 speculation() {
-    local model=$HERE/../models/books-46m; [ -d "$model" ] || model=$HERE/../../models/books-46m
-    if [ -d "$model" ]; then ours speculation 90 bench "$model" --device cuda --prompt-lookup 10; else missing speculation "no models/books-46m"; fi
+    local model; model=$(folder models/books-46m) || { missing speculation "no models/books-46m"; return; }
+    ours speculation 90 bench "$model" --device cuda --prompt-lookup 10
 }
 
 start_training() {
