@@ -35,6 +35,7 @@ internal static class DecodeKernels
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
+            constants["ASKERS"] = Text(step.Askers);
             constants["TILE_ROWS"] = Text(step.TileRows);
             constants["PACKED"] = hasPacked ? "1" : "0";
             constants["SLOT_BYTES"] = Text(step.SlotBytes);

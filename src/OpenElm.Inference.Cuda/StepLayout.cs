@@ -4,7 +4,8 @@ namespace OpenElm.Inference.Cuda;
 
 /// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of pieces of rows, and the activations, in shared memory.</summary>
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
-/// <param name="Warps">Of a block, that compute; one more asks for what they read.</param>
+/// <param name="Warps">Of a block, that compute.</param>
+/// <param name="Askers">More warps of a block, that ask for what those read.</param>
 /// <param name="PieceColumns">Numbers of a plain row's piece, at most.</param>
 /// <param name="PieceBytes">Of a row, that are copied at once, at most.</param>
 /// <param name="SlotBytes">Of the ring, for a piece: neighbours lie half of the memory's banks apart.</param>
@@ -12,13 +13,13 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
 /// <param name="TileRows">Rows of a tile, at most.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, int TileRows)
+internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, int TileRows)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
     const int AheadOfRing = 192 << 10;
     const int Sixteen = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
-    const int WarpsOfBlock = 8, MostShared = 227 * 1024, LargestPiece = 1536;
+    const int WarpsOfBlock = 8, AskersOfBlock = 2, MostShared = 227 * 1024, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -56,8 +57,11 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest, tileRows);
+        return new StepLayout(blocks, WarpsOfBlock, AskersOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest, tileRows);
     }
+
+    /// <summary>Of a block.</summary>
+    public int Threads => 32 * (Warps + Askers);
 
     /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
     /// <param name="format">How the row is kept.</param>

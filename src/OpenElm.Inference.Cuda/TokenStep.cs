@@ -134,7 +134,7 @@ internal sealed class TokenStep : IDisposable
     {
         StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = _step + 1 };
         _step += (uint)steps;
-        kernel.LaunchTogether(_stream, _layout.Blocks, 32 * (_layout.Warps + 1), _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, steps, choice.Place);
+        kernel.LaunchTogether(_stream, _layout.Blocks, _layout.Threads, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, steps, choice.Place);
     }
 }
 

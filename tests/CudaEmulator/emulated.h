@@ -62,7 +62,10 @@ static inline void expect(u64* b, int bytes) { EmuBarrier* e = emu_barrier(b); e
 static inline void copy_async(void* to, const void* from, int bytes, u64* b, bool) { if (((size_t)to | (size_t)from | bytes) & 15) abort(); memcpy(to, from, bytes); EmuBarrier* e = emu_barrier(b); e->bytes -= bytes; if (e->left == 0) emu_settle(e); }
 static inline void arrive(u64* b) { EmuBarrier* e = emu_barrier(b); e->left--; emu_settle(e); }
 static inline bool has_arrived(u64* b, int parity) { return (int)emu_barrier(b)->phase != parity; }
-static inline void meet() { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, blockDim.x - 32); }
+#ifndef ASKERS
+#define ASKERS 0
+#endif
+static inline void meet() { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, blockDim.x - 32 * ASKERS); }
 static inline void await_arrival(u64* b, int parity) { while ((int)emu_barrier(b)->phase == parity) emu_yield(); }
 static inline u32 read_word(const float* p) { return *(volatile const u32*)p; }
 static inline void read_words(const float* p, u32 (&w)[4]) { if ((size_t)p & 15) abort(); for (int i = 0; i < 4; i++) w[i] = ((volatile const u32*)p)[i]; }

@@ -1,7 +1,8 @@
 // One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor and has rows of every matrix.
 //
 // What a block reads is fixed before the step begins, so weights, keys and values stream through a ring in shared memory, by the copy engine, in the
-// order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are already on their way.
+// order of their use. Warps of their own ask for them and run ahead: while blocks wait for each other, the next matrices are already on their way. They are
+// several because the engine takes an order a lane, one after another: a warp alone gives one in 36 to 60 ns, which is less than an H200's memory can do.
 //
 // A tile is a piece of up to TILE_ROWS rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
 // numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
@@ -20,7 +21,7 @@ typedef signed char C;
 typedef T C;
 #endif
 
-constexpr int THREADS = 32 * WARPS;                             // that compute; one warp more asks for what they read
+constexpr int THREADS = 32 * WARPS;                             // that compute; more warps ask for what they read
 constexpr int TILES = 32;                                       // on their way, at most
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
@@ -196,7 +197,7 @@ struct __align__(128) Stage
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
-    int sizes[TILES];                                           // slots of tiles on their way
+    int sizes[ASKERS][TILES];                                   // slots of tiles on their way, as each warp that asks knows them
     float residual[OWN_ROWS];                                   // the block's
     C* cache;
     int capacity, token;                                        // token: the next one
@@ -269,25 +270,32 @@ struct Scout
     }
 };
 
-// What the warp that asks knows of the ring.
+// What a warp that asks knows of the ring. Each asks for some parts of every tile: for as many as there are such warps, one.
 struct Asker
 {
     u32 tile, oldest;
-    int slot, used;
+    int slot, used, which;
 
-    // Room for a tile; its barrier.
+    // The lane's part of a tile.
+    __device__ int part() const { return threadIdx.x % 32 * ASKERS + which; }
+
+    // Of so many parts of a tile, the warp's.
+    __device__ int parts(int all) const { return (all - which + ASKERS - 1) / ASKERS; }
+
+    // Room for a tile; its barrier. bytes: that the warp asks for.
     __device__ u64* begin(int slots, int bytes)
     {
         Stage& stage = stage_of_block();
+        int* sizes = stage.sizes[which];
         while (used + slots > SLOTS || tile - oldest == TILES)
         {
             await_arrival(&stage.free[oldest % TILES], oldest / TILES & 1);
-            used -= stage.sizes[oldest++ % TILES];
+            used -= sizes[oldest++ % TILES];
         }
         u64* full = &stage.full[tile % TILES];
         if (threadIdx.x % 32 == 0)
         {
-            stage.sizes[tile % TILES] = slots;
+            sizes[tile % TILES] = slots;
             expect(full, bytes);
         }
         __syncwarp();
@@ -302,12 +310,11 @@ struct Asker
     }
 };
 
-// Asks for all tiles of some tokens, a lane for each row.
-__device__ __noinline__ void ask(int position, int tokens)
+// Asks for parts of all tiles of some tokens, a lane for each row.
+__device__ __noinline__ void ask(int which, int position, int tokens)
 {
     Stage& stage = stage_of_block();
-    int lane = threadIdx.x % 32;
-    Asker asker = { 0, 0, 0, 0 };
+    Asker asker = { 0, 0, 0, 0, which };
     Scout scout = { 0, 0, 0 };
 #pragma unroll 1
     for (int all = 0, number = 0; all < tokens * (4 * LAYERS + 1); all++, number = number == 4 * LAYERS ? 0 : number + 1)
@@ -332,16 +339,17 @@ __device__ __noinline__ void ask(int position, int tokens)
                 for (int t = 0; t < count; t += TILE_POSITIONS)
                 {
                     int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, slots = slots_of(positions), factor_bytes = CACHE8 ? (positions + 3) / 4 * 16 : 0;
-                    u64* full = asker.begin(2 * slots + FACTOR_SLOTS, 2 * (positions * POSITION_BYTES + factor_bytes));
-                    int own = lane < slots ? lane : lane - slots, rest = positions - own * SLOT_POSITIONS;
+                    // Parts: slots of keys, slots of values, the factors of both. The first warp counts for all.
+                    u64* full = asker.begin(2 * slots + FACTOR_SLOTS, which == 0 ? 2 * (positions * POSITION_BYTES + factor_bytes) : 0);
+                    int part = asker.part(), own = part < slots ? part : part - slots, rest = positions - own * SLOT_POSITIONS;
                     // Later steps read them again.
-                    if (lane < 2 * slots)
+                    if (part < 2 * slots)
                         copy_async(
-                            stage.ring[wrap(asker.slot + lane)], (lane < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
+                            stage.ring[wrap(asker.slot + part)], (part < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
                             (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
-                    else if (CACHE8 && lane < 2 * slots + 2)
+                    else if (CACHE8 && part < 2 * slots + 2)
                         copy_async(
-                            stage.ring[wrap(asker.slot + 2 * slots)] + (lane - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(lane == 2 * slots ? keys : values) + begin + t,
+                            stage.ring[wrap(asker.slot + 2 * slots)] + (part - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(part == 2 * slots ? keys : values) + begin + t,
                             factor_bytes, full, false);
                     asker.end(2 * slots + FACTOR_SLOTS);
                 }
@@ -351,15 +359,16 @@ __device__ __noinline__ void ask(int position, int tokens)
 #pragma unroll 1
         for (int row = 0; row < w.rows; row += w.tile_rows)
         {
-            int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows, own = row + lane;
+            int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows, own = row + asker.part(), mine = asker.parts(rows);
             const char* from = w.first + (own / 2) * w.stride + own % 2 * w.second;
 #pragma unroll 1
             for (int piece = 0, at = 0; piece < w.pieces; piece++, at += w.piece_bytes)
             {
                 int bytes = w.row_bytes - at < w.piece_bytes ? w.row_bytes - at : w.piece_bytes;
-                u64* full = asker.begin(rows, rows * bytes);
-                if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
+                u64* full = asker.begin(rows, mine * bytes);
+                if (asker.part() < rows) copy_async(stage.ring[wrap(asker.slot + asker.part())], from + at, bytes, full, true);
                 asker.end(rows);
+                if (which > 0) continue;
                 scout.ahead -= rows * bytes;
                 scout.go();
             }
@@ -1082,7 +1091,7 @@ __device__ __forceinline__ u64 largest_key(u64 key)
 
 // tokens: how many steps, each of which takes what the one before has chosen. token: −1 takes the token and the position that the launch before chose.
 // place: where the choices go on the host.
-extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
+extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -1093,11 +1102,11 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
         position = model.state[1];
     }
     const Word4 *work = (const Word4*)(model.work + blockIdx.x * (4 * LAYERS + 1)), *layers = (const Word4*)model.layers;
-    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32) ((Word4*)stage.work)[i] = work[i];
-    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32) ((Word4*)stage.layers)[i] = layers[i];
-    for (int i = threadIdx.x; i < TILES; i += THREADS + 32)
+    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32 * ASKERS) ((Word4*)stage.work)[i] = work[i];
+    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32 * ASKERS) ((Word4*)stage.layers)[i] = layers[i];
+    for (int i = threadIdx.x; i < TILES; i += THREADS + 32 * ASKERS)
     {
-        init_arrival(&stage.full[i], 1);
+        init_arrival(&stage.full[i], ASKERS);
         init_arrival(&stage.free[i], WARPS);
     }
     if (threadIdx.x == 0)
@@ -1112,9 +1121,9 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     }
     publish_arrivals();
     __syncthreads();
-    if (warp == WARPS)
+    if (warp >= WARPS)
     {
-        ask(position, tokens);
+        ask(warp - WARPS, position, tokens);
         return;
     }
     Stream stream = { 0, 0 };
