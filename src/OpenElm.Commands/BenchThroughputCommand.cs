@@ -22,7 +22,7 @@ internal static class BenchThroughputCommand
         var threads = new Option<int?>("--threads") { Description = "Threads on the processor instead of one a processor" };
         var profile = new Option<bool>("--profile") { Description = "Also print where the time of a token and of a prompt goes on a GPU" };
         var kv = new Option<KvCacheType>("--kv") { Description = "How past keys and values are kept: F32, BF16 or I8", DefaultValueFactory = _ => KvCacheType.BF16 };
-        var kernels = new Option<string?>("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS); untimed: those of a GPU that wait to be measured" };
+        var kernels = new Option<string?>("--kernels") { Description = "Kernel set instead of the fastest (or of OPENELM_KERNELS) on the processor" };
         var device = new DeviceArguments();
         var command = new Command("throughput", "Measure every size as the paper's Table 7 does, with random weights") { sizes, prompt, generate, batch, weights, kv, kernels, repetitions, threads, profile };
         device.AddTo(command);

@@ -13,7 +13,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly CudaDevice _device;
     readonly OpenElmConfig _config;
     readonly CudaPrecision _precision;
-    readonly bool _cacheIsBytes, _isUntimed;
+    readonly bool _cacheIsBytes;
     readonly CudaStream _stream = new();
     readonly DeviceWeights _weights;
     readonly LogitsReader _reader;
@@ -30,11 +30,11 @@ internal sealed class CudaBackend : InferenceBackend
     readonly List<DeviceMemory> _free = [];
     bool _isDisposed;
 
-    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes, bool isUntimed)
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes)
     {
-        (_device, _config, _precision, _cacheIsBytes, _isUntimed) = (device, config, precision, cacheIsBytes, isUntimed);
+        (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, cacheIsBytes);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _, hasWideTiles: isUntimed);
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
         _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream, _reader);
@@ -42,7 +42,7 @@ internal sealed class CudaBackend : InferenceBackend
     }
 
     /// <inheritdoc/>
-    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_isUntimed ? "-untimed" : "")}";
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}";
 
     /// <inheritdoc/>
     public override int Threads => Environment.ProcessorCount;

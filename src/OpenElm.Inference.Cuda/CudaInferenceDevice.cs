@@ -9,7 +9,6 @@ namespace OpenElm.Inference.Cuda;
 public sealed class CudaInferenceDevice : InferenceDevice
 {
     const int Hopper = 90;
-    const string Untimed = "untimed";
 
     readonly CudaDevice _device;
     readonly CudaPrecision _precision;
@@ -55,15 +54,15 @@ public sealed class CudaInferenceDevice : InferenceDevice
             throw new OpenElmException($"The GPU keeps keys and values of 8 bits for heads of 16, 32, 64, 128 or 256 only; this model's have {config.HeadDim}. Leave the KV cache type out.");
         }
 
-        if (options.Kernels is not (null or Untimed))
+        if (options.Kernels is not null)
         {
-            throw new OpenElmException($"There are no kernels called {options.Kernels} on the GPU; {Untimed} are those that were not timed yet, and without a name it takes the others.");
+            throw new OpenElmException($"The GPU has one kernel set only, and none is called {options.Kernels}. Leave the name out.");
         }
 
         try
         {
             _device.MakeCurrent();
-            return new CudaBackend(_device, config, weights, adapters, _precision, options.KvCache == KvCacheType.I8, options.Kernels == Untimed);
+            return new CudaBackend(_device, config, weights, adapters, _precision, options.KvCache == KvCacheType.I8);
         }
         catch (CudaException e)
         {

@@ -36,7 +36,6 @@ internal static class DecodeKernels
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
             constants["ASKERS"] = Text(step.Askers);
-            constants["TILE_ROWS"] = Text(step.TileRows);
             constants["PACKED"] = hasPacked ? "1" : "0";
             constants["SLOT_BYTES"] = Text(step.SlotBytes);
             constants["SLOTS"] = Text(step.Ring);

@@ -12,13 +12,12 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Ring">Slots of it.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-/// <param name="TileRows">Rows of a tile, at most.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, int TileRows)
+internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
-    const int AheadOfRing = 192 << 10;
-    const int Sixteen = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
+    const int AheadOfRing = 192 << 10, LargeCache = 56 << 20; // an H200 has 60 MB, an H100 50
+    const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
     const int WarpsOfBlock = 8, AskersOfBlock = 2, MostShared = 227 * 1024, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
@@ -26,9 +25,8 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
     /// <param name="precision">Of weights.</param>
     /// <param name="multiprocessors">Of the device.</param>
     /// <param name="reason">Why the model has no such step, as the end of a sentence; null if it has.</param>
-    /// <param name="hasWideTiles">Whether tiles have 32 rows instead of 16.</param>
     /// <returns>The layout; null where the model has none.</returns>
-    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, out string? reason, bool hasWideTiles = false)
+    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, out string? reason)
     {
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, lanes = config.HeadDim / 8, group = config.Layers[0].QueryHeadsPerKvHead;
         reason = config.HeadDim % 8 != 0 || lanes > 32 || (lanes & (lanes - 1)) != 0 ? $"a head of {config.HeadDim} is no power of two from 8 to 256"
@@ -50,14 +48,14 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
         int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
         int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + 1024;
-        int slots = (MostShared - rest) / slot, tileRows = hasWideTiles ? 2 * Sixteen : Sixteen;
-        if (slots < 2 * tileRows)
+        int slots = (MostShared - rest) / slot;
+        if (slots < 2 * TileRows)
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, AskersOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest, tileRows);
+        return new StepLayout(blocks, WarpsOfBlock, AskersOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest);
     }
 
     /// <summary>Of a block.</summary>
@@ -74,19 +72,23 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
     /// <returns>How many.</returns>
     public static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
 
-    /// <summary>What a block brings into the second-level cache before its ring asks for it: something where a layer neither fits into the ring nor is many rings.</summary>
+    /// <summary>
+    /// What a block brings into the second-level cache before its ring asks for it: something where the cache is large, as an H200's, or where a layer neither
+    /// fits into the ring nor is many rings.
+    /// </summary>
     /// <param name="layerBytes">Of a layer's weights, the block's part.</param>
+    /// <param name="cacheBytes">Of the device's second-level cache.</param>
     /// <returns>Bytes; measured in step.cu.</returns>
-    public int AheadBytes(long layerBytes)
+    public int AheadBytes(long layerBytes, long cacheBytes)
     {
         long ring = (long)Ring * PieceBytes;
-        return 2 * layerBytes > 3 * ring && layerBytes < 5 * ring ? AheadOfRing : 0;
+        return cacheBytes >= LargeCache || (2 * layerBytes > 3 * ring && layerBytes < 5 * ring) ? AheadOfRing : 0;
     }
 
     /// <summary>Rows of a tile, if a block's rows are dealt evenly.</summary>
     /// <param name="rows">The block's.</param>
-    /// <returns><see cref="TileRows"/> at most.</returns>
-    public int RowsOfTile(int rows) => rows == 0 ? 1 : Parts(rows, Parts(rows, TileRows));
+    /// <returns>16 at most.</returns>
+    public static int RowsOfTile(int rows) => rows == 0 ? 1 : Parts(rows, Parts(rows, TileRows));
 
     /// <summary>What the blocks share: most rows of a block in the residual, in a layer's matrix, and room for sums of two of those or of the head's.</summary>
     /// <param name="config">The architecture.</param>

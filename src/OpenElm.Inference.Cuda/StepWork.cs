@@ -66,7 +66,7 @@ internal readonly record struct StepWork(
                 int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, columns) : columns * elementBytes;
                 work.Add(new StepWork(
                     matrix.Address + (nint)((long)begin * rowBytes), from, norm, to + (begin * sizeof(float)), isGlued ? rowBytes : 2 * rowBytes, isGlued ? results * rowBytes : rowBytes, rowBytes, pieceBytes,
-                    StepLayout.Parts(width, columns), own, layout.RowsOfTile(own), begin, matrix.Format, width, columns, StepLayout.OwnChunks(columns)));
+                    StepLayout.Parts(width, columns), own, StepLayout.RowsOfTile(own), begin, matrix.Format, width, columns, StepLayout.OwnChunks(columns)));
             }
         }
 

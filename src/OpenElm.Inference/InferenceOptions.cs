@@ -14,7 +14,7 @@ public sealed record InferenceOptions
     /// <summary>How keys and values of past positions are kept.</summary>
     public KvCacheType KvCache { get; init; }
 
-    /// <summary>The kernel set by name; null takes <c>OPENELM_KERNELS</c>, or the fastest this machine runs. A GPU has one besides those it takes: <c>untimed</c>.</summary>
+    /// <summary>The kernel set by name; null takes <c>OPENELM_KERNELS</c>, or the fastest this machine runs. A GPU has one only, without a name.</summary>
     public string? Kernels { get; init; }
 
     /// <summary>Where the model computes; null is the CPU.</summary>

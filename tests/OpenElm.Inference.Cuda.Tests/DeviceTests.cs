@@ -42,10 +42,10 @@ public sealed class DeviceTests
         Close.Assert(Whole(TestModels.Random(Models[index]), tokens), OneByOne(TestModels.Random(Models[index], options), tokens), Fp32);
     }
 
-    [Theory, InlineData(null), InlineData("untimed")]
-    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks(string? kernels)
+    [Fact]
+    public void Behind_a_long_prompt_a_step_shares_the_sequence_among_blocks()
     {
-        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
+        InferenceOptions options = On(CudaPrecision.Fp32);
         OpenElmConfig config = Models[1] with { MaxContextLength = 400, RopeMaxLength = 800 };
         int[] tokens = TestModels.Tokens(300, config.VocabSize);
         float[] expected = Whole(TestModels.Random(config), tokens);
@@ -60,10 +60,10 @@ public sealed class DeviceTests
         }
     }
 
-    [Theory, InlineData(null), InlineData("untimed")]
-    public void In_bfloat16_prompt_and_steps_stay_near_the_processor(string? kernels)
+    [Fact]
+    public void In_bfloat16_prompt_and_steps_stay_near_the_processor()
     {
-        InferenceOptions options = On(CudaPrecision.Bf16) with { Kernels = kernels };
+        InferenceOptions options = On(CudaPrecision.Bf16);
         int[] tokens = TestModels.Tokens(12, Models[0].VocabSize);
         float[] expected = Whole(TestModels.Random(Models[0]), tokens);
         Near(expected, Whole(TestModels.Random(Models[0], options), tokens));
@@ -102,7 +102,7 @@ public sealed class DeviceTests
     public void Kernels_of_an_unknown_name_are_refused()
     {
         InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = "avx2" };
-        Assert.Contains("no kernels called avx2 on the GPU", Assert.Throws<OpenElmException>(() => TestModels.Random(TestModels.Blocked, options)).Message, StringComparison.Ordinal);
+        Assert.Contains("none is called avx2", Assert.Throws<OpenElmException>(() => TestModels.Random(TestModels.Blocked, options)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -231,11 +231,10 @@ public sealed class DeviceTests
 
     // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
     // The wide model: warps with 3, 4, 5 and 9 blocks of a piece, rows of several pieces.
-    [Theory, InlineData(DType.Q8_0, false, null), InlineData(DType.Q4_0, false, null), InlineData(DType.Q4_1, false, null), InlineData(DType.Q4_K, false, "untimed")]
-    [InlineData(DType.Q8_0, true, null), InlineData(DType.Q4_0, true, null), InlineData(DType.Q8_0, true, "untimed"), InlineData(DType.Q4_0, true, "untimed")]
-    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, bool isWide, string? kernels)
+    [Theory, InlineData(DType.Q8_0, false), InlineData(DType.Q4_0, false), InlineData(DType.Q4_1, false), InlineData(DType.Q4_K, false), InlineData(DType.Q8_0, true), InlineData(DType.Q4_0, true)]
+    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, bool isWide)
     {
-        InferenceOptions options = On(CudaPrecision.Bf16) with { Kernels = kernels };
+        InferenceOptions options = On(CudaPrecision.Bf16);
         OpenElmConfig config = isWide ? TestModels.Blocked with { ModelDim = 1280, NumTransformerLayers = 2, FfnMultipliers = (0.8, 1.8) } : TestModels.Blocked;
         string file = Path.Combine(Path.GetTempPath(), $"openelm-{Guid.NewGuid():N}.gguf");
         try
@@ -244,7 +243,7 @@ public sealed class DeviceTests
             int[] tokens = TestModels.Tokens(isWide ? 3 : 12, config.VocabSize);
             float[] expected = Whole(OpenElmModel.Load(file), tokens), prompt = Whole(OpenElmModel.Load(file, options), tokens);
             OpenElmModel packed = OpenElmModel.Load(file, options);
-            Assert.Equal(kernels is null ? "cuda-bf16" : $"cuda-bf16-{kernels}", packed.KernelName);
+            Assert.Equal("cuda-bf16", packed.KernelName);
             Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(config).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * (dtype == DType.Q8_0 ? 1.07 : 0.63));
             float[] steps = OneByOne(packed, tokens);
             Assert.InRange(Error(expected, prompt), 1e-6, 0.06);
@@ -277,11 +276,11 @@ public sealed class DeviceTests
     }
 
     // Several steps in a launch, fewer in the last one.
-    [Theory, InlineData(null), InlineData("untimed")]
-    public void A_chain_of_steps_chooses_what_the_processor_chooses(string? kernels)
+    [Fact]
+    public void A_chain_of_steps_chooses_what_the_processor_chooses()
     {
         const int Prompt = 12, Capacity = 39;
-        InferenceOptions options = On(CudaPrecision.Fp32) with { Kernels = kernels };
+        InferenceOptions options = On(CudaPrecision.Fp32);
         OpenElmConfig config = Models[1];
         int[] tokens = [.. TestModels.Tokens(Prompt, config.VocabSize), .. new int[Capacity - Prompt]];
         float[] logits = new float[config.VocabSize];

@@ -24,7 +24,7 @@ internal static class VerifyCommand
         device.AcceptOnlyFromAmong("cpu", "cuda");
         var part = new Option<string?>("--part") { Description = "Only this part: golden files, or what is checked of the training kernels of a GPU one by one, in passes over a model, in whole runs" };
         part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
-        var kernels = new Option<string?>("--kernels") { Description = "Only this kernel set of the inference runtime; on a GPU instead of its usual one" };
+        var kernels = new Option<string?>("--kernels") { Description = "Only this kernel set of the inference runtime on the processor" };
         var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part, kernels };
         command.SetAction(parsed =>
         {
@@ -134,8 +134,8 @@ internal static class VerifyCommand
         if (name is not Training && device != "cpu")
         {
             CudaInferenceDevice gpu = Device(CudaPrecision.Fp32, device);
-            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu, Kernels = kernels });
-            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu, Kernels = kernels }, tokenByToken: true);
+            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu });
+            yield return new InferenceGoldenRuntime(new InferenceOptions { Device = gpu }, tokenByToken: true);
         }
 
         if (name is not Training && device == "cpu")

@@ -4,7 +4,7 @@
 // order of their use. Warps of their own ask for them and run ahead: while blocks wait for each other, the next matrices are already on their way. They are
 // several because the engine takes an order a lane, one after another: a warp alone gives one in 36 to 60 ns, which is less than an H200's memory can do.
 //
-// A tile is a piece of up to TILE_ROWS rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
+// A tile is a piece of up to 16 rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
 // numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
 // times 8 columns, of which one has the upper and one the lower half of each activation, two bfloat16 numbers that are 16 of its 24 bits.
 //
@@ -22,7 +22,7 @@ typedef T C;
 #endif
 
 constexpr int THREADS = 32 * WARPS;                             // that compute; more warps ask for what they read
-constexpr int TILES = 32;                                       // on their way, at most
+constexpr int TILES = 32, COUNTED = 2 * TILES;                  // on their way, at most; and what a warp that asks remembers
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
 constexpr int CHUNK_BYTES = CHUNK * sizeof(T);
@@ -197,7 +197,7 @@ struct __align__(128) Stage
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
-    int sizes[ASKERS][TILES];                                   // slots of tiles on their way, as each warp that asks knows them
+    unsigned char sizes[ASKERS][COUNTED];                       // slots of tiles on their way, as each warp that asks knows them
     float residual[OWN_ROWS];                                   // the block's
     C* cache;
     int capacity, token;                                        // token: the next one
@@ -244,6 +244,7 @@ __device__ __forceinline__ int slots_of(int positions) { return (positions + SLO
 // Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. Measured on an H100:
 // 450M 7 % and 1.1B 3 to 5 % faster with 192 KB a block, 1 to 2 % less with 96; 270M 1.5 % slower, whose layers the ring holds anyway; 3B 8 % slower, and with
 // twice as much every size much slower, because the cache overflows. Asking only while the ring is full was slower than never, by 1 to 2 % in all sizes.
+// On an H200 every size is 4 to 7 % faster, and 128, 192 and 256 KB are alike.
 struct Scout
 {
     int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
@@ -270,34 +271,34 @@ struct Scout
     }
 };
 
-// What a warp that asks knows of the ring. Each asks for some parts of every tile: for as many as there are such warps, one.
+// What a warp that asks knows of the ring. Such warps take turns: each asks for every ASKERS-th tile, and counts the others. It waits at its own tiles
+// alone, for tiles less than TILES before: their barriers cannot have gone around once more, because nobody uses tiles behind one that has not been asked for.
 struct Asker
 {
     u32 tile, oldest;
     int slot, used, which;
 
-    // The lane's part of a tile.
-    __device__ int part() const { return threadIdx.x % 32 * ASKERS + which; }
-
-    // Of so many parts of a tile, the warp's.
-    __device__ int parts(int all) const { return (all - which + ASKERS - 1) / ASKERS; }
-
-    // Room for a tile; its barrier. bytes: that the warp asks for.
-    __device__ u64* begin(int slots, int bytes)
+    // A tile of some slots is the next: whether it is the warp's, who then has room for it.
+    __device__ bool begin(int slots)
     {
         Stage& stage = stage_of_block();
-        int* sizes = stage.sizes[which];
-        while (used + slots > SLOTS || tile - oldest == TILES)
+        unsigned char* sizes = stage.sizes[which];
+        bool mine = tile % ASKERS == which;
+        while (mine && (used + slots > SLOTS || tile - oldest > TILES - ASKERS))
         {
             await_arrival(&stage.free[oldest % TILES], oldest / TILES & 1);
-            used -= sizes[oldest++ % TILES];
+            used -= sizes[oldest++ % COUNTED];
         }
-        u64* full = &stage.full[tile % TILES];
-        if (threadIdx.x % 32 == 0)
-        {
-            sizes[tile % TILES] = slots;
-            expect(full, bytes);
-        }
+        if (threadIdx.x % 32 == 0) sizes[tile % COUNTED] = (unsigned char)slots;
+        __syncwarp();
+        return mine;
+    }
+
+    // The tile's barrier, once it expects what will be copied.
+    __device__ u64* expecting(int bytes) const
+    {
+        u64* full = &stage_of_block().full[tile % TILES];
+        if (threadIdx.x % 32 == 0) expect(full, bytes);
         __syncwarp();
         return full;
     }
@@ -310,10 +311,11 @@ struct Asker
     }
 };
 
-// Asks for parts of all tiles of some tokens, a lane for each row.
+// Asks for every ASKERS-th tile of some tokens, a lane for each row.
 __device__ __noinline__ void ask(int which, int position, int tokens)
 {
     Stage& stage = stage_of_block();
+    int lane = threadIdx.x % 32;
     Asker asker = { 0, 0, 0, 0, which };
     Scout scout = { 0, 0, 0 };
 #pragma unroll 1
@@ -339,18 +341,20 @@ __device__ __noinline__ void ask(int which, int position, int tokens)
                 for (int t = 0; t < count; t += TILE_POSITIONS)
                 {
                     int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, slots = slots_of(positions), factor_bytes = CACHE8 ? (positions + 3) / 4 * 16 : 0;
-                    // Parts: slots of keys, slots of values, the factors of both. The first warp counts for all.
-                    u64* full = asker.begin(2 * slots + FACTOR_SLOTS, which == 0 ? 2 * (positions * POSITION_BYTES + factor_bytes) : 0);
-                    int part = asker.part(), own = part < slots ? part : part - slots, rest = positions - own * SLOT_POSITIONS;
-                    // Later steps read them again.
-                    if (part < 2 * slots)
-                        copy_async(
-                            stage.ring[wrap(asker.slot + part)], (part < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
-                            (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
-                    else if (CACHE8 && part < 2 * slots + 2)
-                        copy_async(
-                            stage.ring[wrap(asker.slot + 2 * slots)] + (part - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(part == 2 * slots ? keys : values) + begin + t,
-                            factor_bytes, full, false);
+                    if (asker.begin(2 * slots + FACTOR_SLOTS))
+                    {
+                        u64* full = asker.expecting(2 * (positions * POSITION_BYTES + factor_bytes));
+                        int own = lane < slots ? lane : lane - slots, rest = positions - own * SLOT_POSITIONS;
+                        // Later steps read them again.
+                        if (lane < 2 * slots)
+                            copy_async(
+                                stage.ring[wrap(asker.slot + lane)], (lane < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
+                                (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
+                        else if (CACHE8 && lane < 2 * slots + 2)
+                            copy_async(
+                                stage.ring[wrap(asker.slot + 2 * slots)] + (lane - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(lane == 2 * slots ? keys : values) + begin + t,
+                                factor_bytes, full, false);
+                    }
                     asker.end(2 * slots + FACTOR_SLOTS);
                 }
             }
@@ -359,14 +363,17 @@ __device__ __noinline__ void ask(int which, int position, int tokens)
 #pragma unroll 1
         for (int row = 0; row < w.rows; row += w.tile_rows)
         {
-            int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows, own = row + asker.part(), mine = asker.parts(rows);
+            int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows, own = row + lane;
             const char* from = w.first + (own / 2) * w.stride + own % 2 * w.second;
 #pragma unroll 1
             for (int piece = 0, at = 0; piece < w.pieces; piece++, at += w.piece_bytes)
             {
                 int bytes = w.row_bytes - at < w.piece_bytes ? w.row_bytes - at : w.piece_bytes;
-                u64* full = asker.begin(rows, mine * bytes);
-                if (asker.part() < rows) copy_async(stage.ring[wrap(asker.slot + asker.part())], from + at, bytes, full, true);
+                if (asker.begin(rows))
+                {
+                    u64* full = asker.expecting(rows * bytes);
+                    if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
+                }
                 asker.end(rows);
                 if (which > 0) continue;
                 scout.ahead -= rows * bytes;
@@ -398,8 +405,8 @@ struct Stream
     }
 };
 
-// x: the warp's operands of the piece. rows: the lane's, two for each sixteen of the tile.
-template <int SIXTEENS> __device__ __forceinline__ void multiply_piece(const char* (&rows)[SIXTEENS][2], const char* x, int columns, int most, float (&sums)[SIXTEENS][2][4])
+// a, b: the lane's rows. x: the warp's operands of the piece.
+__device__ __forceinline__ void multiply_piece(const char* a, const char* b, const char* x, int columns, int most, float (&sums)[2][4])
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4;
 #if BF16
@@ -407,17 +414,11 @@ template <int SIXTEENS> __device__ __forceinline__ void multiply_piece(const cha
     int first = warp * CHUNK_BYTES + part * 16;
     auto chunk = [&](int i, bool there)
     {
-        Word4 y = {};
-        if (there) y = *(const Word4*)(own + i * OPERAND_BYTES);
-#pragma unroll
-        for (int s = 0; s < SIXTEENS; s++)
-        {
-            Word4 p = {}, q = {};
-            if (there) p = *(const Word4*)(rows[s][0] + first + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(rows[s][1] + first + i * WARPS * CHUNK_BYTES);
-            u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
-            multiply(sums[s][0], even, y.x, y.y);
-            multiply(sums[s][1], odd, y.z, y.w);
-        }
+        Word4 y = {}, p = {}, q = {};
+        if (there) y = *(const Word4*)(own + i * OPERAND_BYTES), p = *(const Word4*)(a + first + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + first + i * WARPS * CHUNK_BYTES);
+        u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
+        multiply(sums[0], even, y.x, y.y);
+        multiply(sums[1], odd, y.z, y.w);
     };
     if (columns == most && most == MOST_EACH * WARPS * CHUNK)
     {
@@ -437,12 +438,8 @@ template <int SIXTEENS> __device__ __forceinline__ void multiply_piece(const cha
         for (int j = 0; j < 8; j++)
         {
             float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
-#pragma unroll
-            for (int s = 0; s < SIXTEENS; s++)
-            {
-                sums[s][0][0] += ((const float*)rows[s][0])[at + j] * y;
-                sums[s][1][0] += ((const float*)rows[s][1])[at + j] * y;
-            }
+            sums[0][0] += ((const float*)a)[at + j] * y;
+            sums[1][0] += ((const float*)b)[at + j] * y;
         }
 #endif
 }
@@ -505,61 +502,47 @@ template <bool NIBBLE> __device__ __forceinline__ float multiply_packed(const ch
 }
 
 // The next tile: sums[row][warp] = row · activations, of the warp's columns.
-template <int SIXTEENS> __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
+__device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = w.each;
     bool packed = PACKED && w.format != PLAIN;
-    float mine[SIXTEENS][2][4] = {}, of_packed[SIXTEENS] = {};
+    float mine[2][4] = {}, of_packed = 0;
     const char* x = stage_of_block().operands[warp];
 #pragma unroll 1
     for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
     {
         int columns = width - first < most ? width - first : most;
-        const char* own[SIXTEENS][2];
         stream.take();
-#pragma unroll
-        for (int s = 0; s < SIXTEENS; s++)
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-            {
-                int row = lane / 4 + 16 * s + 8 * i;
-                own[s][i] = stream.at(row < rows ? row : rows - 1);
-            }
-        if (packed)
-#pragma unroll
-            for (int s = 0; s < SIXTEENS; s++) of_packed[s] += w.format == NIBBLES ? multiply_packed<true>(own[s][0], own[s][1], x, columns) : multiply_packed<false>(own[s][0], own[s][1], x, columns);
-        else multiply_piece<SIXTEENS>(own, x, columns, most, mine);
+        const char *a = stream.at(lane / 4 < rows ? lane / 4 : rows - 1), *b = stream.at(lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1);
+        if (packed) of_packed += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
+        else multiply_piece(a, b, x, columns, most, mine);
         stream.leave(rows);
     }
-#pragma unroll
-    for (int s = 0; s < SIXTEENS; s++)
+    float first, second;
+    if (packed)
     {
-        float first, second;
-        if (packed)
-        {
-            first = of_packed[s] + __shfl_xor_sync(0xffffffff, of_packed[s], 1);
-            second = __shfl_xor_sync(0xffffffff, first, 3);
-        }
-        else if (BF16)
-        {
-            // Columns 0 and 1 have the halves of the activations, and so have all others.
-            first = mine[s][0][0] + mine[s][0][1] + (mine[s][1][0] + mine[s][1][1]);
-            second = mine[s][0][2] + mine[s][0][3] + (mine[s][1][2] + mine[s][1][3]);
-        }
-        else
-        {
-            first = mine[s][0][0];
-            second = mine[s][1][0];
-#pragma unroll
-            for (int mask = 1; mask < 4; mask <<= 1)
-            {
-                first += __shfl_xor_sync(0xffffffff, first, mask);
-                second += __shfl_xor_sync(0xffffffff, second, mask);
-            }
-        }
-        int which = lane / 4 + lane % 2 * 8 + 16 * s;
-        if (lane % 4 < 2 && which < rows) sums[which][warp] = lane % 2 ? second : first;
+        first = of_packed + __shfl_xor_sync(0xffffffff, of_packed, 1);
+        second = __shfl_xor_sync(0xffffffff, first, 3);
     }
+    else if (BF16)
+    {
+        // Columns 0 and 1 have the halves of the activations, and so have all others.
+        first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]);
+        second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
+    }
+    else
+    {
+        first = mine[0][0];
+        second = mine[1][0];
+#pragma unroll
+        for (int mask = 1; mask < 4; mask <<= 1)
+        {
+            first += __shfl_xor_sync(0xffffffff, first, mask);
+            second += __shfl_xor_sync(0xffffffff, second, mask);
+        }
+    }
+    int which = lane / 4 + lane % 2 * 8;
+    if (lane % 4 < 2 && which < rows) sums[which][warp] = lane % 2 ? second : first;
 }
 
 // The same for all rows of the block.
@@ -569,8 +552,7 @@ __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, flo
     for (int row = 0; row < w.rows; row += w.tile_rows)
     {
         int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows;
-        if (TILE_ROWS > 16 && rows > 16) multiply_tile<TILE_ROWS / 16>(stream, w, rows, sums + row);
-        else multiply_tile<1>(stream, w, rows, sums + row);
+        multiply_tile(stream, w, rows, sums + row);
     }
 }
 
@@ -1106,7 +1088,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_st
     for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32 * ASKERS) ((Word4*)stage.layers)[i] = layers[i];
     for (int i = threadIdx.x; i < TILES; i += THREADS + 32 * ASKERS)
     {
-        init_arrival(&stage.full[i], ASKERS);
+        init_arrival(&stage.full[i], 1);
         init_arrival(&stage.free[i], WARPS);
     }
     if (threadIdx.x == 0)
