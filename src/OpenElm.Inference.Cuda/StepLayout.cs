@@ -18,7 +18,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
     const int MostSplits = 32;      // a lane for each
     const int AheadOfRing = 192 << 10, LargeCache = 56 << 20; // an H200 has 60 MB, an H100 50
     const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
-    const int WarpsOfBlock = 8, AskersOfBlock = 2, MostShared = 227 * 1024, LargestPiece = 1536;
+    const int WarpsOfBlock = 8, AskersOfBlock = 2, MostShared = 227 * 1024, Rest = 1792, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -47,7 +47,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
         (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
         int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
-        int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + 1024;
+        int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + Rest;
         int slots = (MostShared - rest) / slot;
         if (slots < 2 * TileRows)
         {

@@ -45,7 +45,16 @@ internal sealed class TokenStep : IDisposable
         StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
         int ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count, device.CacheBytes);
         _compile = profile => compile(ahead, profile);
-        _module = _compile(false);
+        try
+        {
+            _module = _compile(false);
+        }
+        catch
+        {
+            _buffers.Dispose();
+            throw;
+        }
+
         _kernel = _module["decode_step"];
         StepLayer[] layers =
         [

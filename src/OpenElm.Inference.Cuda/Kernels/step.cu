@@ -22,7 +22,7 @@ typedef T C;
 #endif
 
 constexpr int THREADS = 32 * WARPS;                             // that compute; more warps ask for what they read
-constexpr int TILES = 32, COUNTED = 2 * TILES;                  // on their way, at most; and what a warp that asks remembers
+constexpr int TILES = 64, COUNTED = 2 * TILES;                  // on their way, and those that a warp is ahead of another, at most; what a warp that asks remembers
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
 constexpr int CHUNK_BYTES = CHUNK * sizeof(T);
@@ -273,6 +273,7 @@ struct Scout
 
 // What a warp that asks knows of the ring. Such warps take turns: each asks for every ASKERS-th tile, and counts the others. It waits at its own tiles
 // alone, for tiles less than TILES before: their barriers cannot have gone around once more, because nobody uses tiles behind one that has not been asked for.
+// A warp leaves those of the past that are not its own without waiting, so it may be WARPS tiles ahead of what has been asked for.
 struct Asker
 {
     u32 tile, oldest;
@@ -284,7 +285,7 @@ struct Asker
         Stage& stage = stage_of_block();
         unsigned char* sizes = stage.sizes[which];
         bool mine = tile % ASKERS == which;
-        while (mine && (used + slots > SLOTS || tile - oldest > TILES - ASKERS))
+        while (mine && (used + slots > SLOTS || tile - oldest > TILES - ASKERS - WARPS))
         {
             await_arrival(&stage.free[oldest % TILES], oldest / TILES & 1);
             used -= sizes[oldest++ % COUNTED];
