@@ -34,7 +34,7 @@ internal sealed class CudaBackend : InferenceBackend
     {
         (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, cacheIsBytes);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, device.CacheBytes, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
         _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream, _reader);

@@ -12,21 +12,23 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Ring">Slots of it.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes)
+/// <param name="HasLargeCache">Whether the device's second-level cache holds what all blocks bring ahead of their rings.</param>
+internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, bool HasLargeCache)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
-    const int AheadOfRing = 192 << 10, LargeCache = 56 << 20; // an H200 has 60 MB, an H100 50
+    const int AheadOfRing = 192 << 10, LargeCache = 56 << 20; // an H200 has 60 MB and 1.4 times the bandwidth of an H100, which has 50
     const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
-    const int WarpsOfBlock = 8, AskersOfBlock = 2, MostShared = 227 * 1024, Rest = 1792, LargestPiece = 1536;
+    const int WarpsOfBlock = 8, MostShared = 227 * 1024, Rest = 1792, LargestPiece = 1536;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="precision">Of weights.</param>
     /// <param name="multiprocessors">Of the device.</param>
+    /// <param name="cacheBytes">Of the device's second-level cache.</param>
     /// <param name="reason">Why the model has no such step, as the end of a sentence; null if it has.</param>
     /// <returns>The layout; null where the model has none.</returns>
-    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, out string? reason)
+    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, long cacheBytes, out string? reason)
     {
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, lanes = config.HeadDim / 8, group = config.Layers[0].QueryHeadsPerKvHead;
         reason = config.HeadDim % 8 != 0 || lanes > 32 || (lanes & (lanes - 1)) != 0 ? $"a head of {config.HeadDim} is no power of two from 8 to 256"
@@ -55,7 +57,8 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, AskersOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest);
+        bool isLarge = cacheBytes >= LargeCache;
+        return new StepLayout(blocks, WarpsOfBlock, isLarge ? 2 : 1, columns, piece, slot, slots, own, (slots * slot) + rest, isLarge);
     }
 
     /// <summary>Of a block.</summary>
@@ -77,12 +80,11 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
     /// fits into the ring nor is many rings.
     /// </summary>
     /// <param name="layerBytes">Of a layer's weights, the block's part.</param>
-    /// <param name="cacheBytes">Of the device's second-level cache.</param>
     /// <returns>Bytes; measured in step.cu.</returns>
-    public int AheadBytes(long layerBytes, long cacheBytes)
+    public int AheadBytes(long layerBytes)
     {
         long ring = (long)Ring * PieceBytes;
-        return cacheBytes >= LargeCache || (2 * layerBytes > 3 * ring && layerBytes < 5 * ring) ? AheadOfRing : 0;
+        return HasLargeCache || (2 * layerBytes > 3 * ring && layerBytes < 5 * ring) ? AheadOfRing : 0;
     }
 
     /// <summary>Rows of a tile, if a block's rows are dealt evenly.</summary>

@@ -19,7 +19,7 @@ internal sealed class TokenStep : IDisposable
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, Func<int, bool, KernelModule> compile, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<int, bool, KernelModule> compile, nint stream)
     {
         (_layout, _layers, _stream) = (layout, config.Layers.Length, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
@@ -43,7 +43,7 @@ internal sealed class TokenStep : IDisposable
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
         StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
-        int ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count, device.CacheBytes);
+        int ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count);
         _compile = profile => compile(ahead, profile);
         try
         {
@@ -85,7 +85,7 @@ internal sealed class TokenStep : IDisposable
     /// <returns>The step.</returns>
     public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, CudaDevice device, nint stream)
     {
-        return new TokenStep(config, weights, precision, layout, device, Compile, stream);
+        return new TokenStep(config, weights, precision, layout, Compile, stream);
 
         KernelModule Compile(int ahead, bool profile)
         {
