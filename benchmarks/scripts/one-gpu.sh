@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One GPU: correctness first, then ours and the PyTorch peers in turn, in one go.
-#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,decode_bench.py OUT=results one-gpu.sh training|generation|all [SIZE...]
+#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,decode_bench.py OUT=results one-gpu.sh training|generation|tables|all [SIZE...]
+# tables, without peers: the paper's Tables 7 and 8, speculation, a cache of 8 bits, and batches of numbers that the peers' tables lack.
 # SIZE: 270m, 450m, 1.1b, 3b; by default training takes 270m, 1.1b and, on a card of more than 100 GB, 3b, and generation all four. Without PEERS only ours are measured.
 # All peers start at once and compile while the checks run. Each then waits for its turn (peers/wait.py) with its weights and optimizer on the card, and nothing else runs while one program measures.
 # So what a peer chooses by timing (the one-row products of decode_bench.py) it chooses beside others. One that fails beside others, for lack of memory above all, runs again at its turn.
@@ -8,7 +9,7 @@
 # PARTS: of what is checked of training (default: golden kernels passes). LIMIT: seconds for everything (default 560). COMPILING: seconds after which nobody waits for peers that compile; those stand still until their turn (240).
 set -uo pipefail
 PEERS=${PEERS:-}; LIMIT=${LIMIT:-560}; COMPILING=${COMPILING:-240}; WHAT=${1:-}; shift || true; SIZES=$*
-case "$WHAT" in training | generation | all) ;; *) sed -n '3,4s/^# *//p' "$0" >&2; exit 2 ;; esac
+case "$WHAT" in training | generation | tables | all) ;; *) sed -n '3,5s/^# *//p' "$0" >&2; exit 2 ;; esac
 : "${OPENELM:?}" "${OUT:?}"
 mkdir -p "$OUT"; OUT=$(cd "$OUT" && pwd); HERE=$(cd "$(dirname "$0")" && pwd)
 [ -z "$PEERS" ] || PEERS=$(cd "$PEERS" && pwd) || exit 2
@@ -128,27 +129,36 @@ generation() {
     done
 }
 
+tables() {
+    local speed="bench throughput --device cuda --prompt 1024 --generate 512" size batch
+    ours table-7 120 bench throughput --device cuda
+    ours table-8 180 bench norms --device cuda --generate 128 --rounds 3
+    speculation
+    for size in $GENERATING; do ours "generate-$size-kv8" 60 $speed --sizes "openelm-$size" --kv I8; done
+    for batch in 9 12 16; do ours "generate-1.1b-batch-$batch" 60 $speed --sizes openelm-1.1b --batch $batch; done
+}
+
 CARD=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head -1); CARD=$(( ${CARD:?} * 1048576 / 1000000000 ))
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 TRAINED= GENERATING=
-[ "$WHAT" = generation ] || TRAINED=${SIZES:-270m 1.1b 3b}
+[[ "$WHAT" != training && "$WHAT" != all ]] || TRAINED=${SIZES:-270m 1.1b 3b}
 [ "$WHAT" = training ] || GENERATING=${SIZES:-270m 450m 1.1b 3b}
 if [[ " $TRAINED " == *" 3b "* ]]; then # last, when nothing else is on the card
     TRAINED=$(tr ' ' '\n' <<< "$TRAINED" | grep -vx 3b | xargs)
     if [ "$CARD" -gt 100 ]; then TRAINED="$TRAINED 3b"; else missing train-3b "takes 84 to 94 GB, the card has $CARD"; fi
 fi
 trap 'for name in "${!PROCESS[@]}"; do alive "$name" && { kill "${PROCESS[$name]}"; kill -CONT -- "-${PROCESS[$name]}"; }; done' EXIT
-start_training; start_generation
-[ "$WHAT" = generation ] || for part in ${PARTS-golden kernels passes}; do check --runtime training --part $part; done
+start_training; [ "$WHAT" = tables ] || start_generation
+[ -z "$TRAINED" ] || for part in ${PARTS-golden kernels passes}; do check --runtime training --part $part; done
 [ "$WHAT" = training ] || { check --runtime inference; same_text; }
 for name in "${!PROCESS[@]}"; do
     while alive "$name" && ! is_ready "$name" && [ "$(past)" -lt "$COMPILING" ]; do sleep 0.5; done
     is_ready "$name" || { say "$name is not ready"; ! alive "$name" || kill -STOP -- "-${PROCESS[$name]}"; } # timeout leads a process group
 done
 say "measuring"
-generation
+[ "$WHAT" = tables ] || generation
 training
-[ "$WHAT" = training ] || { ours table-7 120 bench throughput --device cuda; ours table-8 120 bench norms --device cuda; speculation; }
+[[ "$WHAT" != tables && "$WHAT" != all ]] || tables
 python3 "$HERE/results.py" ratios "$TRAINED" "$GENERATING"
 for name in ${MISSING[@]+"${MISSING[@]}"}; do echo "missing: $name"; done
 say done
