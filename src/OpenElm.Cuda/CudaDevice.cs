@@ -20,8 +20,7 @@ public sealed class CudaDevice
         Check(DriverInterface.DeviceGetAttribute(out int major, DriverInterface.ComputeCapabilityMajor, device));
         Check(DriverInterface.DeviceGetAttribute(out int minor, DriverInterface.ComputeCapabilityMinor, device));
         Check(DriverInterface.DeviceGetAttribute(out int multiprocessors, DriverInterface.MultiprocessorCount, device));
-        Check(DriverInterface.DeviceGetAttribute(out int cacheBytes, DriverInterface.CacheBytes, device));
-        (Name, ComputeCapability, Multiprocessors, CacheBytes) = (Marshal.PtrToStringUTF8((nint)name)!, (10 * major) + minor, multiprocessors, cacheBytes);
+        (Name, ComputeCapability, Multiprocessors) = (Marshal.PtrToStringUTF8((nint)name)!, (10 * major) + minor, multiprocessors);
         Check(DriverInterface.PrimaryContextRetain(out _context, device));
         MakeCurrent();
     }
@@ -34,9 +33,6 @@ public sealed class CudaDevice
 
     /// <summary>How many multiprocessors it has.</summary>
     public int Multiprocessors { get; }
-
-    /// <summary>Bytes of its second-level cache.</summary>
-    public int CacheBytes { get; }
 
     /// <summary>Makes the GPU that of the calling thread; every thread that launches something says so once.</summary>
     public void MakeCurrent() => Check(DriverInterface.ContextSetCurrent(_context));

@@ -7,7 +7,7 @@ internal static unsafe partial class DriverInterface
 {
     const string Library = CudaLibraries.Driver;
 
-    public const int MultiprocessorCount = 16, CacheBytes = 38, ComputeCapabilityMajor = 75, ComputeCapabilityMinor = 76; // CUdevice_attribute
+    public const int MultiprocessorCount = 16, ComputeCapabilityMajor = 75, ComputeCapabilityMinor = 76; // CUdevice_attribute
     public const int MaxDynamicSharedSize = 8;                                                          // CUfunction_attribute
     public const int BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;                                      // CUtensorMapDataType, …Swizzle, …L2promotion
 

@@ -154,6 +154,33 @@ public sealed unsafe class MatrixProducts : IDisposable
         return (first, second);
     }
 
+    /// <summary>Times several ways to the same. Once for each name, as <see cref="Compare"/>.</summary>
+    /// <param name="name">What is computed, with its sizes.</param>
+    /// <param name="ways">Each puts itself into the stream.</param>
+    /// <param name="stream">The stream.</param>
+    /// <returns>The number of the fastest.</returns>
+    public int FastestOf(string name, IReadOnlyList<Action> ways, nint stream)
+    {
+        ArgumentNullException.ThrowIfNull(ways);
+        if (_choices.TryGet(name, out (int Chosen, float First, float Best) known) && known.Chosen < ways.Count)
+        {
+            return known.Chosen;
+        }
+
+        float[] times = [.. Enumerable.Repeat(float.PositiveInfinity, ways.Count)];
+        for (int round = 0; round < 3; round++) // in turn, because the chip becomes slower as it becomes warm
+        {
+            for (int i = 0; i < times.Length; i++)
+            {
+                times[i] = Math.Min(times[i], FastestRun(ways[i], runs: 1, repeats: 3, stream));
+            }
+        }
+
+        int fastest = Array.IndexOf(times, times.Min());
+        _choices.Add(name, fastest, times[0], times[fastest]);
+        return fastest;
+    }
+
     /// <summary>Keeps what was found by timing for later runs.</summary>
     public void SaveChoices() => _choices.Save();
 

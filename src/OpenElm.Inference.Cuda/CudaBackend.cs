@@ -19,6 +19,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly LogitsReader _reader;
     readonly RowPass _pass;
     readonly TokenStep? _step;
+    readonly StepVariant? _variant; // where it was searched for
     readonly DeviceMemory _state = new(2 * sizeof(int));
     readonly MappedMemory<int> _chosen = new(2);
     readonly RotaryTable _rotary;
@@ -30,19 +31,21 @@ internal sealed class CudaBackend : InferenceBackend
     readonly List<DeviceMemory> _free = [];
     bool _isDisposed;
 
-    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes)
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, InferenceOptions options)
     {
-        (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, cacheIsBytes);
+        (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, options.KvCache == KvCacheType.I8);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, device.CacheBytes, out _);
+        StepVariant variant = StepVariant.All[Math.Max(0, options.StepVariant ?? 0)];
+        var layout = StepLayout.Of(config, precision, device.Multiprocessors, variant, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
-        _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream, _reader);
-        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, device, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, _cacheIsBytes, device, _stream, _reader);
+        bool isSearched = options.StepVariant < 0 || (options.StepVariant is null && precision == CudaPrecision.Bf16 && _weights.TokenBytes >= StepSearch.Smallest);
+        (_step, _variant) = layout is null ? (null, null) : isSearched ? FastestStep(variant.LargestPiece) : (CreateStep(layout), null);
     }
 
     /// <inheritdoc/>
-    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}";
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_variant is { } variant ? $" ({variant})" : "")}";
 
     /// <inheritdoc/>
     public override int Threads => Environment.ProcessorCount;
@@ -283,6 +286,24 @@ internal sealed class CudaBackend : InferenceBackend
         _state.Dispose();
         _chosen.Dispose();
         _stream.Dispose();
+    }
+
+    TokenStep CreateStep(StepLayout layout) => TokenStep.Create(_config, _weights, _precision, layout, _cacheIsBytes, _device, _stream.Handle);
+
+    // piece: as packed weights have them.
+    (TokenStep Step, StepVariant? Variant) FastestStep(int piece)
+    {
+        Reserve(_config.MaxContextLength);
+        (StepVariant Variant, StepLayout Layout)[] variants =
+        [
+            .. StepVariant.All.Where(variant => _weights.LargestPacked == 0 || variant.LargestPiece == piece)
+                .Select(variant => (variant, StepLayout.Of(_config, _precision, _device.Multiprocessors, variant, out _)!)).Where(entry => entry.Item2 is not null),
+        ];
+        string name = FormattableString.Invariant($"step {DecodeKernels.Version("step")} {_precision} {_config.ModelDim} x {_config.Layers.Length} {_weights.TokenBytes} {KvCacheType}");
+        (int number, TokenStep step) = StepSearch.Fastest(
+            [.. variants.Select(entry => entry.Layout)], layout => TokenStep.MachineCode(_config, _weights, _precision, layout, _cacheIsBytes, _device), CreateStep, _config, KvCacheType, name,
+            new StepChoice(_state.Address, 0, 0, _config.VocabSize, Cos, Sin), _pass, _stream.Handle);
+        return (step, variants[number].Variant);
     }
 
     // Logits of a step lie in memory that the next step, of a chain beside this, would overwrite.

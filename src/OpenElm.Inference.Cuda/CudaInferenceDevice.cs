@@ -62,7 +62,7 @@ public sealed class CudaInferenceDevice : InferenceDevice
         try
         {
             _device.MakeCurrent();
-            return new CudaBackend(_device, config, weights, adapters, _precision, options.KvCache == KvCacheType.I8);
+            return new CudaBackend(_device, config, weights, adapters, _precision, options);
         }
         catch (CudaException e)
         {

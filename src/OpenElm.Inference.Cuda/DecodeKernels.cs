@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Reflection;
+using System.Security.Cryptography;
+using System.Text;
 using OpenElm.Configuration;
 using OpenElm.Cuda;
 
@@ -16,12 +18,11 @@ internal static class DecodeKernels
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
     /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
-    /// <param name="ahead">Bytes that a block of a step brings into the second-level cache before its ring asks for them.</param>
     /// <param name="profile">Whether a step notes when its phases end.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
     public static byte[] Compile(
-        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, int ahead = 0, bool profile = false)
+        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool profile = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -48,11 +49,16 @@ internal static class DecodeKernels
             constants["OWN_BYTES"] = Text(step.OwnBytes);
             constants["SHARED_BYTES"] = Text(step.SharedBytes);
             constants["PROFILE"] = profile ? "1" : "0";
-            constants["AHEAD"] = Text(ahead);
+            constants["AHEAD"] = Text(step.AheadBytes);
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);
     }
+
+    /// <summary>Changes with a file's text.</summary>
+    /// <param name="name">The file.</param>
+    /// <returns>Eight letters.</returns>
+    public static string Version(string name) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Source("device") + Source(name))))[..8];
 
     /// <summary>Query heads of a KV head, where kernels that hold a group in registers can be compiled; else 0.</summary>
     /// <param name="config">The architecture.</param>

@@ -22,9 +22,8 @@ internal sealed class DeviceCache : SequenceCache
     /// <param name="type">Of a number.</param>
     public DeviceCache(CudaBackend backend, OpenElmConfig config, int capacity, KvCacheType type)
     {
-        (_backend, Capacity, _hasFactors, _planes) = (backend, capacity, type == KvCacheType.I8, 2 * config.Layers.Sum(layer => layer.KvHeads));
-        _positionBytes = config.HeadDim * (type switch { KvCacheType.F32 => 4, KvCacheType.BF16 => 2, _ => 1 });
-        _planeBytes = (capacity * _positionBytes) + (_hasFactors ? (capacity + 3) / 4 * 4 * sizeof(float) : 0); // as pass.cu has it
+        (_backend, Capacity, _hasFactors) = (backend, capacity, type == KvCacheType.I8);
+        (_planes, _planeBytes, _positionBytes) = Planes(config, capacity, type);
         _memory = backend.TakeMemory(checked(_planes * _planeBytes));
     }
 
@@ -32,6 +31,17 @@ internal sealed class DeviceCache : SequenceCache
     public override int Capacity { get; }
 
     public nint Address => _memory.Address;
+
+    /// <summary>The size of a cache.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="capacity">The longest sequence.</param>
+    /// <param name="type">Of a number.</param>
+    /// <returns>Planes, bytes of each, and of a position there.</returns>
+    public static (int Count, long Bytes, long PositionBytes) Planes(OpenElmConfig config, int capacity, KvCacheType type)
+    {
+        long position = config.HeadDim * (type switch { KvCacheType.F32 => 4, KvCacheType.BF16 => 2, _ => 1 });
+        return (2 * config.Layers.Sum(layer => layer.KvHeads), (capacity * position) + (type == KvCacheType.I8 ? (capacity + 3) / 4 * 4 * sizeof(float) : 0), position); // as pass.cu has it
+    }
 
     /// <inheritdoc/>
     public override void CopyFrom(SequenceCache source, int first, int end)

@@ -99,6 +99,17 @@ internal sealed class RowPass : IDisposable
     /// <returns>Bytes.</returns>
     public static int TileBytesOf(int headDim) => (2 * ((2 * 2) + 1) * TileKeys * headDim * sizeof(ushort)) + 1024; // at a multiple of that
 
+    /// <summary>Times several ways to the same, once for each name; the choice is kept.</summary>
+    /// <param name="name">What is computed.</param>
+    /// <param name="ways">Each puts itself into the stream.</param>
+    /// <returns>The number of the fastest.</returns>
+    public int FastestOf(string name, IReadOnlyList<Action> ways)
+    {
+        int fastest = _products.FastestOf(name, ways, _stream.Handle);
+        _products.SaveChoices();
+        return fastest;
+    }
+
     /// <summary>Runs rows; those of a sequence follow each other, and their keys and values join its cache.</summary>
     /// <param name="rows">[rows].</param>
     /// <param name="picked">The rows whose logits are wanted.</param>

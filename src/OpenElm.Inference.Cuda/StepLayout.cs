@@ -1,6 +1,23 @@
+using System.Collections.Immutable;
+using System.Globalization;
 using OpenElm.Configuration;
 
 namespace OpenElm.Inference.Cuda;
+
+/// <summary>What of a step's layout neither the model nor the device decides; results are the same, bit for bit. Which is fastest differs from card to card and from size to size (step.cu).</summary>
+/// <param name="Askers">Warps of a block that ask for what the others read.</param>
+/// <param name="AheadBytes">What a block brings into the second-level cache before its ring asks for it.</param>
+/// <param name="LargestPiece">Bytes of a row that are copied at once, at most.</param>
+internal readonly record struct StepVariant(int Askers, int AheadBytes, int LargestPiece)
+{
+    const int Ahead = 192 << 10, Piece = 1536, SmallPiece = 1024;
+
+    /// <summary>Those that were the fastest somewhere: for 270M and 3B on an H100, for 450M there, for all sizes on an H200, for 1.1B on an H100. The first one where nobody searches.</summary>
+    public static ImmutableArray<StepVariant> All { get; } = [new(1, 0, Piece), new(1, Ahead, Piece), new(2, Ahead, Piece), new(2, Ahead, SmallPiece)];
+
+    /// <inheritdoc/>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Askers} ask, {AheadBytes >> 10} KB ahead, pieces of {LargestPiece} bytes");
+}
 
 /// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of pieces of rows, and the activations, in shared memory.</summary>
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
@@ -12,23 +29,22 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Ring">Slots of it.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-/// <param name="HasLargeCache">Whether the device's second-level cache holds what all blocks bring ahead of their rings.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, bool HasLargeCache)
+/// <param name="AheadBytes">What a block brings into the second-level cache before its ring asks for it.</param>
+internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, int AheadBytes)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
-    const int AheadOfRing = 192 << 10, LargeCache = 56 << 20; // an H200 has 60 MB and 1.4 times the bandwidth of an H100, which has 50
     const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
-    const int WarpsOfBlock = 8, MostShared = 227 * 1024, Rest = 1792, LargestPiece = 1536;
+    const int WarpsOfBlock = 8, MostShared = 227 * 1024, Rest = 1792;
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="precision">Of weights.</param>
     /// <param name="multiprocessors">Of the device.</param>
-    /// <param name="cacheBytes">Of the device's second-level cache.</param>
+    /// <param name="variant">What is free to be chosen.</param>
     /// <param name="reason">Why the model has no such step, as the end of a sentence; null if it has.</param>
     /// <returns>The layout; null where the model has none.</returns>
-    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, long cacheBytes, out string? reason)
+    public static StepLayout? Of(OpenElmConfig config, CudaPrecision precision, int multiprocessors, StepVariant variant, out string? reason)
     {
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, lanes = config.HeadDim / 8, group = config.Layers[0].QueryHeadsPerKvHead;
         reason = config.HeadDim % 8 != 0 || lanes > 32 || (lanes & (lanes - 1)) != 0 ? $"a head of {config.HeadDim} is no power of two from 8 to 256"
@@ -41,7 +57,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
             return null;
         }
 
-        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
+        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, variant.LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
         int slot = ((piece + 63) / 128 * 128) + 64;
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
@@ -57,8 +73,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
             return null;
         }
 
-        bool isLarge = cacheBytes >= LargeCache;
-        return new StepLayout(blocks, WarpsOfBlock, isLarge ? 2 : 1, columns, piece, slot, slots, own, (slots * slot) + rest, isLarge);
+        return new StepLayout(blocks, WarpsOfBlock, variant.Askers, columns, piece, slot, slots, own, (slots * slot) + rest, variant.AheadBytes);
     }
 
     /// <summary>Of a block.</summary>
@@ -74,18 +89,6 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
     /// <param name="columns">Of the piece.</param>
     /// <returns>How many.</returns>
     public static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
-
-    /// <summary>
-    /// What a block brings into the second-level cache before its ring asks for it: something where the cache is large, as an H200's, or where a layer neither
-    /// fits into the ring nor is many rings.
-    /// </summary>
-    /// <param name="layerBytes">Of a layer's weights, the block's part.</param>
-    /// <returns>Bytes; measured in step.cu.</returns>
-    public int AheadBytes(long layerBytes)
-    {
-        long ring = (long)Ring * PieceBytes;
-        return HasLargeCache || (2 * layerBytes > 3 * ring && layerBytes < 5 * ring) ? AheadOfRing : 0;
-    }
 
     /// <summary>Rows of a tile, if a block's rows are dealt evenly.</summary>
     /// <param name="rows">The block's.</param>

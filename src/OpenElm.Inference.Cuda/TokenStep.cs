@@ -19,9 +19,9 @@ internal sealed class TokenStep : IDisposable
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<int, bool, KernelModule> compile, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<bool, KernelModule> compile, nint stream)
     {
-        (_layout, _layers, _stream) = (layout, config.Layers.Length, stream);
+        (_layout, _layers, _compile, _stream) = (layout, config.Layers.Length, compile, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
         long bytes = Header + (sizeof(float) * (long)config.VocabSize);
         int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
@@ -43,8 +43,6 @@ internal sealed class TokenStep : IDisposable
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
         StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
-        int ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count);
-        _compile = profile => compile(ahead, profile);
         try
         {
             _module = _compile(false);
@@ -87,13 +85,18 @@ internal sealed class TokenStep : IDisposable
     {
         return new TokenStep(config, weights, precision, layout, Compile, stream);
 
-        KernelModule Compile(int ahead, bool profile)
+        KernelModule Compile(bool profile)
         {
-            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, ahead, profile));
+            var module = new KernelModule(MachineCode(config, weights, precision, layout, cacheIsBytes, device, profile));
             module["decode_step"].ReserveShared(layout.SharedBytes);
             return module;
         }
     }
+
+    /// <summary>What <see cref="Create"/> loads; kept, so that it is compiled once.</summary>
+    /// <returns>Machine code.</returns>
+    public static byte[] MachineCode(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, CudaDevice device, bool profile = false) =>
+        DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, profile);
 
     /// <summary>Puts steps into the stream, in one kernel; each takes what the one before has chosen.</summary>
     /// <param name="cache">The sequence's cache.</param>
@@ -101,7 +104,14 @@ internal sealed class TokenStep : IDisposable
     /// <param name="position">Its position.</param>
     /// <param name="steps">How many.</param>
     /// <param name="choice">Where the most likely tokens go: in this place and those behind it.</param>
-    public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice) => Launch(_kernel, cache, token, position, steps, choice, 0);
+    public void Launch(DeviceCache cache, int token, int position, int steps, StepChoice choice) => Launch(_kernel, cache.Address, cache.Capacity, token, position, steps, choice, 0);
+
+    /// <summary>The same over memory that holds a past of no meaning, to be timed.</summary>
+    /// <param name="past">Keys and values, as <see cref="DeviceCache"/> lays them out.</param>
+    /// <param name="capacity">Positions of it.</param>
+    /// <param name="steps">How many, the last of which takes the last position.</param>
+    /// <param name="choice">Where the most likely tokens go.</param>
+    public void Rehearse(DeviceMemory past, int capacity, int steps, StepChoice choice) => Launch(_kernel, past.Address, capacity, 0, capacity - steps, steps, choice, 0);
 
     /// <summary>Runs a step and says where its time goes, as the first block sees it.</summary>
     /// <param name="cache">The sequence's cache.</param>
@@ -117,7 +127,7 @@ internal sealed class TokenStep : IDisposable
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
-        Launch(module["decode_step"], cache, 0, position, 1, choice, memory.Address);
+        Launch(module["decode_step"], cache.Address, cache.Capacity, 0, position, 1, choice, memory.Address);
         end.Record(_stream);
         end.Synchronize();
         long[] cycles = new long[notes];
@@ -139,11 +149,11 @@ internal sealed class TokenStep : IDisposable
         _buffers.Dispose();
     }
 
-    void Launch(Kernel kernel, DeviceCache cache, int token, int position, int steps, StepChoice choice, nint profile)
+    void Launch(Kernel kernel, nint cache, int capacity, int token, int position, int steps, StepChoice choice, nint profile)
     {
         StepModel model = _model with { Cos = choice.Cos, Sin = choice.Sin, Chosen = choice.Host, State = choice.State, Candidates = choice.Candidates, Profile = profile, Step = _step + 1 };
         _step += (uint)steps;
-        kernel.LaunchTogether(_stream, _layout.Blocks, _layout.Threads, _layout.SharedBytes, model, cache.Address, cache.Capacity, token, position, steps, choice.Place);
+        kernel.LaunchTogether(_stream, _layout.Blocks, _layout.Threads, _layout.SharedBytes, model, cache, capacity, token, position, steps, choice.Place);
     }
 }
 

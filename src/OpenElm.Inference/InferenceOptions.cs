@@ -26,6 +26,9 @@ public sealed record InferenceOptions
     /// <summary>Receives warnings, one sentence each; null drops them.</summary>
     public Action<string>? Warn { get; init; }
 
+    /// <summary>Of the variants of a GPU's step one by its number, or −1 for the fastest, whatever the model's size; null takes the fastest for a model of some size, and the first for a small one.</summary>
+    internal int? StepVariant { get; init; }
+
     /// <summary>Checks every option.</summary>
     /// <returns>These options.</returns>
     /// <exception cref="OpenElmException">An option is impossible; the message lists all.</exception>

@@ -70,7 +70,7 @@ static int env(const char* n, int d) { const char* v = getenv(n); return v ? ato
 API cuInit(unsigned) { return 0; }
 API cuDeviceGet(int* d, int) { *d = 0; return 0; }
 API cuDeviceGetName(char* n, int, int) { strcpy(n, "Emulated"); return 0; }
-API cuDeviceGetAttribute(int* v, int a, int) { *v = a == 16 ? env("EMU_SM", 3) : a == 75 ? 9 : a == 38 ? env("EMU_L2", 60 << 20) : 0; return 0; }
+API cuDeviceGetAttribute(int* v, int a, int) { *v = a == 16 ? env("EMU_SM", 3) : a == 75 ? 9 : 0; return 0; }
 API cuDevicePrimaryCtxRetain(void** c, int) { *c = (void*)1; return 0; }
 API cuCtxSetCurrent(void*) { return 0; }
 API cuMemGetInfo_v2(size_t* f, size_t* t) { *f = *t = 1ull << 34; return 0; }

@@ -229,6 +229,35 @@ public sealed class DeviceTests
         Close.Assert(expected.AsSpan(256 * config.VocabSize, config.VocabSize), logits.AsSpan(config.VocabSize), Fp32);
     }
 
+    [Fact]
+    public void Every_variant_of_a_step_gives_the_same_bits()
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        OpenElmConfig config = TestModels.Blocked with { ModelDim = 1280, NumTransformerLayers = 2, FfnMultipliers = (0.8, 1.8) }; // rows of several pieces
+        int[] tokens = TestModels.Tokens(3, config.VocabSize);
+        float[][] logits = [.. StepVariant.All.Select((_, i) => OneByOne(TestModels.Random(config, options with { StepVariant = i }), tokens))];
+        Assert.All(logits, other => Assert.Equal(logits[0], other));
+    }
+
+    [Fact]
+    public void The_fastest_variant_of_a_step_is_found_and_kept()
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        OpenElmConfig config = Models[0];
+        int[] tokens = TestModels.Tokens(12, config.VocabSize);
+        float[] expected = OneByOne(TestModels.Random(config, options), tokens);
+        string[] names = new string[2];
+        for (int i = 0; i < names.Length; i++)
+        {
+            OpenElmModel found = TestModels.Random(config, options with { StepVariant = -1 });
+            names[i] = found.KernelName;
+            Assert.Equal(expected, OneByOne(found, tokens));
+        }
+
+        Assert.Contains(names[0], StepVariant.All.Select(variant => $"cuda-bf16 ({variant})"));
+        Assert.Equal(names[0], names[1]);
+    }
+
     // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
     // The wide model: warps with 3, 4, 5 and 9 blocks of a piece, rows of several pieces.
     [Theory, InlineData(DType.Q8_0, false), InlineData(DType.Q4_0, false), InlineData(DType.Q4_1, false), InlineData(DType.Q4_K, false), InlineData(DType.Q8_0, true), InlineData(DType.Q4_0, true)]

@@ -244,7 +244,7 @@ __device__ __forceinline__ int slots_of(int positions) { return (positions + SLO
 // Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. Measured on an H100:
 // 450M 7 % and 1.1B 3 to 5 % faster with 192 KB a block, 1 to 2 % less with 96; 270M 1.5 % slower, whose layers the ring holds anyway; 3B 8 % slower, and with
 // twice as much every size much slower, because the cache overflows. Asking only while the ring is full was slower than never, by 1 to 2 % in all sizes.
-// On an H200 every size is 4 to 7 % faster, and 128, 192 and 256 KB are alike.
+// On an H200 every size is 4 to 7 % faster, and 128, 192 and 256 KB are alike. So the host tries with and without (StepSearch).
 struct Scout
 {
     int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
