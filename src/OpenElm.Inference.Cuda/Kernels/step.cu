@@ -1,8 +1,8 @@
 // One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor and has rows of every matrix.
 //
 // What a block reads is fixed before the step begins, so weights, keys and values stream through a ring in shared memory, by the copy engine, in the
-// order of their use. Warps of their own ask for them and run ahead: while blocks wait for each other, the next matrices are already on their way. They are
-// several because the engine takes an order a lane, one after another: a warp alone gives one in 36 to 60 ns, which is less than an H200's memory can do.
+// order of their use. Warps of their own ask for them and run ahead: while blocks wait for each other, the next matrices are already on their way. They may
+// be two, because the engine takes the lanes' orders one after another: a warp alone gives one in 36 to 60 ns, which is less than an H200's memory can do.
 //
 // A tile is a piece of up to 16 rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
 // numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
