@@ -30,15 +30,15 @@ internal sealed class CudaBackend : InferenceBackend
     readonly List<DeviceMemory> _free = [];
     bool _isDisposed;
 
-    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, bool cacheIsBytes)
+    public CudaBackend(CudaDevice device, OpenElmConfig config, IReadOnlyDictionary<string, StoredWeight> weights, IReadOnlyList<ScaledAdapter> adapters, CudaPrecision precision, InferenceOptions options)
     {
-        (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, cacheIsBytes);
+        (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, options.KvCache == KvCacheType.I8);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, out _);
+        StepLayout? layout = options.KernelsApart ? null : StepLayout.Of(config, precision, device.Multiprocessors, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
-        _pass = new RowPass(config, _weights, precision, cacheIsBytes, device, _stream, _reader);
-        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, cacheIsBytes, device, _stream.Handle);
+        _pass = new RowPass(config, _weights, precision, options, device, _stream, _reader);
+        _step = layout is null ? null : TokenStep.Create(config, _weights, precision, layout, options, device, _stream.Handle);
     }
 
     /// <inheritdoc/>

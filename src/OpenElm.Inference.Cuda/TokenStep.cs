@@ -14,12 +14,13 @@ internal sealed class TokenStep : IDisposable
     readonly Kernel _kernel;
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
+    readonly StepNorms? _norms; // with LayerNorm
     readonly StepModel _model;
     readonly int _layers;
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, CudaDevice device, Func<int, bool, KernelModule> compile, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool layerNorm, CudaDevice device, Func<int, bool, KernelModule> compile, nint stream)
     {
         (_layout, _layers, _stream) = (layout, config.Layers.Length, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
@@ -42,11 +43,13 @@ internal sealed class TokenStep : IDisposable
         CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
-        StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
+        _norms = layerNorm ? new StepNorms(config, weights) : null;
+        StepWork[] work = StepWork.Deal(config, _norms?.Layers ?? weights.Layers, _norms?.FinalNorm ?? weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
         int ahead = layout.AheadBytes(work.Take(4 * count).Sum(own => (long)own.Rows * own.RowBytes) / count, device.CacheBytes);
         _compile = profile => compile(ahead, profile);
         _module = _compile(false);
         _kernel = _module["decode_step"];
+        _norms?.Fill(_module["sum_rows"], stream);
         StepLayer[] layers =
         [
             .. weights.Layers.Select((layer, i) => new StepLayer(
@@ -70,17 +73,18 @@ internal sealed class TokenStep : IDisposable
     /// <param name="weights">Its weights on the device.</param>
     /// <param name="precision">How they are kept.</param>
     /// <param name="layout">How it is laid out, as the weights are.</param>
-    /// <param name="cacheIsBytes">Whether keys and values have 8 bits.</param>
+    /// <param name="options">Of the cache and of the norms.</param>
     /// <param name="device">The device.</param>
     /// <param name="stream">Where steps go.</param>
     /// <returns>The step.</returns>
-    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, CudaDevice device, nint stream)
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, InferenceOptions options, CudaDevice device, nint stream)
     {
-        return new TokenStep(config, weights, precision, layout, device, Compile, stream);
+        return new TokenStep(config, weights, precision, layout, options.LayerNorm, device, Compile, stream);
 
         KernelModule Compile(int ahead, bool profile)
         {
-            var module = new KernelModule(DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, ahead, profile));
+            var module = new KernelModule(DecodeKernels.Compile(
+                "step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, options.KvCache == KvCacheType.I8, ahead, profile, options.LayerNorm));
             module["decode_step"].ReserveShared(layout.SharedBytes);
             return module;
         }
@@ -128,6 +132,7 @@ internal sealed class TokenStep : IDisposable
         _module.Dispose();
         _tables.Dispose();
         _buffers.Dispose();
+        _norms?.Dispose();
     }
 
     void Launch(Kernel kernel, DeviceCache cache, int token, int position, int steps, StepChoice choice, nint profile)
