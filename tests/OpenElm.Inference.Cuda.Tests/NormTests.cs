@@ -67,11 +67,11 @@ public sealed class NormTests
         Close.Assert(expected, OneByOne(model, tokens), Fp32);
     }
 
-    // What is measured: a recorded chain, in bfloat16, whose products of few rows would have the norms in them.
-    [Theory, InlineData(false), InlineData(true)]
-    public void Chains_of_kernels_of_their_own_choose_what_is_most_likely(bool layerNorm)
+    // What is measured: chains in bfloat16, of steps, or of recorded kernels, whose products of few rows would have the norms in them.
+    [Theory, InlineData(true, false), InlineData(true, true), InlineData(false, true)]
+    public void Chains_choose_what_is_most_likely(bool kernelsApart, bool layerNorm)
     {
-        InferenceOptions options = On(CudaPrecision.Bf16) with { KernelsApart = true, LayerNorm = layerNorm };
+        InferenceOptions options = On(CudaPrecision.Bf16) with { KernelsApart = kernelsApart, LayerNorm = layerNorm };
         (OpenElmConfig config, Dictionary<string, ReadOnlyMemory<float>> weights) = (Models[1], Weights(Models[1]));
         using OpenElmModel model = OpenElmModel.Create(config, weights, options);
         using SequenceState state = model.CreateState(12);
