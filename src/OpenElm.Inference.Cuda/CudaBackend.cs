@@ -36,12 +36,12 @@ internal sealed class CudaBackend : InferenceBackend
         (_device, _config, _precision, _cacheIsBytes) = (device, config, precision, options.KvCache == KvCacheType.I8);
         _rotary = new RotaryTable(config.HeadDim, config.RopeFreqConstant);
         StepVariant variant = StepVariant.All[Math.Max(0, options.StepVariant ?? 0)];
-        var layout = StepLayout.Of(config, precision, device.Multiprocessors, variant, out _);
+        StepLayout? layout = options.KernelsApart ? null : StepLayout.Of(config, precision, device.Multiprocessors, variant, out _);
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
-        _pass = new RowPass(config, _weights, precision, _cacheIsBytes, device, _stream, _reader);
+        _pass = new RowPass(config, _weights, precision, options, device, _stream, _reader);
         bool isSearched = options.StepVariant < 0 || (options.StepVariant is null && precision == CudaPrecision.Bf16 && _weights.TokenBytes >= StepSearch.Smallest);
-        (_step, _variant) = layout is null ? (null, null) : isSearched ? FastestStep(variant.LargestPiece) : (CreateStep(layout), null);
+        (_step, _variant) = layout is null ? (null, null) : isSearched ? FastestStep(variant.LargestPiece, options) : (CreateStep(layout, options), null);
     }
 
     /// <inheritdoc/>
@@ -288,10 +288,10 @@ internal sealed class CudaBackend : InferenceBackend
         _stream.Dispose();
     }
 
-    TokenStep CreateStep(StepLayout layout) => TokenStep.Create(_config, _weights, _precision, layout, _cacheIsBytes, _device, _stream.Handle);
+    TokenStep CreateStep(StepLayout layout, InferenceOptions options) => TokenStep.Create(_config, _weights, _precision, layout, options, _device, _stream.Handle);
 
     // piece: as packed weights have them.
-    (TokenStep Step, StepVariant? Variant) FastestStep(int piece)
+    (TokenStep Step, StepVariant? Variant) FastestStep(int piece, InferenceOptions options)
     {
         Reserve(_config.MaxContextLength);
         (StepVariant Variant, StepLayout Layout)[] variants =
@@ -299,9 +299,9 @@ internal sealed class CudaBackend : InferenceBackend
             .. StepVariant.All.Where(variant => _weights.LargestPacked == 0 || variant.LargestPiece == piece)
                 .Select(variant => (variant, StepLayout.Of(_config, _precision, _device.Multiprocessors, variant, out _)!)).Where(entry => entry.Item2 is not null),
         ];
-        string name = FormattableString.Invariant($"step {DecodeKernels.Version("step")} {_precision} {_config.ModelDim} x {_config.Layers.Length} {_weights.TokenBytes} {KvCacheType}");
+        string name = FormattableString.Invariant($"step {DecodeKernels.Version("step")} {_precision} {_config.ModelDim} x {_config.Layers.Length} {_weights.TokenBytes} {KvCacheType}{(options.LayerNorm ? " LayerNorm" : "")}");
         (int number, TokenStep step) = StepSearch.Fastest(
-            [.. variants.Select(entry => entry.Layout)], layout => TokenStep.MachineCode(_config, _weights, _precision, layout, _cacheIsBytes, _device), CreateStep, _config, KvCacheType, name,
+            [.. variants.Select(entry => entry.Layout)], layout => TokenStep.MachineCode(_config, _weights, _precision, layout, options, _device), layout => CreateStep(layout, options), _config, KvCacheType, name,
             new StepChoice(_state.Address, 0, 0, _config.VocabSize, Cos, Sin), _pass, _stream.Handle);
         return (step, variants[number].Variant);
     }

@@ -59,6 +59,11 @@ public sealed class CudaInferenceDevice : InferenceDevice
             throw new OpenElmException($"The GPU has one kernel set only, and none is called {options.Kernels}. Leave the name out.");
         }
 
+        if (options.LayerNorm && weights.Values.Any(weight => PackedRows.FormatOf(weight) != PackedFormat.Plain))
+        {
+            throw new OpenElmException("LayerNorm is measured with numbers of 16 or 32 bits only; this model's are packed in blocks.");
+        }
+
         try
         {
             _device.MakeCurrent();

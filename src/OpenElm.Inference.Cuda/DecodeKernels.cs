@@ -19,10 +19,11 @@ internal static class DecodeKernels
     /// <param name="hasPacked">Whether some matrices are packed.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
     /// <param name="profile">Whether a step notes when its phases end.</param>
+    /// <param name="layerNorm">Whether LayerNorm is in the place of RMSNorm.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
     public static byte[] Compile(
-        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool profile = false)
+        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool profile = false, bool layerNorm = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -30,6 +31,7 @@ internal static class DecodeKernels
             ["HEAD_DIM"] = Text(config.HeadDim),
             ["GROUP"] = Text(GroupOf(config)),
             ["CACHE8"] = cacheIsBytes ? "1" : "0",
+            ["LAYER_NORM"] = layerNorm ? "1" : "0",
         };
         if (step is not null && name == "step")
         {

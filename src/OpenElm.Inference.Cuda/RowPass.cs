@@ -59,11 +59,11 @@ internal sealed class RowPass : IDisposable
     readonly MappedMemory<int> _chosen = new(2);
     readonly CudaEvent _isSent = new();
 
-    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, bool cacheIsBytes, CudaDevice device, CudaStream stream, LogitsReader reader)
+    public RowPass(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, InferenceOptions options, CudaDevice device, CudaStream stream, LogitsReader reader)
     {
         (_config, _weights, _precision, _stream, _reader) = (config, weights, precision, stream, reader);
-        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: cacheIsBytes));
-        (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["rms_norm"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
+        _module = new KernelModule(DecodeKernels.Compile("pass", device.ComputeCapability, config, precision, null, cacheIsBytes: options.KvCache == KvCacheType.I8, layerNorm: options.LayerNorm));
+        (_embed, _norm, _rotate, _attend, _activate, _choose) = (_module["embed"], _module["normalize"], _module["rotate_and_store"], _module["attend"], _module["activate"], _module["choose"]);
         _unpack = _module["unpack"];
         _unpacked = weights.LargestPacked > 0 ? new DeviceMemory(weights.LargestPacked * ElementBytes) : null;
         (_group, _multiprocessors) = (DecodeKernels.GroupOf(config), device.Multiprocessors);
@@ -74,7 +74,7 @@ internal sealed class RowPass : IDisposable
         }
 
         _attendAlone = _group > 0 ? _module["attend_alone"] : null;
-        _few = FewKernels.Of(_module, config, weights, precision);
+        _few = options.LayerNorm || options.KernelsApart ? null : FewKernels.Of(_module, config, weights, precision); // norms are part of its products
         _products = new MatrixProducts(_workspace.Address, WorkspaceBytes, device.Name);
         _widestQkv = config.Layers.Max(layer => (layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim);
         _widestHeads = config.Layers.Max(layer => layer.QueryHeads * config.HeadDim);

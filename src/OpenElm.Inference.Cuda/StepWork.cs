@@ -5,7 +5,7 @@ namespace OpenElm.Inference.Cuda;
 /// <summary><c>Work</c> of step.cu: a product of a block. Rows go in pairs, a tile is a piece of some rows.</summary>
 /// <param name="First">The first row's weights.</param>
 /// <param name="From">Where the activations come from; 0 in the first layer.</param>
-/// <param name="Norm">Weights of the norm before it, or 0.</param>
+/// <param name="Norm">Weights of the norm before it, or 0; with LayerNorm <see cref="StepNorms"/>.</param>
 /// <param name="To">Where the block's results go.</param>
 /// <param name="Stride">Bytes to the next pair.</param>
 /// <param name="Second">Bytes to the pair's second row.</param>

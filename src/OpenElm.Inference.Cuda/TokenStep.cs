@@ -14,12 +14,13 @@ internal sealed class TokenStep : IDisposable
     readonly Kernel _kernel;
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
+    readonly StepNorms? _norms; // with LayerNorm
     readonly StepModel _model;
     readonly int _layers;
     readonly nint _stream;
     uint _step;
 
-    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, Func<bool, KernelModule> compile, nint stream)
+    TokenStep(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool layerNorm, Func<bool, KernelModule> compile, nint stream)
     {
         (_layout, _layers, _compile, _stream) = (layout, config.Layers.Length, compile, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
@@ -42,18 +43,21 @@ internal sealed class TokenStep : IDisposable
         CudaDevice.Clear(_buffers.Address, _buffers.Bytes, stream);
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
-        StepWork[] work = StepWork.Deal(config, weights.Layers, weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
+        _norms = layerNorm ? new StepNorms(config, weights) : null;
+        StepWork[] work = StepWork.Deal(config, _norms?.Layers ?? weights.Layers, _norms?.FinalNorm ?? weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
         try
         {
             _module = _compile(false);
         }
         catch
         {
+            _norms?.Dispose();
             _buffers.Dispose();
             throw;
         }
 
         _kernel = _module["decode_step"];
+        _norms?.Fill(_module["sum_rows"], stream);
         StepLayer[] layers =
         [
             .. weights.Layers.Select((layer, i) => new StepLayer(
@@ -77,17 +81,17 @@ internal sealed class TokenStep : IDisposable
     /// <param name="weights">Its weights on the device.</param>
     /// <param name="precision">How they are kept.</param>
     /// <param name="layout">How it is laid out, as the weights are.</param>
-    /// <param name="cacheIsBytes">Whether keys and values have 8 bits.</param>
+    /// <param name="options">Of the cache and of the norms.</param>
     /// <param name="device">The device.</param>
     /// <param name="stream">Where steps go.</param>
     /// <returns>The step.</returns>
-    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, CudaDevice device, nint stream)
+    public static TokenStep Create(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, InferenceOptions options, CudaDevice device, nint stream)
     {
-        return new TokenStep(config, weights, precision, layout, Compile, stream);
+        return new TokenStep(config, weights, precision, layout, options.LayerNorm, Compile, stream);
 
         KernelModule Compile(bool profile)
         {
-            var module = new KernelModule(MachineCode(config, weights, precision, layout, cacheIsBytes, device, profile));
+            var module = new KernelModule(MachineCode(config, weights, precision, layout, options, device, profile));
             module["decode_step"].ReserveShared(layout.SharedBytes);
             return module;
         }
@@ -95,8 +99,8 @@ internal sealed class TokenStep : IDisposable
 
     /// <summary>What <see cref="Create"/> loads; kept, so that it is compiled once.</summary>
     /// <returns>Machine code.</returns>
-    public static byte[] MachineCode(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, bool cacheIsBytes, CudaDevice device, bool profile = false) =>
-        DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, cacheIsBytes, profile);
+    public static byte[] MachineCode(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, InferenceOptions options, CudaDevice device, bool profile = false) =>
+        DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, options.KvCache == KvCacheType.I8, profile, options.LayerNorm);
 
     /// <summary>Puts steps into the stream, in one kernel; each takes what the one before has chosen.</summary>
     /// <param name="cache">The sequence's cache.</param>
@@ -147,6 +151,7 @@ internal sealed class TokenStep : IDisposable
         _module.Dispose();
         _tables.Dispose();
         _buffers.Dispose();
+        _norms?.Dispose();
     }
 
     void Launch(Kernel kernel, nint cache, int capacity, int token, int position, int steps, StepChoice choice, nint profile)

@@ -26,6 +26,12 @@ public sealed record InferenceOptions
     /// <summary>Receives warnings, one sentence each; null drops them.</summary>
     public Action<string>? Warn { get; init; }
 
+    /// <summary>For measurements: LayerNorm (weights, no bias) in the place of every RMSNorm, which is another model. A GPU only.</summary>
+    internal bool LayerNorm { get; init; }
+
+    /// <summary>For measurements: a kernel for each operation, also where a token alone has one for all. A GPU only.</summary>
+    internal bool KernelsApart { get; init; }
+
     /// <summary>Of the variants of a GPU's step one by its number, or −1 for the fastest, whatever the model's size; null takes the fastest for a model of some size, and the first for a small one.</summary>
     internal int? StepVariant { get; init; }
 
@@ -43,6 +49,11 @@ public sealed record InferenceOptions
         if (Threads is < 1)
         {
             problems.Add($"{Threads} threads; there must be 1 or more");
+        }
+
+        if (Device is null && (LayerNorm || KernelsApart))
+        {
+            problems.Add("LayerNorm and kernels of their own are measured on a GPU only, and the model is opened on the CPU");
         }
 
         foreach (AdapterPath adapter in Adapters.IsDefault ? [] : Adapters)

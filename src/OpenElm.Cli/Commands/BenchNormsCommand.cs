@@ -36,14 +36,23 @@ internal static class BenchNormsCommand
             };
             var inference = new InferenceOptions { Device = name == "cpu" ? null : OpenDevice(), KvCache = KvCacheType.BF16 };
             string openElm = $"OpenELM {ParameterCount.Of(options.Config).Total / 1e9:0.00} B";
-            (string Name, OpenElmConfig Config)[] ours =
+            (string Model, OpenElmConfig Config, string Norm, InferenceOptions Options)[] ours =
             [
-                ("OLMo-shaped 1.18 B", NormBenchmark.OlmoShaped), (openElm, options.Config), (openElm + ", no QK-norm", options.Config with { NormalizeQkProjections = false }),
+                ("OLMo-shaped 1.18 B", NormBenchmark.OlmoShaped, "RMSNorm", inference),
+                (openElm, options.Config, "RMSNorm", inference),
+                (openElm, options.Config, "LayerNorm", inference with { LayerNorm = true }),
+                (openElm, options.Config, "RMSNorm, kernels of their own", inference with { KernelsApart = true }),
+                (openElm + ", no QK-norm", options.Config with { NormalizeQkProjections = false }, "RMSNorm", inference),
             ];
-            TextModel[] models = [.. ours.Select(entry => TextModel.Of(OpenElmModel.CreateRandom(entry.Config, inference), null))];
+            if (inference.Device is null)
+            {
+                ours = [.. ours.Where(entry => entry.Options == inference)]; // the processor has one way only
+            }
+
+            TextModel[] models = [.. ours.Select(entry => TextModel.Of(OpenElmModel.CreateRandom(entry.Config, entry.Options), null))];
             try
             {
-                Print(context, options, NormBenchmark.Run(options, [.. ours.Zip(models, (entry, model) => Ours(entry.Name, entry.Config, model))], context.Cancellation));
+                Print(context, options, NormBenchmark.Run(options, [.. ours.Zip(models, (entry, model) => Ours(entry.Model, entry.Norm, entry.Config, model))], context.Cancellation));
             }
             finally
             {
@@ -56,7 +65,7 @@ internal static class BenchNormsCommand
     static CudaInferenceDevice OpenDevice() =>
         CudaInferenceDevice.TryOpen(CudaPrecision.Bf16, out string? reason) ?? throw new OpenElmException($"There is no usable GPU: {reason}; measure with --device cpu.");
 
-    static NormSubject Ours(string model, OpenElmConfig config, TextModel text) => new(model, "OpenElm.Inference", "RMSNorm", NormBenchmark.CountNorms(config), (prompt, tokens) =>
+    static NormSubject Ours(string model, string norm, OpenElmConfig config, TextModel text) => new(model, "OpenElm.Inference", norm, NormBenchmark.CountNorms(config), (prompt, tokens) =>
     {
         using GenerationSession session = text.CreateSession();
         GenerationRun run = session.Start(prompt, new GenerationOptions { MaxTokens = tokens, IgnoreEos = true });

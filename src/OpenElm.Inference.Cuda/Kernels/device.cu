@@ -1,4 +1,5 @@
 // What all kernels share. T: weights, activations of products, and the KV cache; everything else is float.
+// LAYER_NORM: 1 has LayerNorm in the place of every RMSNorm, for measurements: x − mean(x) for x. The products of few rows do not know it.
 //
 // EMULATED compiles the same text for a processor, block by block in fibers: the few primitives that are the chip's own are guarded by it.
 
@@ -80,6 +81,9 @@ __device__ __forceinline__ float sum_of_warp(float x)
     for (int mask = 16; mask > 0; mask >>= 1) x += __shfl_xor_sync(0xffffffff, x, mask);
     return x;
 }
+
+// What a norm divides by the root of, from the means of squares and of numbers: RMSNorm the former, LayerNorm the variance.
+__device__ __forceinline__ float spread(float squares, float mean) { return LAYER_NORM ? fmaxf(squares - mean * mean, 0) : squares; }
 
 __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1 + __expf(-x)); }
 

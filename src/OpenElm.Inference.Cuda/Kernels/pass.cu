@@ -45,42 +45,53 @@ extern "C" __global__ void unpack(const char* from, T* to, int width, int column
 }
 
 // y = x / sqrt(mean(x²) + eps) · w, one block of 256 a row; picked: the rows wanted, or null for all.
-extern "C" __global__ __launch_bounds__(256) void rms_norm(const float* x, const float* w, T* y, const int* picked, int width, float eps)
+extern "C" __global__ __launch_bounds__(256) void normalize(const float* x, const float* w, T* y, const int* picked, int width, float eps)
 {
     constexpr int KEPT = 4;                                     // of a thread's fours; wider rows are read again
-    __shared__ float partial[8];
+    __shared__ float partial[2][8];
     let_next_begin();
     await_before();
     const float* from = x + (size_t)(picked ? picked[blockIdx.x] : blockIdx.x) * width;
     T* to = y + (size_t)blockIdx.x * width;
     int fours = width % 4 == 0 ? width / 4 : 0;
     Float4 kept[KEPT];
-    float squares = 0;
+    float squares = 0, total = 0;
 #pragma unroll
     for (int i = 0; i < KEPT; i++)
     {
         int at = threadIdx.x + 256 * i;
         kept[i] = at < fours ? ((const Float4*)from)[at] : Float4{ 0, 0, 0, 0 };
         squares += kept[i].x * kept[i].x + kept[i].y * kept[i].y + kept[i].z * kept[i].z + kept[i].w * kept[i].w;
+        if (LAYER_NORM) total += kept[i].x + kept[i].y + (kept[i].z + kept[i].w);
     }
     int rest = 4 * (fours < 256 * KEPT ? fours : 256 * KEPT);
-    for (int i = rest + threadIdx.x; i < width; i += 256) squares += from[i] * from[i];
+    for (int i = rest + threadIdx.x; i < width; i += 256)
+    {
+        squares += from[i] * from[i];
+        if (LAYER_NORM) total += from[i];
+    }
     squares = sum_of_warp(squares);
-    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
+    if (LAYER_NORM) total = sum_of_warp(total);
+    if (threadIdx.x % 32 == 0) partial[0][threadIdx.x / 32] = squares;
+    if (LAYER_NORM && threadIdx.x % 32 == 0) partial[1][threadIdx.x / 32] = total;
     __syncthreads();
-    squares = 0;
+    squares = total = 0;
 #pragma unroll
-    for (int i = 0; i < 8; i++) squares += partial[i];
-    float scale = rsqrtf(squares / width + eps);
+    for (int i = 0; i < 8; i++)
+    {
+        squares += partial[0][i];
+        if (LAYER_NORM) total += partial[1][i];
+    }
+    float mean = LAYER_NORM ? total / width : 0, scale = rsqrtf(spread(squares / width, mean) + eps);
 #pragma unroll
     for (int i = 0; i < KEPT; i++)
     {
         int at = threadIdx.x + 256 * i;
         if (at >= fours) break;
         Float4 f = ((const Float4*)w)[at];
-        store4(to + 4 * at, Float4{ kept[i].x * scale * f.x, kept[i].y * scale * f.y, kept[i].z * scale * f.z, kept[i].w * scale * f.w });
+        store4(to + 4 * at, Float4{ (kept[i].x - mean) * scale * f.x, (kept[i].y - mean) * scale * f.y, (kept[i].z - mean) * scale * f.z, (kept[i].w - mean) * scale * f.w });
     }
-    for (int i = rest + threadIdx.x; i < width; i += 256) narrow(from[i] * scale * w[i], to[i]);
+    for (int i = rest + threadIdx.x; i < width; i += 256) narrow((from[i] - mean) * scale * w[i], to[i]);
 }
 
 // Of a cache, the numbers of a KV head (counted over all layers): keys, or values.
@@ -137,18 +148,26 @@ extern "C" __global__ __launch_bounds__(256, 8) void rotate_and_store(
     const float* w = head < queries ? q_norm : head < queries + keys ? k_norm : nullptr;
     size_t angle = (size_t)row.position * HALF;
 #ifdef WIDE
-    float own[8], y[8], squares = 0;
+    float own[8], y[8], squares = 0, total = 0;
     load8(x + 8 * lane, own);
 #pragma unroll
-    for (int i = 0; i < 8; i++) squares += own[i] * own[i];
+    for (int i = 0; i < 8; i++)
+    {
+        squares += own[i] * own[i];
+        if (LAYER_NORM) total += own[i];
+    }
 #pragma unroll
-    for (int mask = LANES / 2; mask > 0; mask >>= 1) squares += __shfl_xor_sync(0xffffffff, squares, mask);
+    for (int mask = LANES / 2; mask > 0; mask >>= 1)
+    {
+        squares += __shfl_xor_sync(0xffffffff, squares, mask);
+        if (LAYER_NORM) total += __shfl_xor_sync(0xffffffff, total, mask);
+    }
     if (w)
     {
-        float scale = 1 / sqrtf(squares / HEAD_DIM + eps), factors[8];
+        float mean = total / HEAD_DIM, scale = 1 / sqrtf(spread(squares / HEAD_DIM, mean) + eps), factors[8];
         load_floats(w + 8 * lane, factors);
 #pragma unroll
-        for (int i = 0; i < 8; i++) own[i] *= scale * factors[i];
+        for (int i = 0; i < 8; i++) own[i] = (own[i] - mean) * (scale * factors[i]);
     }
     float c[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, s[8] = {};         // values do not turn
     if (head < queries + keys)
@@ -185,12 +204,17 @@ extern "C" __global__ __launch_bounds__(256, 8) void rotate_and_store(
 #endif
 #else
     cached += (size_t)row.position * HEAD_DIM;
-    float scale = 1;
+    float scale = 1, mean = 0;
     if (w)
     {
-        float squares = 0;
-        for (int i = lane; i < HEAD_DIM; i += 32) squares += widen(x[i]) * widen(x[i]);
-        scale = 1 / sqrtf(sum_of_warp(squares) / HEAD_DIM + eps);
+        float squares = 0, total = 0;
+        for (int i = lane; i < HEAD_DIM; i += 32)
+        {
+            squares += widen(x[i]) * widen(x[i]);
+            total += widen(x[i]);
+        }
+        if (LAYER_NORM) mean = sum_of_warp(total) / HEAD_DIM;
+        scale = 1 / sqrtf(spread(sum_of_warp(squares) / HEAD_DIM, mean) + eps);
     }
     if (!there) return;
     if (head >= queries + keys)
@@ -200,7 +224,7 @@ extern "C" __global__ __launch_bounds__(256, 8) void rotate_and_store(
     }
     for (int i = lane; i < HALF; i += 32)
     {
-        float a = widen(x[i]) * scale * (w ? w[i] : 1), b = widen(x[i + HALF]) * scale * (w ? w[i + HALF] : 1), c = cos[angle + i], s = sin[angle + i];
+        float a = (widen(x[i]) - mean) * scale * (w ? w[i] : 1), b = (widen(x[i + HALF]) - mean) * scale * (w ? w[i + HALF] : 1), c = cos[angle + i], s = sin[angle + i];
         T* to = head < queries ? x : cached;
         narrow(a * c - b * s, to[i]);
         narrow(b * c + a * s, to[i + HALF]);
@@ -1044,7 +1068,7 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
     {
         const T* x = from + (size_t)(head < GROUP ? kv * GROUP + head : head == GROUP ? queries + kv : queries + keys + kv) * HEAD_DIM;
         const float* w = head < GROUP ? q_norm : head == GROUP ? k_norm : nullptr;
-        float a[OWN], b[OWN], squares = 0;
+        float a[OWN], b[OWN], squares = 0, total = 0;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
@@ -1052,14 +1076,15 @@ extern "C" __global__ __launch_bounds__(128) void attend_alone(
             a[i] = at < HEAD_DIM / 2 ? widen(x[at]) : 0;
             b[i] = at < HEAD_DIM / 2 ? widen(x[at + HEAD_DIM / 2]) : 0;
             squares += a[i] * a[i] + b[i] * b[i];
+            total += a[i] + b[i];
         }
-        float scale = w ? rsqrtf(sum_of_warp(squares) / HEAD_DIM + eps) : 1;
+        float mean = LAYER_NORM && w ? sum_of_warp(total) / HEAD_DIM : 0, scale = w ? rsqrtf(spread(sum_of_warp(squares) / HEAD_DIM, mean) + eps) : 1;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
             int at = lane + 32 * i;
             if (at >= HEAD_DIM / 2 || head > GROUP) continue;
-            float p = a[i] * scale * (w ? w[at] : 1), r = b[i] * scale * (w ? w[at + HEAD_DIM / 2] : 1);
+            float p = (a[i] - mean) * scale * (w ? w[at] : 1), r = (b[i] - mean) * scale * (w ? w[at + HEAD_DIM / 2] : 1);
             float c = cos[(size_t)row.position * (HEAD_DIM / 2) + at], s = sin[(size_t)row.position * (HEAD_DIM / 2) + at];
             a[i] = p * c - r * s;
             b[i] = r * c + p * s;

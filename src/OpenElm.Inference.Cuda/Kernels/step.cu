@@ -41,7 +41,7 @@ constexpr int LETTER = 12;                                      // eight values,
 struct __align__(16) Work
 {
     const char* first;                                          // the first row
-    const float *from, *norm;                                   // words, null in the first layer; a norm's weights or null
+    const float *from, *norm;                                   // words, null in the first layer; a norm's weights or null; LayerNorm: then sums of rows
     float* to;                                                  // words of the block's rows; logits
     int stride, second, row_bytes, piece_bytes;                 // bytes to the next pair, to the pair's second row, of a row, of a piece
     int pieces, rows, tile_rows, begin;                         // of the block: rows, of a tile at most, the number of its first result
@@ -199,6 +199,9 @@ struct __align__(128) Stage
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
     unsigned char sizes[ASKERS][COUNTED];                       // slots of tiles on their way, as each warp that asks knows them
     float residual[OWN_ROWS];                                   // the block's
+#if LAYER_NORM
+    float totals[2][WARPS];                                     // as squares
+#endif
     C* cache;
     int capacity, token;                                        // token: the next one
 #if PROFILE
@@ -589,8 +592,8 @@ __device__ __forceinline__ void put_packed(char* chunk, int quarter, const Float
 }
 
 // Waits for the warp's numbers of a vector, four to a lane, and makes operands of them; of the residual times a norm's weights, whose scale comes behind the
-// product, from the squares that it gives back.
-__device__ __forceinline__ float receive(const Work& work, const T* embedded, u32 step)
+// product, from the squares that it gives back, and from the total.
+__device__ __forceinline__ float receive(const Work& work, const T* embedded, u32 step, float& total)
 {
     constexpr int BATCH = 2, NEXT = 4 * WARPS * CHUNK;          // eight lanes have a chunk, a warp four of its own at once
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, width = work.width, at = (warp + lane / 8 * WARPS) * CHUNK + quarter * 4;
@@ -640,6 +643,7 @@ __device__ __forceinline__ float receive(const Work& work, const T* embedded, u3
             if (!words && there) x = Float4{ widen(embedded[at + i * NEXT]), widen(embedded[at + i * NEXT + 1]), widen(embedded[at + i * NEXT + 2]), widen(embedded[at + i * NEXT + 3]) };
             if (!there) x = Float4{ 0, 0, 0, 0 };
             squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+            if (LAYER_NORM) total += x.x + x.y + (x.z + x.w);
             x = Float4{ x.x * n[i].x, x.y * n[i].y, x.z * n[i].z, x.w * n[i].w };
             char* chunk = operands + i * 4 * OPERAND_BYTES;
             if (packed) put_packed(chunk, quarter, x, there);
@@ -663,6 +667,43 @@ __device__ __forceinline__ float sum_of_row(const float (&sums)[WARPS])
     }
     return sum;
 }
+
+// A norm behind the products of rows with x times its weights. What the mean of x adds to a product is the mean times the sum of the row, times its weights.
+struct Norm
+{
+    float mean, scale;
+
+    __device__ Norm(const Stage& stage, int turn, float eps)
+    {
+        mean = 0;
+#if LAYER_NORM
+        mean = sum_of_row(stage.totals[turn]) * (1.0f / MODEL_DIM);
+#endif
+        scale = rsqrtf(spread(sum_of_row(stage.squares[turn]) * (1.0f / MODEL_DIM), mean) + eps);
+    }
+
+    __device__ float of(float product, float sum) const { return scale * (LAYER_NORM ? product - mean * sum : product); }
+
+    // Of the i-th result, the sum of its row, or of its gate's and up's; asked for before they are needed.
+    static __device__ Float2 sums(const Work& w, int i, bool glued)
+    {
+        const float* all = w.norm + MODEL_DIM;
+        if (!LAYER_NORM || !w.norm || i >= (glued ? w.rows / 2 : w.rows)) return Float2{ 0, 0 };
+        return glued ? ((const Float2*)all)[w.begin + i] : Float2{ all[w.begin + i], 0 };
+    }
+};
+
+#if LAYER_NORM
+// Sums of the rows of a matrix times a norm's weights, one block a row; glued: of a gate and up, two that belong together are neighbours.
+extern "C" __global__ void sum_rows(const T* rows, const float* norm, float* sums, int glued)
+{
+    int row = blockIdx.x, half = gridDim.x / 2;
+    float sum = 0;
+    for (int i = threadIdx.x; i < MODEL_DIM; i += 32) sum += widen(rows[(size_t)row * MODEL_DIM + i]) * norm[i];
+    sum = sum_of_warp(sum);
+    if (threadIdx.x == 0) sums[!glued ? row : row < half ? 2 * row : 2 * (row - half) + 1] = sum;
+}
+#endif
 
 // Tiles of the past as a warp sees them: key, value, and with 8 bits their factors, of a position. Positions behind the last one are the last one again.
 #if BF16
@@ -892,7 +933,7 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
     {
         bool is_query = role < GROUP, is_value = role == GROUP + 1;
         const float *from = layer.qkv + (is_query ? kv * GROUP + role : layer.queries + kv + (is_value ? layer.keys : 0)) * HEAD_DIM, *norm = is_query ? layer.q_norm : is_value ? nullptr : layer.k_norm;
-        float wa[OWN], wb[OWN], c[OWN], s[OWN], squares = 0;
+        float wa[OWN], wb[OWN], c[OWN], s[OWN], squares = 0, total = 0;
         u32 a[OWN], b[OWN];
 #pragma unroll
         for (int i = 0; i < OWN; i++)
@@ -918,20 +959,25 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
             if (old & 1) rest();
         } while (old & 1);
         __syncwarp();
-        float scale = 1;
+        float scale = 1, mean = 0;
         if (norm)
         {
 #pragma unroll
             for (int i = 0; i < OWN; i++)
-                if (lane + 32 * i < HALF) squares += bits_to_float(a[i]) * bits_to_float(a[i]) + bits_to_float(b[i]) * bits_to_float(b[i]);
-            scale = rsqrtf(sum_of_warp(squares) / HEAD_DIM + model.eps);
+            {
+                if (lane + 32 * i >= HALF) continue;
+                squares += bits_to_float(a[i]) * bits_to_float(a[i]) + bits_to_float(b[i]) * bits_to_float(b[i]);
+                total += bits_to_float(a[i]) + bits_to_float(b[i]);
+            }
+            if (LAYER_NORM) mean = sum_of_warp(total) / HEAD_DIM;
+            scale = rsqrtf(spread(sum_of_warp(squares) / HEAD_DIM, mean) + model.eps);
         }
         if (is_query) scale *= 1.44269504f * rsqrtf((float)HEAD_DIM); // powers of two instead of e
         float x[OWN], y[OWN], largest = 0, factor = 1;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
-            float first = bits_to_float(a[i]) * scale * wa[i], second = bits_to_float(b[i]) * scale * wb[i];
+            float first = (bits_to_float(a[i]) - mean) * scale * wa[i], second = (bits_to_float(b[i]) - mean) * scale * wb[i];
             x[i] = first * c[i] - second * s[i];
             y[i] = second * c[i] + first * s[i];
             largest = fmaxf(largest, fmaxf(fabsf(x[i]), fabsf(y[i])));
@@ -1134,13 +1180,18 @@ extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_st
                 meet();
                 turn = 0;
             }
-            float squares = receive(w, embedded, step);
+            Float2 sums_of_own = Norm::sums(w, threadIdx.x, glued);
+            float total = 0, squares = receive(w, embedded, step, total);
             stage.note();
             multiply_rows(stream, w, stage.sums + turn * SUM_ROWS);
             if (w.norm)
             {
                 squares = sum_of_warp(squares);
                 if (lane == 0) stage.squares[turn][warp] = squares;
+#if LAYER_NORM
+                total = sum_of_warp(total);
+                if (lane == 0) stage.totals[turn][warp] = total;
+#endif
             }
             meet();
             if (last) break;
@@ -1153,11 +1204,12 @@ extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_st
                 if (!w.norm) y = stage.residual[i] += y;
                 else
                 {
-                    float scale = rsqrtf(sum_of_row(stage.squares[turn]) * (1.0f / MODEL_DIM) + model.eps);
-                    y *= scale;
-                    if (number % 4 == 2) y = silu(y) * (glued ? scale * sum_of_row(sums[1]) : 1);
+                    Norm norm(stage, turn, model.eps);
+                    y = norm.of(y, sums_of_own.x);
+                    if (number % 4 == 2) y = silu(y) * (glued ? norm.of(sum_of_row(sums[1]), sums_of_own.y) : 1);
                 }
                 write_word(w.to + i, word(y, step));
+                sums_of_own = Norm::sums(w, i + THREADS, glued);
             }
             stage.note();
             turn ^= 1;
@@ -1165,10 +1217,10 @@ extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_st
 
         const Work& head = stage.work[4 * LAYERS];
         u64 best = 0;
-        float factor = rsqrtf(sum_of_row(stage.squares[0]) * (1.0f / MODEL_DIM) + model.eps);
+        Norm norm(stage, 0, model.eps);
         for (int i = threadIdx.x; i < head.rows; i += THREADS)
         {
-            float y = factor * sum_of_row(stage.sums[i]);
+            float y = norm.of(sum_of_row(stage.sums[i]), Norm::sums(head, i, false).x);
             head.to[i] = y;
             u64 key = rank(y, head.begin + i);
             if (head.begin + i < model.candidates && key > best) best = key;
