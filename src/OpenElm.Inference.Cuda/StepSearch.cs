@@ -50,12 +50,24 @@ internal static class StepSearch
             {
                 if (past is null)
                 {
-                    _ = Parallel.ForEach(layouts, compile);
+                    CompileAll();
                     past = new DeviceMemory(planes * planeBytes);
                     CudaDevice.Clear(past.Address, past.Bytes, stream);
                 }
 
                 StepOf(number).Rehearse(past, capacity, Steps, choice with { Host = chosen.Address });
+            }
+
+            void CompileAll()
+            {
+                try
+                {
+                    _ = Parallel.ForEach(layouts, compile);
+                }
+                catch (AggregateException e) when (e.InnerException is CudaException first)
+                {
+                    throw new CudaException(first.Message, first);
+                }
             }
 
             TokenStep StepOf(int number) => steps[number] ??= create(layouts[number]);
