@@ -24,8 +24,7 @@ internal static class VerifyCommand
         device.AcceptOnlyFromAmong("cpu", "cuda");
         var part = new Option<string?>("--part") { Description = "Only this part: golden files, or what is checked of the training kernels of a GPU one by one, in passes over a model, in whole runs" };
         part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
-        var kernels = new Option<string?>("--kernels") { Description = "Only this kernel set of the inference runtime on the processor" };
-        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part, kernels };
+        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part };
         command.SetAction(parsed =>
         {
             int code = ExitCodes.Success;
@@ -36,7 +35,7 @@ internal static class VerifyCommand
         int Verify(ParseResult parsed)
         {
             string path = parsed.GetRequiredValue(folder), where = parsed.GetRequiredValue(device);
-            (string? only, string? set) = (parsed.GetValue(runtime), parsed.GetValue(kernels));
+            string? only = parsed.GetValue(runtime);
             var rows = new List<(string Runtime, GoldenResult Result)>();
             bool Wanted(string name) => (parsed.GetValue(part) ?? name) == name;
 
@@ -51,7 +50,7 @@ internal static class VerifyCommand
                 }
             }
 
-            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(only, where, set) : [])
+            foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(only, where) : [])
             {
                 using (tested)
                 {
@@ -73,7 +72,7 @@ internal static class VerifyCommand
 
             if (where != "cpu" && only is not Training)
             {
-                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where), set))
+                foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)))
                 {
                     Add($"inference ({where}) = inference (cpu)", result);
                 }
@@ -120,7 +119,7 @@ internal static class VerifyCommand
 
     static int CodeOf(List<(string Runtime, GoldenResult Result)> rows) => rows.Any(row => row.Result.Status == GoldenStatus.Failed) ? ExitCodes.Bug : ExitCodes.Success;
 
-    static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device, string? kernels)
+    static IEnumerable<IGoldenRuntime> Runtimes(string? name, string device)
     {
         if (name is not Inference)
         {
@@ -140,7 +139,7 @@ internal static class VerifyCommand
 
         if (name is not Training && device == "cpu")
         {
-            foreach (string set in kernels is null ? OpenElmModel.AvailableKernels : [kernels])
+            foreach (string set in OpenElmModel.AvailableKernels)
             {
                 yield return new InferenceGoldenRuntime(new InferenceOptions { Kernels = set });
             }

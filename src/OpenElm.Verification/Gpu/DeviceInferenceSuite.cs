@@ -23,13 +23,12 @@ public static class DeviceInferenceSuite
     /// <summary>Runs every check.</summary>
     /// <param name="fp32">The device in single precision.</param>
     /// <param name="bf16">The device in bfloat16.</param>
-    /// <param name="kernels">The device's kernel set; null takes its usual one.</param>
     /// <returns>One result for each model.</returns>
-    public static IEnumerable<GoldenResult> Run(InferenceDevice fp32, InferenceDevice bf16, string? kernels = null)
+    public static IEnumerable<GoldenResult> Run(InferenceDevice fp32, InferenceDevice bf16)
     {
         // While the device computes, the processor draws the next model and computes what is expected of it, and its kernels compile.
         (string Name, OpenElmConfig Config, int Prompt, DType? Blocks)[] models = [.. Models()];
-        Task<RandomRun> Begin(int i) => Task.Run(() => new RandomRun(models[i].Config, models[i].Prompt, models[i].Blocks, fp32, bf16, kernels));
+        Task<RandomRun> Begin(int i) => Task.Run(() => new RandomRun(models[i].Config, models[i].Prompt, models[i].Blocks, fp32, bf16));
         Task<RandomRun> next = Begin(0);
         for (int i = 0; i < models.Length; i++)
         {
@@ -65,7 +64,7 @@ public static class DeviceInferenceSuite
         readonly float[] _expected;
         readonly (string Name, OpenElmModel Model, GoldenMeasure Measure, double Allowance)[] _tested;
 
-        public RandomRun(OpenElmConfig config, int prompt, DType? blocks, InferenceDevice fp32, InferenceDevice bf16, string? kernels)
+        public RandomRun(OpenElmConfig config, int prompt, DType? blocks, InferenceDevice fp32, InferenceDevice bf16)
         {
             (_config, _prompt) = (config, prompt);
             var random = new Random(5);
@@ -74,7 +73,7 @@ public static class DeviceInferenceSuite
                 : RandomModel.Create(config, seed: 3).Weights.AsParallel().Select(weight => (weight.Name, Values: Floats(weight))).ToDictionary(weight => weight.Name, weight => weight.Values);
             OpenElmModel Open(InferenceDevice? device)
             {
-                var options = new InferenceOptions { Device = device, Kernels = device is null ? null : kernels };
+                var options = new InferenceOptions { Device = device };
                 return blocks is { } type ? OpenElmModel.CreateRandom(config, options, type) : OpenElmModel.Create(config, weights, options);
             }
 
