@@ -2,6 +2,7 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Tests;
+using static OpenElm.Inference.Cuda.Tests.GpuModels;
 
 namespace OpenElm.Inference.Cuda.Tests;
 
@@ -21,9 +22,6 @@ public sealed class DeviceTests
     ];
 
     public static TheoryData<int> Indices => [.. Enumerable.Range(0, Models.Length)];
-
-    static InferenceOptions On(CudaPrecision precision) =>
-        CudaInferenceDevice.TryOpen(precision, out string? reason) is { } device ? new InferenceOptions { Device = device } : Skip(reason);
 
     [Theory, MemberData(nameof(Indices))]
     public void A_prompt_has_the_logits_of_the_processor(int index)
@@ -68,10 +66,6 @@ public sealed class DeviceTests
         float[] expected = Whole(TestModels.Random(Models[0]), tokens);
         Near(expected, Whole(TestModels.Random(Models[0], options), tokens));
         Near(expected, OneByOne(TestModels.Random(Models[0], options), tokens));
-
-        // docs/numerics.md, conversions: BF16.
-        static void Near(float[] expected, float[] actual) => Assert.InRange(
-            Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e)), 1e-5, 0.06);
     }
 
     // docs/numerics.md: 8 bits and a factor for each head of a position.
@@ -422,13 +416,12 @@ public sealed class DeviceTests
         }
     }
 
+    // Of a model that nobody else uses.
     static float[] Whole(OpenElmModel model, int[] tokens)
     {
         using (model)
         {
-            float[] logits = new float[tokens.Length * model.Config.VocabSize];
-            model.ComputeLogits(tokens, 0, logits);
-            return logits;
+            return GpuModels.Whole(model, tokens);
         }
     }
 
@@ -436,21 +429,7 @@ public sealed class DeviceTests
     {
         using (model)
         {
-            int vocab = model.Config.VocabSize;
-            float[] logits = new float[tokens.Length * vocab];
-            using SequenceState state = model.CreateState(tokens.Length);
-            for (int i = 0; i < tokens.Length; i++)
-            {
-                model.Decode(tokens[i], state, logits.AsSpan(i * vocab, vocab));
-            }
-
-            return logits;
+            return GpuModels.OneByOne(model, tokens);
         }
-    }
-
-    static InferenceOptions Skip(string? reason)
-    {
-        Assert.Skip($"no GPU here: {reason}");
-        return null!;
     }
 }

@@ -1,6 +1,7 @@
 using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Tests;
+using static OpenElm.Inference.Cuda.Tests.GpuModels;
 
 namespace OpenElm.Inference.Cuda.Tests;
 
@@ -121,15 +122,6 @@ public sealed class NormTests
         }
     }
 
-    static InferenceOptions On(CudaPrecision precision) =>
-        CudaInferenceDevice.TryOpen(precision, out string? reason) is { } device ? new InferenceOptions { Device = device } : Skip(reason);
-
-    static InferenceOptions Skip(string? reason)
-    {
-        Assert.Skip($"no GPU here: {reason}");
-        return null!;
-    }
-
     // Norms that differ from number to number, and matrices whose numbers have a mean, so that activations have one.
     static Dictionary<string, ReadOnlyMemory<float>> Weights(OpenElmConfig config)
     {
@@ -139,28 +131,4 @@ public sealed class NormTests
         return weights.ToDictionary(weight => weight.Key, weight => (ReadOnlyMemory<float>)weight.Value.ToArray()
             .Select(w => weight.Key.EndsWith("norm.weight", StringComparison.Ordinal) ? 0.5f + random.NextSingle() : weight.Key == TensorNames.Embedding ? w + mean : w).ToArray());
     }
-
-    static float[] Whole(OpenElmModel model, int[] tokens)
-    {
-        float[] logits = new float[tokens.Length * model.Config.VocabSize];
-        model.ComputeLogits(tokens, 0, logits);
-        return logits;
-    }
-
-    static float[] OneByOne(OpenElmModel model, int[] tokens)
-    {
-        int vocab = model.Config.VocabSize;
-        float[] logits = new float[tokens.Length * vocab];
-        using SequenceState state = model.CreateState(tokens.Length);
-        for (int i = 0; i < tokens.Length; i++)
-        {
-            model.Decode(tokens[i], state, logits.AsSpan(i * vocab, vocab));
-        }
-
-        return logits;
-    }
-
-    // docs/numerics.md, conversions: BF16.
-    static void Near(float[] expected, float[] actual) => Assert.InRange(
-        Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e)), 1e-5, 0.06);
 }
