@@ -139,15 +139,9 @@ public sealed unsafe class MatrixProducts : IDisposable
             return (known.First, known.Best);
         }
 
-        (float first, float second) = (float.PositiveInfinity, float.PositiveInfinity);
-        for (int round = 0; round < 3; round++) // in turn, because the chip becomes slower as it becomes warm
+        if (TimesInTurn([usual, other], agree, stream) is not [float first, float second])
         {
-            if (!agree())
-            {
-                return null;
-            }
-
-            (first, second) = (Math.Min(first, FastestRun(usual, runs: 1, repeats: 3, stream)), Math.Min(second, FastestRun(other, runs: 1, repeats: 3, stream)));
+            return null;
         }
 
         _choices.Add(name, chosen: second < first ? 1 : 0, first, second);
@@ -167,15 +161,7 @@ public sealed unsafe class MatrixProducts : IDisposable
             return known.Chosen;
         }
 
-        float[] times = [.. Enumerable.Repeat(float.PositiveInfinity, ways.Count)];
-        for (int round = 0; round < 3; round++) // in turn, because the chip becomes slower as it becomes warm
-        {
-            for (int i = 0; i < times.Length; i++)
-            {
-                times[i] = Math.Min(times[i], FastestRun(ways[i], runs: 1, repeats: 3, stream));
-            }
-        }
-
+        float[] times = TimesInTurn(ways, agree: null, stream)!;
         int fastest = Array.IndexOf(times, times.Min());
         _choices.Add(name, fastest, times[0], times[fastest]);
         return fastest;
@@ -198,6 +184,26 @@ public sealed unsafe class MatrixProducts : IDisposable
 
         _ = CublasLtInterface.PreferenceDestroy(_preference);
         _ = CublasLtInterface.Destroy(_handle);
+    }
+
+    // Microseconds of each way, the best of some rounds: in turn, because the chip becomes slower as it becomes warm. Null if before a round they do not agree.
+    static float[]? TimesInTurn(IReadOnlyList<Action> ways, Func<bool>? agree, nint stream)
+    {
+        float[] times = [.. Enumerable.Repeat(float.PositiveInfinity, ways.Count)];
+        for (int round = 0; round < 3; round++)
+        {
+            if (agree is not null && !agree())
+            {
+                return null;
+            }
+
+            for (int i = 0; i < times.Length; i++)
+            {
+                times[i] = Math.Min(times[i], FastestRun(ways[i], runs: 1, repeats: 3, stream));
+            }
+        }
+
+        return times;
     }
 
     // Microseconds. The best of short runs: a longer one would only measure how warm the chip is.
