@@ -134,31 +134,32 @@ tables() {
     ours table-7 120 bench throughput --device cuda
     ours table-8 180 bench norms --device cuda --generate 128 --rounds 3
     speculation
-    for size in $GENERATING; do ours "generate-$size-kv8" 60 $speed --sizes "openelm-$size" --kv I8; done
+    for size in $TABLED; do ours "generate-$size-kv8" 60 $speed --sizes "openelm-$size" --kv I8; done
     for batch in 9 12 16; do ours "generate-1.1b-batch-$batch" 60 $speed --sizes openelm-1.1b --batch $batch; done
 }
 
 CARD=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head -1); CARD=$(( ${CARD:?} * 1048576 / 1000000000 ))
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-TRAINED= GENERATING=
-[[ "$WHAT" != training && "$WHAT" != all ]] || TRAINED=${SIZES:-270m 1.1b 3b}
-[ "$WHAT" = training ] || GENERATING=${SIZES:-270m 450m 1.1b 3b}
+TRAINED= GENERATING= TABLED=
+case "$WHAT" in training | all) TRAINED=${SIZES:-270m 1.1b 3b} ;; esac
+case "$WHAT" in generation | all) GENERATING=${SIZES:-270m 450m 1.1b 3b} ;; esac
+case "$WHAT" in tables | all) TABLED=${SIZES:-270m 450m 1.1b 3b} ;; esac
 if [[ " $TRAINED " == *" 3b "* ]]; then # last, when nothing else is on the card
     TRAINED=$(tr ' ' '\n' <<< "$TRAINED" | grep -vx 3b | xargs)
     if [ "$CARD" -gt 100 ]; then TRAINED="$TRAINED 3b"; else missing train-3b "takes 84 to 94 GB, the card has $CARD"; fi
 fi
 trap 'for name in "${!PROCESS[@]}"; do alive "$name" && { kill "${PROCESS[$name]}"; kill -CONT -- "-${PROCESS[$name]}"; }; done' EXIT
-start_training; [ "$WHAT" = tables ] || start_generation
+start_training; start_generation
 [ -z "$TRAINED" ] || for part in ${PARTS-golden kernels passes}; do check --runtime training --part $part; done
-[ "$WHAT" = training ] || { check --runtime inference; same_text; }
+[ -z "$GENERATING$TABLED" ] || { check --runtime inference; same_text; }
 for name in "${!PROCESS[@]}"; do
     while alive "$name" && ! is_ready "$name" && [ "$(past)" -lt "$COMPILING" ]; do sleep 0.5; done
     is_ready "$name" || { say "$name is not ready"; ! alive "$name" || kill -STOP -- "-${PROCESS[$name]}"; } # timeout leads a process group
 done
 say "measuring"
-[ "$WHAT" = tables ] || generation
+generation
 training
-[[ "$WHAT" != tables && "$WHAT" != all ]] || tables
+[ -z "$TABLED" ] || tables
 python3 "$HERE/results.py" ratios "$TRAINED" "$GENERATING"
 for name in ${MISSING[@]+"${MISSING[@]}"}; do echo "missing: $name"; done
 say done
