@@ -19,7 +19,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly LogitsReader _reader;
     readonly RowPass _pass;
     readonly TokenStep? _step;
-    readonly StepVariant? _variant; // where it was searched for
+    readonly bool _isSearched; // which variant the step is
     readonly DeviceMemory _state = new(2 * sizeof(int));
     readonly MappedMemory<int> _chosen = new(2);
     readonly RotaryTable _rotary;
@@ -40,12 +40,12 @@ internal sealed class CudaBackend : InferenceBackend
         _weights = new DeviceWeights(config, weights, adapters, precision, layout, _stream.Handle);
         _reader = new LogitsReader(config.VocabSize);
         _pass = new RowPass(config, _weights, precision, options, device, _stream, _reader);
-        bool isSearched = options.StepVariant < 0 || (options.StepVariant is null && precision == CudaPrecision.Bf16 && _weights.TokenBytes >= StepSearch.Smallest);
-        (_step, _variant) = layout is null ? (null, null) : isSearched ? FastestStep(variant.LargestPiece, options) : (CreateStep(layout, options), null);
+        _isSearched = options.StepVariant < 0 || (options.StepVariant is null && precision == CudaPrecision.Bf16 && _weights.TokenBytes >= StepSearch.Smallest);
+        _step = layout is null ? null : _isSearched ? FastestStep(variant.LargestPiece, options) : CreateStep(layout, options);
     }
 
     /// <inheritdoc/>
-    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_variant is { } variant ? $" ({variant})" : "")}";
+    public override string Name => $"cuda-{(_precision == CudaPrecision.Bf16 ? "bf16" : "fp32")}{(_step is null ? "-rows" : "")}{(_isSearched && _step is not null ? $" ({_step.Variant})" : "")}";
 
     /// <inheritdoc/>
     public override int Threads => Environment.ProcessorCount;
@@ -291,19 +291,19 @@ internal sealed class CudaBackend : InferenceBackend
     TokenStep CreateStep(StepLayout layout, InferenceOptions options) => TokenStep.Create(_config, _weights, _precision, layout, options, _device, _stream.Handle);
 
     // piece: as packed weights have them.
-    (TokenStep Step, StepVariant? Variant) FastestStep(int piece, InferenceOptions options)
+    TokenStep FastestStep(int piece, InferenceOptions options)
     {
         Reserve(_config.MaxContextLength);
-        (StepVariant Variant, StepLayout Layout)[] variants =
+        StepLayout[] layouts =
         [
             .. StepVariant.All.Where(variant => _weights.LargestPacked == 0 || variant.LargestPiece == piece)
-                .Select(variant => (variant, StepLayout.Of(_config, _precision, _device.Multiprocessors, variant, out _)!)).Where(entry => entry.Item2 is not null),
+                .Select(variant => StepLayout.Of(_config, _precision, _device.Multiprocessors, variant, out _)).OfType<StepLayout>(),
         ];
-        string name = FormattableString.Invariant($"step {DecodeKernels.Version("step")} {_precision} {_config.ModelDim} x {_config.Layers.Length} {_weights.TokenBytes} {KvCacheType}{(options.LayerNorm ? " LayerNorm" : "")}");
-        (int number, TokenStep step) = StepSearch.Fastest(
-            [.. variants.Select(entry => entry.Layout)], layout => TokenStep.MachineCode(_config, _weights, _precision, layout, options, _device), layout => CreateStep(layout, options), _config, KvCacheType, name,
-            new StepChoice(_state.Address, 0, 0, _config.VocabSize, Cos, Sin), _pass, _stream.Handle);
-        return (step, variants[number].Variant);
+        using var search = new StepSearch(
+            _config, layouts, layout => TokenStep.MachineCode(_config, _weights, _precision, layout, options, _device), layout => CreateStep(layout, options), KvCacheType,
+            new StepChoice(_state.Address, 0, 0, _config.VocabSize, Cos, Sin), _stream.Handle);
+        string norm = options.LayerNorm ? " LayerNorm" : "";
+        return search.Fastest(FormattableString.Invariant($"step {DecodeKernels.Version("step")} {_precision} {_config.ModelDim} x {_config.Layers.Length} {_weights.TokenBytes} {KvCacheType}{norm}"), _pass);
     }
 
     // Logits of a step lie in memory that the next step, of a chain beside this, would overwrite.

@@ -38,7 +38,7 @@ internal static class DecodeKernels
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
-            constants["ASKERS"] = Text(step.Askers);
+            constants["ASKERS"] = Text(step.Variant.Askers);
             constants["PACKED"] = hasPacked ? "1" : "0";
             constants["SLOT_BYTES"] = Text(step.SlotBytes);
             constants["SLOTS"] = Text(step.Ring);
@@ -51,7 +51,7 @@ internal static class DecodeKernels
             constants["OWN_BYTES"] = Text(step.OwnBytes);
             constants["SHARED_BYTES"] = Text(step.SharedBytes);
             constants["PROFILE"] = profile ? "1" : "0";
-            constants["AHEAD"] = Text(step.AheadBytes);
+            constants["AHEAD"] = Text(step.Variant.AheadBytes);
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);

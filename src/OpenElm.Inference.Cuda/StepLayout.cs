@@ -22,15 +22,14 @@ internal readonly record struct StepVariant(int Askers, int AheadBytes, int Larg
 /// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of pieces of rows, and the activations, in shared memory.</summary>
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
 /// <param name="Warps">Of a block, that compute.</param>
-/// <param name="Askers">More warps of a block, that ask for what those read.</param>
 /// <param name="PieceColumns">Numbers of a plain row's piece, at most.</param>
 /// <param name="PieceBytes">Of a row, that are copied at once, at most.</param>
 /// <param name="SlotBytes">Of the ring, for a piece: neighbours lie half of the memory's banks apart.</param>
 /// <param name="Ring">Slots of it.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
-/// <param name="AheadBytes">What a block brings into the second-level cache before its ring asks for it.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, int AheadBytes)
+/// <param name="Variant">What was free to be chosen.</param>
+internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, StepVariant Variant)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
@@ -73,11 +72,11 @@ internal sealed record StepLayout(int Blocks, int Warps, int Askers, int PieceCo
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, variant.Askers, columns, piece, slot, slots, own, (slots * slot) + rest, variant.AheadBytes);
+        return new StepLayout(blocks, WarpsOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest, variant);
     }
 
     /// <summary>Of a block.</summary>
-    public int Threads => 32 * (Warps + Askers);
+    public int Threads => 32 * (Warps + Variant.Askers);
 
     /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
     /// <param name="format">How the row is kept.</param>

@@ -70,6 +70,9 @@ internal sealed class TokenStep : IDisposable
         _model = new StepModel { Work = _tables.Address, Layers = _tables.Address + workBytes, Embedding = weights.Embedding, Best = _buffers.Address, Eps = (float)config.RmsNormEps };
     }
 
+    /// <summary>Which of the variants it is.</summary>
+    public StepVariant Variant => _layout.Variant;
+
     // Bytes of the blocks' best logits.
     int Header => StepLayout.Parts(_layout.Blocks * sizeof(long), 256) * 256;
 
