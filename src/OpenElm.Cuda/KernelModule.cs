@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using static OpenElm.Cuda.CudaDevice;
 
 namespace OpenElm.Cuda;
@@ -28,6 +29,24 @@ public sealed class KernelModule : IDisposable
             Check(DriverInterface.ModuleGetFunction(out nint function, _module, name), $"cuModuleGetFunction({name})");
             return new Kernel(function);
         }
+    }
+
+    /// <summary>Copies values to a variable of the module.</summary>
+    /// <typeparam name="T">As the kernels declare it.</typeparam>
+    /// <param name="name">The name of an <c>extern "C" __constant__</c> or <c>__device__</c> array.</param>
+    /// <param name="values">All of its values, or its first ones.</param>
+    /// <param name="stream">Where the copy goes.</param>
+    /// <exception cref="CudaException">There is none, or it is smaller.</exception>
+    public void Fill<T>(string name, ReadOnlySpan<T> values, nint stream)
+        where T : unmanaged
+    {
+        Check(DriverInterface.ModuleGetGlobal(out nint address, out nuint bytes, _module, name), $"cuModuleGetGlobal({name})");
+        if ((nuint)(values.Length * Unsafe.SizeOf<T>()) > bytes)
+        {
+            throw new CudaException($"{name} of a module has {bytes} bytes; {values.Length * Unsafe.SizeOf<T>()} were to be copied there");
+        }
+
+        Copy(values, address, stream);
     }
 
     /// <inheritdoc/>

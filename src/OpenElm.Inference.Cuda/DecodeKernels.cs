@@ -38,10 +38,9 @@ internal static class DecodeKernels
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
-            constants["ASKERS"] = Text(step.Variant.Askers);
             constants["PACKED"] = hasPacked ? "1" : "0";
-            constants["SLOT_BYTES"] = Text(step.SlotBytes);
-            constants["SLOTS"] = Text(step.Ring);
+            constants["RING_BYTES"] = Text(step.RingBytes);
+            constants["MAPS"] = Text(step.Maps);
             constants["MOST_EACH"] = Text(StepLayout.OwnChunks(step.PieceColumns));
             constants["LAYERS"] = Text(config.Layers.Length);
             (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, step.Blocks);

@@ -5,36 +5,36 @@ using OpenElm.Configuration;
 namespace OpenElm.Inference.Cuda;
 
 /// <summary>What of a step's layout neither the model nor the device decides; results are the same, bit for bit. Which is fastest differs from card to card and from size to size (step.cu).</summary>
-/// <param name="Askers">Warps of a block that ask for what the others read.</param>
 /// <param name="AheadBytes">What a block brings into the second-level cache before its ring asks for it.</param>
 /// <param name="LargestPiece">Bytes of a row that are copied at once, at most.</param>
-internal readonly record struct StepVariant(int Askers, int AheadBytes, int LargestPiece)
+internal readonly record struct StepVariant(int AheadBytes, int LargestPiece)
 {
     const int Ahead = 192 << 10, Piece = 1536, SmallPiece = 1024;
 
-    /// <summary>Those that were the fastest somewhere: for 270M and 3B on an H100, for 450M there, for all sizes on an H200, for 1.1B on an H100. The first one where nobody searches.</summary>
-    public static ImmutableArray<StepVariant> All { get; } = [new(1, 0, Piece), new(1, Ahead, Piece), new(2, Ahead, Piece), new(2, Ahead, SmallPiece)];
+    /// <summary>Those that were the fastest somewhere: for 270M and 3B on an H100, for 450M there and all sizes on an H200, for 1.1B on an H100. The first one where nobody searches.</summary>
+    public static ImmutableArray<StepVariant> All { get; } = [new(0, Piece), new(Ahead, Piece), new(Ahead, SmallPiece)];
 
     /// <inheritdoc/>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Askers} ask, {AheadBytes >> 10} KB ahead, pieces of {LargestPiece} bytes");
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{AheadBytes >> 10} KB ahead, pieces of {LargestPiece} bytes");
 }
 
-/// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of pieces of rows, and the activations, in shared memory.</summary>
+/// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of tiles of weights, and the activations, in shared memory.</summary>
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
 /// <param name="Warps">Of a block, that compute.</param>
 /// <param name="PieceColumns">Numbers of a plain row's piece, at most.</param>
 /// <param name="PieceBytes">Of a row, that are copied at once, at most.</param>
-/// <param name="SlotBytes">Of the ring, for a piece: neighbours lie half of the memory's banks apart.</param>
-/// <param name="Ring">Slots of it.</param>
+/// <param name="RingBytes">Of the ring.</param>
+/// <param name="Maps">Boxes of tiles, of all matrices.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
 /// <param name="Variant">What was free to be chosen.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int SlotBytes, int Ring, int OwnBytes, int SharedBytes, StepVariant Variant)
+internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int RingBytes, int Maps, int OwnBytes, int SharedBytes, StepVariant Variant)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
     const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
     const int WarpsOfBlock = 8, MostShared = 227 * 1024, Rest = 1792;
+    const int RingUnit = 128, MostPitch = 2048, MostMaps = 512; // constant memory has room for no more
 
     /// <summary>Lays out a model's step.</summary>
     /// <param name="config">The architecture.</param>
@@ -57,7 +57,6 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
         }
 
         int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, variant.LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
-        int slot = ((piece + 63) / 128 * 128) + 64;
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
         int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
@@ -65,18 +64,27 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + (StepLayer.Bytes * config.Layers.Length);
         int attention = (16 * ((2 * config.HeadDim) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
         int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + Rest;
-        int slots = (MostShared - rest) / slot;
-        if (slots < 2 * TileRows)
+        int ring = (MostShared - rest) / RingUnit * RingUnit;
+        if (ring < 2 * TileRows * PitchOf(piece))
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, columns, piece, slot, slots, own, (slots * slot) + rest, variant);
+        int maps = config.Layers.Sum(layer =>
+            Boxes((layer.QueryHeads + (2 * layer.KvHeads)) * config.HeadDim, false, blocks).Length + (2 * Boxes(config.ModelDim, false, blocks).Length) + Boxes(layer.FfnDim, config.FfnWithGlu, blocks).Length)
+            + Boxes(config.VocabSize, false, blocks).Length;
+        if (maps > MostMaps)
+        {
+            reason = $"its matrices have tiles of {maps} kinds; {MostMaps} may be";
+            return null;
+        }
+
+        return new StepLayout(blocks, WarpsOfBlock, columns, piece, ring, maps, own, ring + rest, variant);
     }
 
     /// <summary>Of a block.</summary>
-    public int Threads => 32 * (Warps + Variant.Askers);
+    public int Threads => 32 * (Warps + 1); // one asks for what they read
 
     /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
     /// <param name="format">How the row is kept.</param>
@@ -89,10 +97,23 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <returns>How many.</returns>
     public static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
 
-    /// <summary>Rows of a tile, if a block's rows are dealt evenly.</summary>
-    /// <param name="rows">The block's.</param>
-    /// <returns>16 at most.</returns>
-    public static int RowsOfTile(int rows) => rows == 0 ? 1 : Parts(rows, Parts(rows, TileRows));
+    /// <summary>Bytes from a row's piece to the next row's in the ring: half of the memory's banks beyond whole turns of them, where that is not too long for the copy engine.</summary>
+    /// <param name="pieceBytes">Of a piece.</param>
+    /// <returns>A multiple of 16.</returns>
+    public static int PitchOf(int pieceBytes) => Math.Min(((pieceBytes + 63) / 128 * 128) + 64, MostPitch);
+
+    /// <summary>Rows of the tiles of a matrix that blocks share evenly.</summary>
+    /// <param name="results">Rows, or pairs of a gate and its up.</param>
+    /// <param name="isGlued">Whether it has such pairs.</param>
+    /// <param name="blocks">That share it.</param>
+    /// <returns>Those of a tile that is not a block's last one, 16 at most; then those of last tiles that differ from it.</returns>
+    public static ImmutableArray<int> Boxes(int results, bool isGlued, int blocks)
+    {
+        int each = isGlued ? 2 : 1, most = each * Parts(results, blocks), least = each * (results / blocks), tile = each * Parts(most / each, Parts(most, TileRows));
+        return [.. ((int[])[tile, LastOf(most), LastOf(least)]).Where(rows => rows > 0).Distinct()];
+
+        int LastOf(int rows) => rows == 0 ? 0 : ((rows - 1) % tile) + 1;
+    }
 
     /// <summary>What the blocks share: most rows of a block in the residual, in a layer's matrix, and room for sums of two of those or of the head's.</summary>
     /// <param name="config">The architecture.</param>

@@ -1,16 +1,17 @@
+using System.Collections.Immutable;
 using OpenElm.Configuration;
 
 namespace OpenElm.Inference.Cuda;
 
-/// <summary><c>Work</c> of step.cu: a product of a block. Rows go in pairs, a tile is a piece of some rows.</summary>
+/// <summary><c>Work</c> of step.cu: a product of a block. Rows go in pairs of a gate and its up, or one by one; a tile is a piece of some rows.</summary>
 /// <param name="First">The first row's weights.</param>
 /// <param name="From">Where the activations come from; 0 in the first layer.</param>
 /// <param name="Norm">Weights of the norm before it, or 0; with LayerNorm <see cref="StepNorms"/>.</param>
 /// <param name="To">Where the block's results go.</param>
-/// <param name="Stride">Bytes to the next pair.</param>
-/// <param name="Second">Bytes to the pair's second row.</param>
+/// <param name="Second">Bytes to the row that belongs to a row, or 0.</param>
 /// <param name="RowBytes">Of a row.</param>
 /// <param name="PieceBytes">Of a piece.</param>
+/// <param name="Pitch">Bytes from row to row in the ring.</param>
 /// <param name="Pieces">Of a row.</param>
 /// <param name="Rows">Of the block.</param>
 /// <param name="TileRows">Of a tile, at most.</param>
@@ -18,9 +19,9 @@ namespace OpenElm.Inference.Cuda;
 /// <param name="Format">Of packed rows: how.</param>
 /// <param name="Width">Numbers of a row.</param>
 /// <param name="Columns">Numbers of a piece.</param>
-/// <param name="Each">Chunks of a piece that a warp has, at most.</param>
+/// <param name="Maps">Numbers of the boxes of a tile and, in the upper half, of the block's last tile.</param>
 internal readonly record struct StepWork(
-    nint First, nint From, nint Norm, nint To, int Stride, int Second, int RowBytes, int PieceBytes, int Pieces, int Rows, int TileRows, int Begin, PackedFormat Format, int Width, int Columns, int Each)
+    nint First, nint From, nint Norm, nint To, int Second, int RowBytes, int PieceBytes, int Pitch, int Pieces, int Rows, int TileRows, int Begin, PackedFormat Format, int Width, int Columns, int Maps)
 {
     /// <summary>Its size.</summary>
     public const int Bytes = 80;
@@ -34,14 +35,15 @@ internal readonly record struct StepWork(
     /// <param name="layout">Of the kernel.</param>
     /// <param name="words">Each layer's.</param>
     /// <param name="logits">[vocab].</param>
-    /// <returns>For each block: of each layer qkv, out, gate and up, down; then the head.</returns>
-    public static StepWork[] Deal(
+    /// <returns>For each block: of each layer qkv, out, gate and up, down; then the head. And the boxes of their tiles.</returns>
+    public static (StepWork[] Work, StepBox[] Boxes) Deal(
         OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, nint finalNorm, DeviceMatrix head, int elementBytes, StepLayout layout, IReadOnlyList<StepWords> words, nint logits)
     {
         var work = new List<StepWork>();
+        var boxes = new List<StepBox>();
         for (int block = 0; block < layout.Blocks; block++)
         {
-            int at = 0; // matrices
+            int at = 0, map = 0; // matrices with a norm before them; boxes
             nint x = 0; // words of the residual
             foreach ((DeviceLayer layer, StepWords own) in layers.Zip(words))
             {
@@ -59,20 +61,37 @@ internal readonly record struct StepWork(
                 // A block has the same rows of the residual always, behind which no norm is; of the others the larger parts go around.
                 int results = isGlued ? rows / 2 : rows, turn = norm == 0 ? 0 : 37 * at++ % layout.Blocks;
                 int begin = (int)((((long)results * block) + turn) / layout.Blocks), end = (int)((((long)results * (block + 1)) + turn) / layout.Blocks);
-                int own = (isGlued ? 2 : 1) * (end - begin);
+                int each = isGlued ? 2 : 1, own = each * (end - begin);
                 bool isPacked = matrix.Format != PackedFormat.Plain;
                 int columns = isPacked ? matrix.Columns : layout.ColumnsOf(PackedFormat.Plain, width);
                 int rowBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, width) : width * elementBytes;
                 int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, columns) : columns * elementBytes;
+                int second = isGlued ? results * rowBytes : 0, pitch = StepLayout.PitchOf(pieceBytes);
+                ImmutableArray<int> rowsOfBoxes = StepLayout.Boxes(results, isGlued, layout.Blocks);
+                int tileRows = rowsOfBoxes[0], last = own == 0 ? 0 : rowsOfBoxes.IndexOf(((own - 1) % tileRows) + 1);
                 work.Add(new StepWork(
-                    matrix.Address + (nint)((long)begin * rowBytes), from, norm, to + (begin * sizeof(float)), isGlued ? rowBytes : 2 * rowBytes, isGlued ? results * rowBytes : rowBytes, rowBytes, pieceBytes,
-                    StepLayout.Parts(width, columns), own, StepLayout.RowsOfTile(own), begin, matrix.Format, width, columns, StepLayout.OwnChunks(columns)));
+                    matrix.Address + (nint)((long)begin * rowBytes), from, norm, to + (begin * sizeof(float)), second, rowBytes, pieceBytes, pitch, StepLayout.Parts(width, columns), own, tileRows, begin,
+                    matrix.Format, width, columns, map | ((map + last) << 16)));
+                map += rowsOfBoxes.Length;
+                if (block == 0)
+                {
+                    boxes.AddRange(rowsOfBoxes.Select(rowsOfBox => new StepBox(matrix.Address, rowBytes, results, second, pitch, rowsOfBox / each)));
+                }
             }
         }
 
-        return [.. work];
+        return ([.. work], [.. boxes]);
     }
 }
+
+/// <summary>The box of a tile of a matrix.</summary>
+/// <param name="Matrix">Its first row.</param>
+/// <param name="RowBytes">Of a row.</param>
+/// <param name="Results">Rows, or pairs.</param>
+/// <param name="Second">Bytes to the row that belongs to a row, or 0.</param>
+/// <param name="Bytes">Of a row of the box.</param>
+/// <param name="BoxResults">Rows of the box, or pairs.</param>
+internal readonly record struct StepBox(nint Matrix, int RowBytes, int Results, int Second, int Bytes, int BoxResults);
 
 /// <summary>Where a layer's numbers go from block to block.</summary>
 /// <param name="Qkv">Queries, keys and values.</param>

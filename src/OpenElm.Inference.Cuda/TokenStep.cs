@@ -11,6 +11,7 @@ internal sealed class TokenStep : IDisposable
 
     readonly KernelModule _module;
     readonly Func<bool, KernelModule> _compile;
+    readonly TensorMap[] _maps;
     readonly Kernel _kernel;
     readonly StepLayout _layout;
     readonly DeviceMemory _tables, _buffers;
@@ -44,9 +45,10 @@ internal sealed class TokenStep : IDisposable
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
         _norms = layerNorm ? new StepNorms(config, weights) : null;
-        StepWork[] work = StepWork.Deal(config, _norms?.Layers ?? weights.Layers, _norms?.FinalNorm ?? weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
+        (StepWork[] work, StepBox[] boxes) = StepWork.Deal(config, _norms?.Layers ?? weights.Layers, _norms?.FinalNorm ?? weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
         try
         {
+            _maps = [.. boxes.Select(box => TensorMap.OfPairs(box.Matrix, box.RowBytes, box.Results, box.Second, (box.Bytes, box.BoxResults)))];
             _module = _compile(false);
         }
         catch
@@ -57,6 +59,7 @@ internal sealed class TokenStep : IDisposable
         }
 
         _kernel = _module["decode_step"];
+        _module.Fill<TensorMap>("maps", _maps, stream);
         _norms?.Fill(_module["sum_rows"], stream);
         StepLayer[] layers =
         [
@@ -131,6 +134,7 @@ internal sealed class TokenStep : IDisposable
         const int OfLayer = 11;
         int layers = _layers, notes = (OfLayer * layers) + 3;
         using KernelModule module = _compile(true);
+        module.Fill<TensorMap>("maps", _maps, _stream);
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);

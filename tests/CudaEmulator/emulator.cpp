@@ -93,9 +93,14 @@ API cuModuleGetFunction(void** f, void* m, const char* name) {
     *f = dlsym(m, (std::string("launch_") + name).c_str()); if (!*f) return 500;
     arguments_of[*f] = ((int (*)())dlsym(m, (std::string("count_") + name).c_str()))();
     int* cluster = (int*)dlsym(m, (std::string("cluster_") + name).c_str()); cluster_of[*f] = cluster ? *cluster : 1; return 0; }
-// What a kernel on a processor wants to know of a matrix (emulated_pair.h).
+API cuModuleGetGlobal_v2(void** p, size_t* n, void* m, const char* name) { *p = dlsym(m, name); *n = ~0ull; return *p ? 0 : 500; }
+// What a kernel on a processor wants to know of a matrix: of two dimensions and swizzled (emulated_pair.h), of three and plain (emulated.h).
 API cuTensorMapEncodeTiled(void* map, int type, unsigned rank, char* values, u64* sizes, u64* strides, unsigned* box, unsigned*, int, int swizzle, int, int) {
-    if (((size_t)map & 63) || type != 9 || rank != 2 || ((size_t)values & 15) || (strides[0] & 15) || box[0] * 2 != 128 || box[1] > 256 || swizzle != 3) return 1;
+    if (((size_t)map & 63) || ((size_t)values & 15) || (strides[0] & 15)) return 1;
+    if (rank == 3) {
+        if (type != 8 || (strides[1] & 15) || box[0] > 256 || box[1] > 256 || box[2] > 256 || (box[0] & 1) || swizzle) return 1;
+        u64 all[] = { (u64)values, sizes[0], sizes[1], sizes[2], strides[0], strides[1], box[0], box[1], box[2] }; memcpy(map, all, sizeof all); return 0; }
+    if (type != 9 || rank != 2 || box[0] * 2 != 128 || box[1] > 256 || swizzle != 3) return 1;
     u64 all[] = { (u64)values, sizes[0], sizes[1], strides[0], box[0], box[1] }; memcpy(map, all, sizeof all); return 0; }
 API cuFuncSetAttribute(void*, int, int) { return 0; }
 // A recorded launch keeps its arguments, of 8 bytes at most.

@@ -59,7 +59,8 @@ public sealed class LayoutTests
             Assert.NotNull(layout);
             Assert.InRange(layout.SharedBytes, 0, 227 * 1024);
             Assert.Equal(0, layout.PieceBytes % 32); // 16 bytes a lane
-            Assert.InRange(layout.Ring * layout.PieceBytes, 96 << 10, 227 << 10); // microseconds' worth of weights
+            Assert.InRange(layout.RingBytes, 96 << 10, 227 << 10); // microseconds' worth of weights
+            Assert.Equal(0, layout.RingBytes % 128);
         }
     }
 
@@ -71,8 +72,9 @@ public sealed class LayoutTests
         StepLayout layout = StepLayout.Of(config, precision, 132, StepVariant.All[0], out _)!;
         var matrix = new DeviceMatrix(1 << 20, PackedFormat.Plain, 0);
         DeviceLayer[] layers = [.. config.Layers.Select(shape => new DeviceLayer(shape, 0, 1, matrix, 0, 0, matrix, 1, matrix, matrix))];
-        StepWork[] work = StepWork.Deal(config, layers, 1, matrix, elementBytes, layout, new StepWords[layers.Length], 0);
+        (StepWork[] work, StepBox[] boxes) = StepWork.Deal(config, layers, 1, matrix, elementBytes, layout, new StepWords[layers.Length], 0);
         Assert.Equal(layout.Blocks * ((perLayer * layers.Length) + 1), work.Length);
+        Assert.Equal(layout.Maps, boxes.Length);
         StepWork[][] blocks = [.. work.Chunk((perLayer * layers.Length) + 1)];
         for (int at = 0; at < blocks[0].Length; at++)
         {
@@ -89,6 +91,10 @@ public sealed class LayoutTests
             {
                 Assert.Equal(next, own.Begin);
                 Assert.Equal(matrix.Address + ((nint)next * own.RowBytes), own.First);
+                int each = own.Second == 0 ? 1 : 2;
+                Assert.Equal(own.TileRows, each * boxes[own.Maps & 0xffff].BoxResults);
+                Assert.Equal(((own.Rows - 1) % own.TileRows) + 1, each * boxes[own.Maps >> 16].BoxResults);
+                Assert.All((StepBox[])[boxes[own.Maps & 0xffff], boxes[own.Maps >> 16]], box => Assert.Equal((own.First - (own.Begin * own.RowBytes), own.RowBytes, own.Second, own.Pitch), (box.Matrix, box.RowBytes, box.Second, box.Bytes)));
                 next += at % perLayer == 2 && at < perLayer * layers.Length ? own.Rows / 2 : own.Rows;
             }
         }

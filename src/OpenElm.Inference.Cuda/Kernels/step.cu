@@ -1,10 +1,9 @@
 // One token of one sequence through the whole model, in one kernel: every block stays on its multiprocessor and has rows of every matrix.
 //
 // What a block reads is fixed before the step begins, so weights, keys and values stream through a ring in shared memory, by the copy engine, in the
-// order of their use. Warps of their own ask for them and run ahead: while blocks wait for each other, the next matrices are already on their way. They may
-// be two, because the engine takes the lanes' orders one after another: a warp alone gives one in 36 to 60 ns, which is less than an H200's memory can do.
+// order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are already on their way.
 //
-// A tile is a piece of up to 16 rows, and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
+// A tile is a piece of up to 16 rows, one order for the engine, which knows the matrices (TensorMap), and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
 // numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
 // times 8 columns, of which one has the upper and one the lower half of each activation, two bfloat16 numbers that are 16 of its 24 bits.
 //
@@ -21,32 +20,41 @@ typedef signed char C;
 typedef T C;
 #endif
 
-constexpr int THREADS = 32 * WARPS;                             // that compute; more warps ask for what they read
-constexpr int TILES = 64, COUNTED = 2 * TILES;                  // on their way, and those that a warp is ahead of another, at most; what a warp that asks remembers
+constexpr int THREADS = 32 * WARPS;                             // that compute; one more warp asks for what they read
+constexpr int TILES = 64;                                       // on their way, and those that a warp is ahead of another, at most
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
 constexpr int CHUNK_BYTES = CHUNK * sizeof(T);
 #endif
 constexpr int OPERAND_BYTES = 128;                              // of a chunk of activations: halves of bfloat16, or floats, or bytes and their scale
-constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(C), FACTOR_SLOTS = CACHE8 ? 1 : 0;
-__device__ constexpr int largest_power(int x) { return x < 2 ? 1 : 2 * largest_power(x / 2); }
-constexpr int SLOT_POSITIONS = SLOT_BYTES / POSITION_BYTES < TILE_POSITIONS ? largest_power(SLOT_BYTES / POSITION_BYTES) : TILE_POSITIONS;
+constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(C);
 constexpr int QUERY_BYTES = 2 * HEAD_DIM + 64;                  // of a row of queries: no bank conflicts
 constexpr int SHARE = HEAD_DIM + 8;                             // of a warp in a head; no bank conflicts
 constexpr int RESULT = GROUP * HEAD_DIM, EIGHTS = RESULT / 8;   // what a split says of a KV head goes in eights
 constexpr int LETTER = 12;                                      // eight values, largest score, sum of weights, two unused
 
 // A product of a block: what it reads of the matrix, where the activations come from, and where its rows' results go. Rows go in pairs, two neighbours
-// or a gate row and its up row; a tile is a piece of some rows.
+// or a gate row and its up row; a tile is a piece of some rows, which lie pitch bytes apart in the ring: half of the banks, where a row has room behind it.
 struct __align__(16) Work
 {
     const char* first;                                          // the first row
     const float *from, *norm;                                   // words, null in the first layer; a norm's weights or null; LayerNorm: then sums of rows
     float* to;                                                  // words of the block's rows; logits
-    int stride, second, row_bytes, piece_bytes;                 // bytes to the next pair, to the pair's second row, of a row, of a piece
+    int second, row_bytes, piece_bytes, pitch;                  // bytes to a gate row's up row or 0, of a row, of a piece, to the next row in the ring
     int pieces, rows, tile_rows, begin;                         // of the block: rows, of a tile at most, the number of its first result
-    int format, width, columns, each;                           // numbers of a row and of a piece; chunks of a piece for a warp
+    int format, width, columns, maps;                           // numbers of a row and of a piece; which maps its tiles have, and in the upper half its last one
 };
+
+// A matrix as the engine knows it: eights of bytes of a row, the rows of a pair, pairs; and the box of a tile.
+struct __align__(64) TensorMap
+{
+    u64 words[16];
+};
+
+extern "C"
+{
+__constant__ TensorMap maps[MAPS];
+}
 
 struct __align__(16) Layer
 {
@@ -88,15 +96,28 @@ __device__ __forceinline__ void expect(u64* barrier, int bytes)
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(barrier)), "r"(bytes) : "memory");
 }
 
-// once: the second-level cache need not keep it.
-__device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier, bool once)
+__device__ __forceinline__ void copy_async(void* to, const void* from, int bytes, u64* barrier)
 {
-    u64 first, usual;
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(first));
-    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(usual));
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
-        :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(once ? first : usual) : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+        :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
 }
+
+// What the second-level cache need not keep.
+__device__ __forceinline__ u64 read_once()
+{
+    u64 policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+// The map's box, from an eight of bytes of a row and a pair on. What is outside of the matrix becomes zeros.
+__device__ __forceinline__ void copy_box(void* to, const TensorMap* map, int eight, int pair, u64* barrier, u64 policy)
+{
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3, %4}], [%5], %6;"
+        :: "r"(shared_address(to)), "l"(map), "r"(eight), "r"(0), "r"(pair), "r"(shared_address(barrier)), "l"(policy) : "memory");
+}
+
+__device__ __forceinline__ void fetch_map(const TensorMap* map) { asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory"); }
 
 __device__ __forceinline__ void arrive(u64* barrier)
 {
@@ -187,7 +208,7 @@ __device__ __forceinline__ float largest_of_warp(float x)
 // All of a block's shared memory.
 struct __align__(128) Stage
 {
-    char ring[SLOTS][SLOT_BYTES];
+    char ring[RING_BYTES];
     char operands[WARPS][OWN_BYTES];                            // activations of each warp's columns; in attention, its results
     char queries[16 * QUERY_BYTES];
     C new_key[HEAD_DIM], new_value[HEAD_DIM];
@@ -197,7 +218,7 @@ struct __align__(128) Stage
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
-    unsigned char sizes[ASKERS][COUNTED];                       // slots of tiles on their way, as each warp that asks knows them
+    u16 sizes[TILES];                                           // of tiles on their way, with what they left behind at the ring's end: eights of bytes
     float residual[OWN_ROWS];                                   // the block's
 #if LAYER_NORM
     float totals[2][WARPS];                                     // as squares
@@ -239,10 +260,16 @@ static_assert(sizeof(Stage) <= SHARED_BYTES, "StepLayout counts what Stage holds
 
 __device__ __forceinline__ Stage& stage_of_block() { return *(Stage*)shared_memory(); }
 
-__device__ __forceinline__ int wrap(int slot) { return slot < SLOTS ? slot : slot - SLOTS; }
+// Where the engine may write a box.
+constexpr int UNIT = 128;
 
-// Slots of the keys of some positions, and of their values.
-__device__ __forceinline__ int slots_of(int positions) { return (positions + SLOT_POSITIONS - 1) / SLOT_POSITIONS; }
+__device__ __forceinline__ int whole_units(int bytes) { return (bytes + UNIT - 1) / UNIT * UNIT; }
+
+// A tile of the past: keys, values, and of 8 bits the factors of both.
+__device__ __forceinline__ int past_bytes(int positions) { return whole_units(2 * positions * POSITION_BYTES) + (CACHE8 ? 2 * TILE_POSITIONS * (int)sizeof(float) : 0); }
+
+// Where a tile of some bytes lies that follows another in the ring: it does not go around the end.
+__device__ __forceinline__ int place_of(int end, int bytes) { return end + bytes <= RING_BYTES ? end : 0; }
 
 // Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. Measured on an H100:
 // 450M 7 % and 1.1B 3 to 5 % faster with 192 KB a block, 1 to 2 % less with 96; 270M 1.5 % slower, whose layers the ring holds anyway; 3B 8 % slower, and with
@@ -261,12 +288,12 @@ struct Scout
         {
             const Work& w = stage.work[number];
             // Of a gate and up the rows of both lie together.
-            bool glued = w.stride == w.row_bytes;
+            bool glued = w.second != 0;
             int part = w.rows * w.row_bytes / (glued ? 2 : 1), all = w.rows * w.row_bytes, from = at, rest = part - from;
             const char* first = w.first;
             if (rest <= 0) from -= part, rest = all - part - from, first += w.second;
             int bytes = rest < STEP ? rest : STEP;
-            if (bytes > 0 && threadIdx.x % 32 == 0) fetch_early(first + from, bytes);
+            if (bytes > 0) fetch_early(first + from, bytes);
             at += bytes;
             ahead += bytes;
             if (at >= all) at = 0, number = number == 4 * LAYERS ? 0 : number + 1; // on with the next token
@@ -274,57 +301,48 @@ struct Scout
     }
 };
 
-// What a warp that asks knows of the ring. Such warps take turns: each asks for every ASKERS-th tile, and counts the others. It waits at its own tiles
-// alone, for tiles less than TILES before: their barriers cannot have gone around once more, because nobody uses tiles behind one that has not been asked for.
-// A warp leaves those of the past that are not its own without waiting, so it may be WARPS tiles ahead of what has been asked for.
+// What the warp that asks knows of the ring, its first lane alone.
 struct Asker
 {
     u32 tile, oldest;
-    int slot, used, which;
+    int end, used;
 
-    // A tile of some slots is the next: whether it is the warp's, who then has room for it.
-    __device__ bool begin(int slots)
+    // Waits for room for the next tile, and for its barrier, which expects what will be copied. Another warp may be some tiles behind: it leaves those of the
+    // past that are not its own without waiting, WARPS at most ahead of what has been asked for.
+    __device__ char* begin(int size, int bytes)
     {
         Stage& stage = stage_of_block();
-        unsigned char* sizes = stage.sizes[which];
-        bool mine = tile % ASKERS == which;
-        while (mine && (used + slots > SLOTS || tile - oldest > TILES - ASKERS - WARPS))
+        int at = place_of(end, size), taken = at == end ? size : RING_BYTES - end + size;
+        while (used + taken > RING_BYTES || tile - oldest > TILES - 1 - WARPS)
         {
             await_arrival(&stage.free[oldest % TILES], oldest / TILES & 1);
-            used -= sizes[oldest++ % COUNTED];
+            used -= stage.sizes[oldest++ % TILES] * 8;
         }
-        if (threadIdx.x % 32 == 0) sizes[tile % COUNTED] = (unsigned char)slots;
-        __syncwarp();
-        return mine;
+        stage.sizes[tile % TILES] = (u16)(taken / 8);
+        used += taken;
+        end = at + size;
+        expect(barrier(), bytes);
+        return stage.ring + at;
     }
 
-    // The tile's barrier, once it expects what will be copied.
-    __device__ u64* expecting(int bytes) const
-    {
-        u64* full = &stage_of_block().full[tile % TILES];
-        if (threadIdx.x % 32 == 0) expect(full, bytes);
-        __syncwarp();
-        return full;
-    }
-
-    __device__ void end(int slots)
-    {
-        slot = wrap(slot + slots);
-        used += slots;
-        tile++;
-    }
+    __device__ u64* barrier() const { return &stage_of_block().full[tile % TILES]; }
 };
 
-// Asks for every ASKERS-th tile of some tokens, a lane for each row.
-__device__ __noinline__ void ask(int which, int position, int tokens)
+// Asks for the tiles of some tokens.
+__device__ __noinline__ void ask(int position, int tokens)
 {
     Stage& stage = stage_of_block();
-    int lane = threadIdx.x % 32;
-    Asker asker = { 0, 0, 0, 0, which };
+    Asker asker = { 0, 0, 0, 0 };
     Scout scout = { 0, 0, 0 };
+    u64 once = read_once();
+    fetch_map(maps + (stage.work[0].maps & 0xffff));
 #pragma unroll 1
-    for (int all = 0, number = 0; all < tokens * (4 * LAYERS + 1); all++, number = number == 4 * LAYERS ? 0 : number + 1)
+    for (int all = 0, number = 0, next; all < tokens * (4 * LAYERS + 1); all++, number = next)
     {
+        next = number == 4 * LAYERS ? 0 : number + 1;
+        const Work& w = stage.work[number];
+        fetch_map(maps + (w.maps >> 16));
+        fetch_map(maps + (stage.work[next].maps & 0xffff));
         if (number % 4 == 1)
         {
             if (number == 1 && all > 1)
@@ -342,45 +360,35 @@ __device__ __noinline__ void ask(int which, int position, int tokens)
                 Stage::share_past(position, layer.splits, item % layer.splits, begin, count);
                 C *keys = stage.keys(layer, item / layer.splits), *values = keys + stage.plane();
 #pragma unroll 1
-                for (int t = 0; t < count; t += TILE_POSITIONS)
+                for (int t = 0; t < count; t += TILE_POSITIONS, asker.tile++)
                 {
-                    int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, slots = slots_of(positions), factor_bytes = CACHE8 ? (positions + 3) / 4 * 16 : 0;
-                    if (asker.begin(2 * slots + FACTOR_SLOTS))
-                    {
-                        u64* full = asker.expecting(2 * (positions * POSITION_BYTES + factor_bytes));
-                        int own = lane < slots ? lane : lane - slots, rest = positions - own * SLOT_POSITIONS;
-                        // Later steps read them again.
-                        if (lane < 2 * slots)
-                            copy_async(
-                                stage.ring[wrap(asker.slot + lane)], (lane < slots ? keys : values) + (size_t)(begin + t + own * SLOT_POSITIONS) * HEAD_DIM,
-                                (rest < SLOT_POSITIONS ? rest : SLOT_POSITIONS) * POSITION_BYTES, full, false);
-                        else if (CACHE8 && lane < 2 * slots + 2)
-                            copy_async(
-                                stage.ring[wrap(asker.slot + 2 * slots)] + (lane - 2 * slots) * TILE_POSITIONS * sizeof(float), stage.factors(lane == 2 * slots ? keys : values) + begin + t,
-                                factor_bytes, full, false);
-                    }
-                    asker.end(2 * slots + FACTOR_SLOTS);
+                    // Later steps read them again.
+                    int positions = count - t < TILE_POSITIONS ? count - t : TILE_POSITIONS, bytes = positions * POSITION_BYTES, factor_bytes = CACHE8 ? (positions + 3) / 4 * 16 : 0;
+                    char* tile = asker.begin(past_bytes(positions), 2 * (bytes + factor_bytes));
+                    u64* full = asker.barrier();
+                    copy_async(tile, keys + (size_t)(begin + t) * HEAD_DIM, bytes, full);
+                    copy_async(tile + bytes, values + (size_t)(begin + t) * HEAD_DIM, bytes, full);
+                    if (!CACHE8) continue;
+                    float* factors = (float*)(tile + whole_units(2 * bytes));
+                    copy_async(factors, stage.factors(keys) + begin + t, factor_bytes, full);
+                    copy_async(factors + TILE_POSITIONS, stage.factors(values) + begin + t, factor_bytes, full);
                 }
             }
         }
-        const Work& w = stage.work[number];
+        int pair_rows = w.second ? 2 : 1;
 #pragma unroll 1
         for (int row = 0; row < w.rows; row += w.tile_rows)
         {
-            int rows = w.rows - row < w.tile_rows ? w.rows - row : w.tile_rows, own = row + lane;
-            const char* from = w.first + (own / 2) * w.stride + own % 2 * w.second;
+            bool last = w.rows - row <= w.tile_rows;
+            int bytes = (last ? w.rows - row : w.tile_rows) * w.pitch, size = whole_units(bytes);
+            const TensorMap* map = maps + (last ? w.maps >> 16 : w.maps & 0xffff);
 #pragma unroll 1
-            for (int piece = 0, at = 0; piece < w.pieces; piece++, at += w.piece_bytes)
+            for (int piece = 0; piece < w.pieces; piece++, asker.tile++)
             {
-                int bytes = w.row_bytes - at < w.piece_bytes ? w.row_bytes - at : w.piece_bytes;
-                if (asker.begin(rows))
-                {
-                    u64* full = asker.expecting(rows * bytes);
-                    if (lane < rows) copy_async(stage.ring[wrap(asker.slot + lane)], from + at, bytes, full, true);
-                }
-                asker.end(rows);
-                if (which > 0) continue;
-                scout.ahead -= rows * bytes;
+                char* tile = asker.begin(size, bytes);
+                copy_box(tile, map, piece * (w.piece_bytes / 8), w.begin + row / pair_rows, asker.barrier(), once);
+                int rest = w.row_bytes - piece * w.piece_bytes;
+                scout.ahead -= bytes / w.pitch * (rest < w.piece_bytes ? rest : w.piece_bytes);
                 scout.go();
             }
         }
@@ -391,20 +399,21 @@ __device__ __noinline__ void ask(int which, int position, int tokens)
 struct Stream
 {
     u32 tile;
-    int slot;
+    int end;
 
     // Waits for the next tile.
-    __device__ void take() const { await_arrival(&stage_of_block().full[tile % TILES], tile / TILES & 1); }
-
-    // Slots from the tile's first one.
-    __device__ const char* at(int slots) const { return stage_of_block().ring[wrap(slot + slots)]; }
+    __device__ const char* take(int size) const
+    {
+        await_arrival(&stage_of_block().full[tile % TILES], tile / TILES & 1);
+        return stage_of_block().ring + place_of(end, size);
+    }
 
     // The warp is done with the tile.
-    __device__ void leave(int slots)
+    __device__ void leave(int size)
     {
         __syncwarp();
         if (threadIdx.x % 32 == 0) arrive(&stage_of_block().free[tile % TILES]);
-        slot = wrap(slot + slots);
+        end = place_of(end, size) + size;
         tile++;
     }
 };
@@ -508,7 +517,8 @@ template <bool NIBBLE> __device__ __forceinline__ float multiply_packed(const ch
 // The next tile: sums[row][warp] = row · activations, of the warp's columns.
 __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = w.each;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = (most + WARPS * CHUNK - 1) / (WARPS * CHUNK);
+    int size = whole_units(rows * w.pitch), upper = (lane / 4 < rows ? lane / 4 : rows - 1) * w.pitch, lower = (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * w.pitch;
     bool packed = PACKED && w.format != PLAIN;
     float mine[2][4] = {}, of_packed = 0;
     const char* x = stage_of_block().operands[warp];
@@ -516,11 +526,10 @@ __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int
     for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
     {
         int columns = width - first < most ? width - first : most;
-        stream.take();
-        const char *a = stream.at(lane / 4 < rows ? lane / 4 : rows - 1), *b = stream.at(lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1);
+        const char *tile = stream.take(size), *a = tile + upper, *b = tile + lower;
         if (packed) of_packed += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
         else multiply_piece(a, b, x, columns, most, mine);
-        stream.leave(rows);
+        stream.leave(size);
     }
     float first, second;
     if (packed)
@@ -1022,19 +1031,16 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, const L
     {
         int count = t < tiles ? past - t * TILE_POSITIONS : 1;
         if (count > TILE_POSITIONS) count = TILE_POSITIONS;
-        int slots = slots_of(count);
         if (t % WARPS == warp)
         {
-            if (t < tiles) stream.take();
-            auto row = [&](const C* own, int first, int p)
-            {
-                if (p >= count) p = count - 1;
-                return t < tiles ? (const C*)stream.at(first + p / SLOT_POSITIONS) + p % SLOT_POSITIONS * HEAD_DIM : own;
-            };
-            auto factor = [&](int which, int p) { return (t < tiles ? (const float*)stream.at(2 * slots) : stage.new_factors[0])[which * TILE_POSITIONS + (p < count ? p : count - 1)]; };
-            attention.add(count, [&](int p) { return row(stage.new_key, 0, p); }, [&](int p) { return row(stage.new_value, slots, p); }, factor);
+            const char* tile = t < tiles ? stream.take(past_bytes(count)) : nullptr;
+            const C *keys = tile ? (const C*)tile : stage.new_key, *values = tile ? keys + count * HEAD_DIM : stage.new_value;
+            const float* factors = tile ? (const float*)(tile + whole_units(2 * count * POSITION_BYTES)) : stage.new_factors[0];
+            auto known = [&](int p) { return p < count ? p : count - 1; };
+            attention.add(
+                count, [&](int p) { return keys + known(p) * HEAD_DIM; }, [&](int p) { return values + known(p) * HEAD_DIM; }, [&](int which, int p) { return factors[which * TILE_POSITIONS + known(p)]; });
         }
-        if (t < tiles) stream.leave(2 * slots + FACTOR_SLOTS);
+        if (t < tiles) stream.leave(past_bytes(count));
     }
     attention.end((float*)stage.operands[warp], &stage.most[0][warp], &stage.all[0][warp]);
     meet();
@@ -1120,7 +1126,7 @@ __device__ __forceinline__ u64 largest_key(u64 key)
 
 // tokens: how many steps, each of which takes what the one before has chosen. token: −1 takes the token and the position that the launch before chose.
 // place: where the choices go on the host.
-extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
+extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -1131,9 +1137,9 @@ extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_st
         position = model.state[1];
     }
     const Word4 *work = (const Word4*)(model.work + blockIdx.x * (4 * LAYERS + 1)), *layers = (const Word4*)model.layers;
-    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32 * ASKERS) ((Word4*)stage.work)[i] = work[i];
-    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32 * ASKERS) ((Word4*)stage.layers)[i] = layers[i];
-    for (int i = threadIdx.x; i < TILES; i += THREADS + 32 * ASKERS)
+    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32) ((Word4*)stage.work)[i] = work[i];
+    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32) ((Word4*)stage.layers)[i] = layers[i];
+    for (int i = threadIdx.x; i < TILES; i += THREADS + 32)
     {
         init_arrival(&stage.full[i], 1);
         init_arrival(&stage.free[i], WARPS);
@@ -1152,7 +1158,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32 * ASKERS, 1) void decode_st
     __syncthreads();
     if (warp >= WARPS)
     {
-        ask(warp - WARPS, position, tokens);
+        if (lane == 0) ask(position, tokens);
         return;
     }
     Stream stream = { 0, 0 };
