@@ -84,7 +84,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     }
 
     /// <summary>Of a block.</summary>
-    public int Threads => 32 * (Warps + 1); // one asks for what they read
+    public int Threads => 32 * (Warps + (Variant.AheadBytes == 0 ? 1 : 2)); // one asks for what they read, one brings it nearer
 
     /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
     /// <param name="format">How the row is kept.</param>

@@ -20,7 +20,7 @@ typedef signed char C;
 typedef T C;
 #endif
 
-constexpr int THREADS = 32 * WARPS;                             // that compute; one more warp asks for what they read
+constexpr int THREADS = 32 * WARPS, HELPERS = AHEAD ? 64 : 32;  // that compute; of a warp that asks for what they read, and of one that brings it nearer
 constexpr int TILES = 64;                                       // on their way, and those that a warp is ahead of another, at most
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
@@ -162,6 +162,12 @@ __device__ __forceinline__ void write_word(float* p, u32 bits) { asm volatile("s
 
 __device__ __forceinline__ void rest() { }
 
+__device__ __forceinline__ void pause() { __nanosleep(100); }
+
+__device__ __forceinline__ u32 read_shared(const u32* p) { return *(const volatile u32*)p; }
+
+__device__ __forceinline__ void write_shared(u32* p, u32 x) { *(volatile u32*)p = x; }
+
 __device__ __forceinline__ long long cycles() { return clock64(); }
 
 // Into the second-level cache.
@@ -218,6 +224,7 @@ struct __align__(128) Stage
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
+    u32 asked, ended;                                           // bytes of matrices, of which the ring has been asked for; whether it was for the last ones
     u16 sizes[TILES];                                           // of tiles on their way, with what they left behind at the ring's end: eights of bytes
     float residual[OWN_ROWS];                                   // the block's
 #if LAYER_NORM
@@ -271,35 +278,38 @@ __device__ __forceinline__ int past_bytes(int positions) { return whole_units(2 
 // Where a tile of some bytes lies that follows another in the ring: it does not go around the end.
 __device__ __forceinline__ int place_of(int end, int bytes) { return end + bytes <= RING_BYTES ? end : 0; }
 
-// Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. Measured on an H100:
+// Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. A warp of its own, because
+// whatever the warp that asks does beside asking delays tiles.
+// Measured on an H100:
 // 450M 7 % and 1.1B 3 to 5 % faster with 192 KB a block, 1 to 2 % less with 96; 270M 1.5 % slower, whose layers the ring holds anyway; 3B 8 % slower, and with
 // twice as much every size much slower, because the cache overflows. Asking only while the ring is full was slower than never, by 1 to 2 % in all sizes.
 // On an H200 every size is 4 to 7 % faster, and 128, 192 and 256 KB are alike. So the host tries with and without (StepSearch).
-struct Scout
+__device__ __noinline__ void scout()
 {
-    int number, at, ahead;                                      // bytes of the matrix that have been asked for, and of all that the ring has not
-
-    __device__ void go()
-    {
-        constexpr int STEP = 16 << 10;
-        Stage& stage = stage_of_block();
+    constexpr int STEP = 16 << 10;
+    Stage& stage = stage_of_block();
+    u32 fetched = 0;
 #pragma unroll 1
-        while (ahead < AHEAD)
-        {
-            const Work& w = stage.work[number];
-            // Of a gate and up the rows of both lie together.
-            bool glued = w.second != 0;
-            int part = w.rows * w.row_bytes / (glued ? 2 : 1), all = w.rows * w.row_bytes, from = at, rest = part - from;
-            const char* first = w.first;
-            if (rest <= 0) from -= part, rest = all - part - from, first += w.second;
-            int bytes = rest < STEP ? rest : STEP;
-            if (bytes > 0) fetch_early(first + from, bytes);
-            at += bytes;
-            ahead += bytes;
-            if (at >= all) at = 0, number = number == 4 * LAYERS ? 0 : number + 1; // on with the next token
-        }
+    for (int number = 0; ; number = number == 4 * LAYERS ? 0 : number + 1) // on with the next token
+    {
+        const Work& w = stage.work[number];
+        int pairs = w.second ? 2 : 1, part = w.rows * w.row_bytes / pairs;
+#pragma unroll 1
+        for (int i = 0; i < pairs; i++)
+#pragma unroll 1
+            for (int at = 0; at < part; at += STEP)
+            {
+                int bytes = part - at < STEP ? part - at : STEP, ahead;
+                while ((ahead = (int)(fetched - read_shared(&stage.asked))) >= AHEAD)
+                {
+                    if (read_shared(&stage.ended)) return;
+                    pause();
+                }
+                if (ahead >= 0) fetch_early(w.first + (i ? w.second : 0) + at, bytes);
+                fetched += bytes;
+            }
     }
-};
+}
 
 // What the warp that asks knows of the ring, its first lane alone.
 struct Asker
@@ -328,20 +338,22 @@ struct Asker
     __device__ u64* barrier() const { return &stage_of_block().full[tile % TILES]; }
 };
 
-// Asks for the tiles of some tokens.
+// Asks for the tiles of some tokens. What it does for each is as little as can be: a block's tiles come one after another.
 __device__ __noinline__ void ask(int position, int tokens)
 {
     Stage& stage = stage_of_block();
     Asker asker = { 0, 0, 0, 0 };
-    Scout scout = { 0, 0, 0 };
     u64 once = read_once();
+    u32 asked = 0;
     fetch_map(maps + (stage.work[0].maps & 0xffff));
 #pragma unroll 1
     for (int all = 0, number = 0, next; all < tokens * (4 * LAYERS + 1); all++, number = next)
     {
         next = number == 4 * LAYERS ? 0 : number + 1;
         const Work& w = stage.work[number];
-        fetch_map(maps + (w.maps >> 16));
+        int rows = w.rows, tile_rows = w.tile_rows, pitch = w.pitch, pieces = w.pieces, eights = w.piece_bytes / 8, pair = w.begin, pairs = w.second ? tile_rows / 2 : tile_rows, row_bytes = w.row_bytes;
+        const TensorMap *map = maps + (w.maps & 0xffff), *last = maps + (w.maps >> 16);
+        fetch_map(last);
         fetch_map(maps + (stage.work[next].maps & 0xffff));
         if (number % 4 == 1)
         {
@@ -375,24 +387,18 @@ __device__ __noinline__ void ask(int position, int tokens)
                 }
             }
         }
-        int pair_rows = w.second ? 2 : 1;
 #pragma unroll 1
-        for (int row = 0; row < w.rows; row += w.tile_rows)
+        for (; rows > 0; rows -= tile_rows, pair += pairs)
         {
-            bool last = w.rows - row <= w.tile_rows;
-            int bytes = (last ? w.rows - row : w.tile_rows) * w.pitch, size = whole_units(bytes);
-            const TensorMap* map = maps + (last ? w.maps >> 16 : w.maps & 0xffff);
+            if (rows <= tile_rows) map = last, tile_rows = rows;
+            int bytes = tile_rows * pitch, size = whole_units(bytes);
 #pragma unroll 1
-            for (int piece = 0; piece < w.pieces; piece++, asker.tile++)
-            {
-                char* tile = asker.begin(size, bytes);
-                copy_box(tile, map, piece * (w.piece_bytes / 8), w.begin + row / pair_rows, asker.barrier(), once);
-                int rest = w.row_bytes - piece * w.piece_bytes;
-                scout.ahead -= bytes / w.pitch * (rest < w.piece_bytes ? rest : w.piece_bytes);
-                scout.go();
-            }
+            for (int eight = 0, i = 0; i < pieces; i++, eight += eights, asker.tile++) copy_box(asker.begin(size, bytes), map, eight, pair, asker.barrier(), once);
+            asked += tile_rows * row_bytes;
+            if (AHEAD) write_shared(&stage.asked, asked);
         }
     }
+    write_shared(&stage.ended, 1);
 }
 
 // What a warp has used of the ring.
@@ -1126,7 +1132,7 @@ __device__ __forceinline__ u64 largest_key(u64 key)
 
 // tokens: how many steps, each of which takes what the one before has chosen. token: −1 takes the token and the position that the launch before chose.
 // place: where the choices go on the host.
-extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
+extern "C" __global__ __launch_bounds__(THREADS + HELPERS, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -1137,9 +1143,9 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
         position = model.state[1];
     }
     const Word4 *work = (const Word4*)(model.work + blockIdx.x * (4 * LAYERS + 1)), *layers = (const Word4*)model.layers;
-    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32) ((Word4*)stage.work)[i] = work[i];
-    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32) ((Word4*)stage.layers)[i] = layers[i];
-    for (int i = threadIdx.x; i < TILES; i += THREADS + 32)
+    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + HELPERS) ((Word4*)stage.work)[i] = work[i];
+    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + HELPERS) ((Word4*)stage.layers)[i] = layers[i];
+    for (int i = threadIdx.x; i < TILES; i += THREADS + HELPERS)
     {
         init_arrival(&stage.full[i], 1);
         init_arrival(&stage.free[i], WARPS);
@@ -1147,6 +1153,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     if (threadIdx.x == 0)
     {
         init_arrival(&stage.next, 1);
+        stage.asked = stage.ended = 0;
         stage.cache = cache;
         stage.capacity = capacity;
 #if PROFILE
@@ -1158,7 +1165,8 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     __syncthreads();
     if (warp >= WARPS)
     {
-        if (lane == 0) ask(position, tokens);
+        if (lane == 0 && warp == WARPS) ask(position, tokens);
+        if (AHEAD && lane == 0 && warp > WARPS) scout();
         return;
     }
     Stream stream = { 0, 0 };
