@@ -153,7 +153,7 @@ static inline void end_group() {}
 static inline void meet_team(int team, int threads) { static int arrived[4096], gen[4096]; int b = 8 * emu_grid->current->linear + team; emu_meet(arrived + b, gen + b, threads); }
 static inline void await_groups_but_one() {}
 static inline int __reduce_max_sync(unsigned, int x) { for (int mask = 16; mask > 0; mask >>= 1) { int other = __shfl_xor_sync(0, x, mask); if (other > x) x = other; } return x; }
-static inline void fetch_early(const void* from, int bytes) { if (((size_t)from | bytes) & 15) abort(); static volatile char seen; seen = ((const volatile char*)from)[0]; seen = ((const volatile char*)from)[bytes - 1]; }
+static inline void fetch_early(const void* from, int bytes, u64) { if (((size_t)from | bytes) & 15) abort(); static volatile char seen; seen = ((const volatile char*)from)[0]; seen = ((const volatile char*)from)[bytes - 1]; }
 static inline u64 read_long(const u64* p) { return *(volatile const u64*)p; }
 static inline void write_long(u64* p, u64 bits) { *(volatile u64*)p = bits; }
 static inline void publish_to_engine() {}

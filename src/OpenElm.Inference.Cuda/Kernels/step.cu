@@ -171,9 +171,9 @@ __device__ __forceinline__ void write_shared(u32* p, u32 x) { *(volatile u32*)p 
 __device__ __forceinline__ long long cycles() { return clock64(); }
 
 // Into the second-level cache.
-__device__ __forceinline__ void fetch_early(const void* from, int bytes)
+__device__ __forceinline__ void fetch_early(const void* from, int bytes, u64 policy)
 {
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes) : "memory");
+    asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" :: "l"(from), "r"(bytes), "l"(policy) : "memory");
 }
 
 // d += a · b: [16, 16] · [16, 8]
@@ -224,7 +224,7 @@ struct __align__(128) Stage
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
-    u32 asked, ended;                                           // bytes of matrices, of which the ring has been asked for; whether it was for the last ones
+    u32 asked, ahead, ended;                                           // bytes of matrices, of which the ring has been asked for; whether it was for the last ones
     u16 sizes[TILES];                                           // of tiles on their way, with what they left behind at the ring's end: eights of bytes
     float residual[OWN_ROWS];                                   // the block's
 #if LAYER_NORM
@@ -289,6 +289,7 @@ __device__ __noinline__ void scout()
     constexpr int STEP = 16 << 10;
     Stage& stage = stage_of_block();
     u32 fetched = 0;
+    u64 once = read_once();
 #pragma unroll 1
     for (int number = 0; ; number = number == 4 * LAYERS ? 0 : number + 1) // on with the next token
     {
@@ -300,12 +301,12 @@ __device__ __noinline__ void scout()
             for (int at = 0; at < part; at += STEP)
             {
                 int bytes = part - at < STEP ? part - at : STEP, ahead;
-                while ((ahead = (int)(fetched - read_shared(&stage.asked))) >= AHEAD)
+                while ((ahead = (int)(fetched - read_shared(&stage.asked))) >= (int)read_shared(&stage.ahead))
                 {
                     if (read_shared(&stage.ended)) return;
                     pause();
                 }
-                if (ahead >= 0) fetch_early(w.first + (i ? w.second : 0) + at, bytes);
+                if (ahead >= 0) fetch_early(w.first + (i ? w.second : 0) + at, bytes, once);
                 fetched += bytes;
             }
     }
@@ -355,6 +356,7 @@ __device__ __noinline__ void ask(int position, int tokens)
         const TensorMap *map = maps + (w.maps & 0xffff), *last = maps + (w.maps >> 16);
         fetch_map(last);
         fetch_map(maps + (stage.work[next].maps & 0xffff));
+        if (AHEAD) write_shared(&stage.ahead, number % 4 == 1 ? AHEAD : 0);
         if (number % 4 == 1)
         {
             if (number == 1 && all > 1)
@@ -424,44 +426,78 @@ struct Stream
     }
 };
 
-// a, b: the lane's rows. x: the warp's operands of the piece.
-__device__ __forceinline__ void multiply_piece(const char* a, const char* b, const char* x, int columns, int most, float (&sums)[2][4])
-{
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4;
 #if BF16
-    const char* own = x + lane / 4 % 2 * 64 + part * 16;
-    int first = warp * CHUNK_BYTES + part * 16;
-    auto chunk = [&](int i, bool there)
-    {
-        Word4 y = {}, p = {}, q = {};
-        if (there) y = *(const Word4*)(own + i * OPERAND_BYTES), p = *(const Word4*)(a + first + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + first + i * WARPS * CHUNK_BYTES);
-        u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
-        multiply(sums[0], even, y.x, y.y);
-        multiply(sums[1], odd, y.z, y.w);
-    };
-    if (columns == most && most == MOST_EACH * WARPS * CHUNK)
-    {
+// What a lane has of a tile: 16 bytes of two rows and of the activations for each of the warp's chunks; zeros where there are none.
+struct Fragments
+{
+    Word4 upper[MOST_EACH], lower[MOST_EACH], x[MOST_EACH];
+};
+
+// Waits for the next tile, and begins to load it.
+__device__ __forceinline__ int load_tile(const Stream& stream, const Work& w, int piece, int rows, Fragments& f)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4, most = w.columns, pitch = w.pitch, size = whole_units(rows * pitch);
+    int columns = w.width - piece * most, left = (columns < most ? columns : most) - warp * CHUNK - part * 8;
+    const char *tile = stream.take(size) + warp * CHUNK_BYTES + part * 16, *upper = tile + (lane / 4 < rows ? lane / 4 : rows - 1) * pitch, *lower = tile + (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * pitch;
+    const char* x = stage_of_block().operands[warp] + piece * ((most + WARPS * CHUNK - 1) / (WARPS * CHUNK)) * OPERAND_BYTES + lane / 4 % 2 * 64 + part * 16;
 #pragma unroll
-        for (int i = 0; i < MOST_EACH; i++) chunk(i, true);
-        return;
+    for (int i = 0; i < MOST_EACH; i++)
+    {
+        f.upper[i] = f.lower[i] = f.x[i] = Word4{};
+        if (i * WARPS * CHUNK >= left) continue;
+        f.upper[i] = *(const Word4*)(upper + i * WARPS * CHUNK_BYTES);
+        f.lower[i] = *(const Word4*)(lower + i * WARPS * CHUNK_BYTES);
+        f.x[i] = *(const Word4*)(x + i * OPERAND_BYTES);
     }
-    int i = 0;
-#pragma unroll 2
-    for (int at = warp * CHUNK + CHUNK; at <= columns; at += WARPS * CHUNK, i++) chunk(i, true);
-    int left = columns - (warp + i * WARPS) * CHUNK;
-    if (left > 0) chunk(i, part * 8 < left);
-#else
-#pragma unroll 1
-    for (int i = 0, at = warp * CHUNK + part * 8; at < columns; at += WARPS * CHUNK, i++)
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-        {
-            float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
-            sums[0][0] += ((const float*)a)[at + j] * y;
-            sums[1][0] += ((const float*)b)[at + j] * y;
-        }
-#endif
+    return size;
 }
+
+// All rows of the block: sums[row][warp] = row · activations, of the warp's columns. A tile comes from shared memory while the one before it is multiplied.
+__device__ __forceinline__ void multiply_plain(Stream& stream, const Work& w, float (*sums)[WARPS])
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, all = w.rows, most = w.tile_rows, row = 0, rows = all < most ? all : most, piece = 0;
+    if (all == 0) return;
+    float mine[2][4] = {};
+    auto step = [&](const Fragments& now, Fragments& next)
+    {
+        int row_after = row, rows_after = rows, piece_after = piece + 1, size = 0;
+        if (piece_after == w.pieces)
+        {
+            row_after += rows;
+            rows_after = all - row_after < most ? all - row_after : most;
+            piece_after = 0;
+        }
+        bool more = row_after < all;
+        if (more) size = load_tile(stream, w, piece_after, rows_after, next);
+#pragma unroll
+        for (int i = 0; i < MOST_EACH; i++)
+        {
+            Word4 p = now.upper[i], q = now.lower[i], y = now.x[i];
+            u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
+            multiply(mine[0], even, y.x, y.y);
+            multiply(mine[1], odd, y.z, y.w);
+        }
+        if (piece_after == 0)
+        {
+            // Columns 0 and 1 have the halves of the activations, and so have all others.
+            float first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]), second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
+            int which = lane / 4 + lane % 2 * 8;
+            if (lane % 4 < 2 && which < rows) sums[row + which][warp] = lane % 2 ? second : first;
+#pragma unroll
+            for (int i = 0; i < 4; i++) mine[0][i] = mine[1][i] = 0;
+        }
+        if (more) stream.leave(size);
+        row = row_after;
+        rows = rows_after;
+        piece = piece_after;
+        return more;
+    };
+    Fragments a, b;
+    stream.leave(load_tile(stream, w, 0, rows, a));
+#pragma unroll 1
+    while (step(a, b) && step(b, a)) { }
+}
+#endif
 
 // The same for packed rows, whose chunks lie warp by warp. Whole numbers are multiplied exactly and four chunks at once: a chunk is the depth of one product, but
 // has a scale of its own, so each of four columns has the activations of one chunk, and zeros where the others are. Lanes 0, 1 of four have the sum of
@@ -520,39 +556,40 @@ template <bool NIBBLE> __device__ __forceinline__ float multiply_packed(const ch
     return sum;
 }
 
-// The next tile: sums[row][warp] = row · activations, of the warp's columns.
+// The same, tile by tile, for packed rows and for floats.
 __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = (most + WARPS * CHUNK - 1) / (WARPS * CHUNK);
     int size = whole_units(rows * w.pitch), upper = (lane / 4 < rows ? lane / 4 : rows - 1) * w.pitch, lower = (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * w.pitch;
-    bool packed = PACKED && w.format != PLAIN;
-    float mine[2][4] = {}, of_packed = 0;
+    float first = 0, second = 0;
     const char* x = stage_of_block().operands[warp];
 #pragma unroll 1
-    for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
+    for (int piece = 0, at = 0; piece < pieces; piece++, at += most, x += each * OPERAND_BYTES)
     {
-        int columns = width - first < most ? width - first : most;
+        int columns = width - at < most ? width - at : most;
         const char *tile = stream.take(size), *a = tile + upper, *b = tile + lower;
-        if (packed) of_packed += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
-        else multiply_piece(a, b, x, columns, most, mine);
+#if BF16
+        first += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
+#else
+#pragma unroll 1
+        for (int i = 0, own = warp * CHUNK + lane % 4 * 8; own < columns; own += WARPS * CHUNK, i++)
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+            {
+                float y = ((const float*)(x + i * OPERAND_BYTES))[lane % 4 * 8 + j];
+                first += ((const float*)a)[own + j] * y;
+                second += ((const float*)b)[own + j] * y;
+            }
+#endif
         stream.leave(size);
     }
-    float first, second;
-    if (packed)
+    if (BF16)
     {
-        first = of_packed + __shfl_xor_sync(0xffffffff, of_packed, 1);
+        first += __shfl_xor_sync(0xffffffff, first, 1);
         second = __shfl_xor_sync(0xffffffff, first, 3);
-    }
-    else if (BF16)
-    {
-        // Columns 0 and 1 have the halves of the activations, and so have all others.
-        first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]);
-        second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
     }
     else
     {
-        first = mine[0][0];
-        second = mine[1][0];
 #pragma unroll
         for (int mask = 1; mask < 4; mask <<= 1)
         {
@@ -564,9 +601,16 @@ __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int
     if (lane % 4 < 2 && which < rows) sums[which][warp] = lane % 2 ? second : first;
 }
 
-// The same for all rows of the block.
+// All rows of the block.
 __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, float (*sums)[WARPS])
 {
+#if BF16
+    if (!PACKED || w.format == PLAIN)
+    {
+        multiply_plain(stream, w, sums);
+        return;
+    }
+#endif
 #pragma unroll 1
     for (int row = 0; row < w.rows; row += w.tile_rows)
     {
@@ -626,19 +670,24 @@ __device__ __forceinline__ float receive(const Work& work, const T* embedded, u3
             if (words && at + i * NEXT < width) read_words(words + at + i * NEXT, to[i]);
         }
     };
+    Float4 n[BATCH], later[BATCH];
+    auto read_norm = [&](Float4 (&to)[BATCH], int at)
+    {
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+        {
+            to[i] = Float4{ 1, 1, 1, 1 };
+            if (norm && at + i * NEXT < width) to[i] = *(const Float4*)(norm + at + i * NEXT);
+        }
+    };
     read(w, at);
+    read_norm(n, at);
     __syncwarp();                                               // the last product has been made
 #pragma unroll 1
     for (; at - lane / 8 * WARPS * CHUNK - quarter * 4 < width; at += BATCH * NEXT, operands += BATCH * 4 * OPERAND_BYTES)
     {
-        Float4 n[BATCH];
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-        {
-            n[i] = Float4{ 1, 1, 1, 1 };
-            if (norm && at + i * NEXT < width) n[i] = *(const Float4*)(norm + at + i * NEXT);
-        }
         read(next, at + BATCH * NEXT);
+        read_norm(later, at + BATCH * NEXT);
         while (true)
         {
             bool missing = false;
@@ -648,7 +697,11 @@ __device__ __forceinline__ float receive(const Work& work, const T* embedded, u3
             rest();
 #pragma unroll
             for (int i = 0; i < BATCH; i++)
+            {
+                // What comes next has been asked for as early; it is looked for along, not afterwards.
                 if (is_old(w[i], step)) read_words(words + at + i * NEXT, w[i]);
+                if (is_old(next[i], step)) read_words(words + at + (BATCH + i) * NEXT, next[i]);
+            }
         }
 #pragma unroll
         for (int i = 0; i < BATCH; i++)
@@ -665,6 +718,7 @@ __device__ __forceinline__ float receive(const Work& work, const T* embedded, u3
             else if (there) put_operands(chunk, quarter, x);
 #pragma unroll
             for (int j = 0; j < 4; j++) w[i][j] = next[i][j];
+            n[i] = later[i];
         }
     }
     __syncwarp();
@@ -1153,7 +1207,7 @@ extern "C" __global__ __launch_bounds__(THREADS + HELPERS, 1) void decode_step(c
     if (threadIdx.x == 0)
     {
         init_arrival(&stage.next, 1);
-        stage.asked = stage.ended = 0;
+        stage.asked = stage.ahead = stage.ended = 0;
         stage.cache = cache;
         stage.capacity = capacity;
 #if PROFILE
