@@ -50,6 +50,7 @@ internal static class DecodeKernels
             constants["OWN_BYTES"] = Text(step.OwnBytes);
             constants["SHARED_BYTES"] = Text(step.SharedBytes);
             constants["PROFILE"] = profile ? "1" : "0";
+            constants["FLYING"] = Text(step.Variant.FlyingBytes);
             constants["AHEAD"] = Text(step.Variant.AheadBytes);
         }
 

@@ -5,17 +5,18 @@ using OpenElm.Configuration;
 namespace OpenElm.Inference.Cuda;
 
 /// <summary>What of a step's layout neither the model nor the device decides; results are the same, bit for bit. Which is fastest differs from card to card and from size to size (step.cu).</summary>
+/// <param name="FlyingBytes">What a block's ring has on its way, at most; 0 if all of it may be.</param>
 /// <param name="AheadBytes">What a block brings into the second-level cache before its ring asks for it.</param>
 /// <param name="LargestPiece">Bytes of a row that are copied at once, at most.</param>
-internal readonly record struct StepVariant(int AheadBytes, int LargestPiece)
+internal readonly record struct StepVariant(int FlyingBytes, int AheadBytes, int LargestPiece)
 {
-    const int Ahead = 192 << 10, Piece = 1536, SmallPiece = 1024;
+    const int Flying = 80 << 10, Ahead = 192 << 10, Piece = 1536, SmallPiece = 1024;
 
     /// <summary>Those that were the fastest somewhere: for 270M and 3B on an H100, for 450M there and all sizes on an H200, for 1.1B on an H100. The first one where nobody searches.</summary>
-    public static ImmutableArray<StepVariant> All { get; } = [new(0, Piece), new(Ahead, Piece), new(Ahead, SmallPiece)];
+    public static ImmutableArray<StepVariant> All { get; } = [new(0, 0, Piece), new(0, Ahead, Piece), new(Flying, 0, SmallPiece)];
 
     /// <inheritdoc/>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{AheadBytes >> 10} KB ahead, pieces of {LargestPiece} bytes");
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{FlyingBytes >> 10} KB on their way, {AheadBytes >> 10} KB ahead, pieces of {LargestPiece} bytes");
 }
 
 /// <summary>How the kernel of a step uses a device: blocks that stay, each with a ring of tiles of weights, and the activations, in shared memory.</summary>
@@ -84,7 +85,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     }
 
     /// <summary>Of a block.</summary>
-    public int Threads => 32 * (Warps + (Variant.AheadBytes == 0 ? 1 : 2)); // one asks for what they read, one brings it nearer
+    public int Threads => 32 * (Warps + 1); // one asks for what they read
 
     /// <summary>Numbers of a piece of a row: as even as whole turns of the warps allow.</summary>
     /// <param name="format">How the row is kept.</param>

@@ -92,9 +92,6 @@ static inline int __float2int_rn(float x) { return (int)rintf(x); }
 static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (signed char)(b >> i); return c; }
 static inline float half_to_float(u16 bits) { _Float16 x; memcpy(&x, &bits, 2); return (float)x; }
 static inline void rest() { emu_yield(); }
-static inline void pause() { emu_yield(); }
-static inline u32 read_shared(const u32* p) { return *(const volatile u32*)p; }
-static inline void write_shared(u32* p, u32 x) { *(volatile u32*)p = x; }
 static inline long long cycles() { static long long c; return ++c; }
 
 static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)

@@ -20,7 +20,7 @@ typedef signed char C;
 typedef T C;
 #endif
 
-constexpr int THREADS = 32 * WARPS, HELPERS = AHEAD ? 64 : 32;  // that compute; of a warp that asks for what they read, and of one that brings it nearer
+constexpr int THREADS = 32 * WARPS;                             // that compute; one more warp asks for what they read
 constexpr int TILES = 64;                                       // on their way, and those that a warp is ahead of another, at most
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
@@ -134,6 +134,13 @@ __device__ __forceinline__ void await_arrival(u64* barrier, int parity)
         :: "r"(shared_address(barrier)), "r"(parity) : "memory");
 }
 
+__device__ __forceinline__ bool has_arrived(u64* barrier, int parity)
+{
+    u32 has;
+    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(has) : "r"(shared_address(barrier)), "r"(parity) : "memory");
+    return has != 0;
+}
+
 __device__ __forceinline__ u32 read_word(const float* p)
 {
     u32 bits;
@@ -161,12 +168,6 @@ __device__ __forceinline__ void publish_to_engine() { asm volatile("fence.proxy.
 __device__ __forceinline__ void write_word(float* p, u32 bits) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" :: "l"(p), "r"(bits) : "memory"); }
 
 __device__ __forceinline__ void rest() { }
-
-__device__ __forceinline__ void pause() { __nanosleep(100); }
-
-__device__ __forceinline__ u32 read_shared(const u32* p) { return *(const volatile u32*)p; }
-
-__device__ __forceinline__ void write_shared(u32* p, u32 x) { *(volatile u32*)p = x; }
 
 __device__ __forceinline__ long long cycles() { return clock64(); }
 
@@ -224,7 +225,6 @@ struct __align__(128) Stage
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
-    u32 asked, ahead, ended;                                           // bytes of matrices, of which the ring has been asked for; whether it was for the last ones
     u16 sizes[TILES];                                           // of tiles on their way, with what they left behind at the ring's end: eights of bytes
     float residual[OWN_ROWS];                                   // the block's
 #if LAYER_NORM
@@ -278,45 +278,52 @@ __device__ __forceinline__ int past_bytes(int positions) { return whole_units(2 
 // Where a tile of some bytes lies that follows another in the ring: it does not go around the end.
 __device__ __forceinline__ int place_of(int end, int bytes) { return end + bytes <= RING_BYTES ? end : 0; }
 
-// Brings matrices into the second-level cache, AHEAD bytes before the ring asks for them: the memory is busy while the ring is full. A warp of its own, because
-// whatever the warp that asks does beside asking delays tiles.
-// Measured on an H100:
-// 450M 7 % and 1.1B 3 to 5 % faster with 192 KB a block, 1 to 2 % less with 96; 270M 1.5 % slower, whose layers the ring holds anyway; 3B 8 % slower, and with
-// twice as much every size much slower, because the cache overflows. Asking only while the ring is full was slower than never, by 1 to 2 % in all sizes.
-// On an H200 every size is 4 to 7 % faster, and 128, 192 and 256 KB are alike. So the host tries with and without (StepSearch).
-__device__ __noinline__ void scout()
+// Brings rows into the second-level cache while the ring is full and all of it has come, so that the memory does not rest.
+struct Scout
 {
-    constexpr int STEP = 16 << 10;
-    Stage& stage = stage_of_block();
-    u32 fetched = 0;
-    u64 once = read_once();
-#pragma unroll 1
-    for (int number = 0; ; number = number == 4 * LAYERS ? 0 : number + 1) // on with the next token
+    int number, row, at;                                        // the next rows of a tile, and how many of their bytes have been fetched
+    u32 fetched, asked;                                         // bytes so far, and those that the ring has been asked for
+
+    // The ring is asked for rows.
+    __device__ void pass(int of, int from, int rows, int row_bytes)
     {
-        const Work& w = stage.work[number];
-        int pairs = w.second ? 2 : 1, part = w.rows * w.row_bytes / pairs;
-#pragma unroll 1
-        for (int i = 0; i < pairs; i++)
-#pragma unroll 1
-            for (int at = 0; at < part; at += STEP)
-            {
-                int bytes = part - at < STEP ? part - at : STEP, ahead;
-                while ((ahead = (int)(fetched - read_shared(&stage.asked))) >= (int)read_shared(&stage.ahead))
-                {
-                    if (read_shared(&stage.ended)) return;
-                    pause();
-                }
-                if (ahead >= 0) fetch_early(w.first + (i ? w.second : 0) + at, bytes, once);
-                fetched += bytes;
-            }
+        asked += rows * row_bytes;
+        if ((int)(fetched - asked) >= 0) return;
+        fetched = asked;
+        number = of;
+        row = from + rows;
+        at = 0;
     }
-}
+
+    __device__ void go(u64 policy)
+    {
+        constexpr int STEP = 4 << 10;
+        if ((int)(fetched - asked) >= AHEAD) return;
+        const Work& w = stage_of_block().work[number];
+        int rest = w.rows - row, rows = rest < w.tile_rows ? rest : w.tile_rows, all = rows * w.row_bytes, half = w.second ? all / 2 : all, own = at < half ? at : at - half, bytes = half - own;
+        if (rest <= 0)
+        {
+            number = number == 4 * LAYERS ? 0 : number + 1;     // on with the next token
+            row = 0;
+            return;
+        }
+        if (bytes > STEP) bytes = STEP;
+        fetch_early(w.first + (size_t)(w.second ? row / 2 : row) * w.row_bytes + (at < half ? 0 : w.second) + own, bytes, policy);
+        fetched += bytes;
+        at += bytes;
+        if (at < all) return;
+        row += rows;
+        at = 0;
+    }
+};
 
 // What the warp that asks knows of the ring, its first lane alone.
 struct Asker
 {
-    u32 tile, oldest;
-    int end, used;
+    u32 tile, oldest, coming;                                   // the next one; the oldest in the ring, and of those that are on their way
+    int end, used, flying;
+    u64 once;
+    Scout scout;
 
     // Waits for room for the next tile, and for its barrier, which expects what will be copied. Another warp may be some tiles behind: it leaves those of the
     // past that are not its own without waiting, WARPS at most ahead of what has been asked for.
@@ -326,11 +333,23 @@ struct Asker
         int at = place_of(end, size), taken = at == end ? size : RING_BYTES - end + size;
         while (used + taken > RING_BYTES || tile - oldest > TILES - 1 - WARPS)
         {
-            await_arrival(&stage.free[oldest % TILES], oldest / TILES & 1);
+            u64* free = &stage.free[oldest % TILES];
+            while (AHEAD && !has_arrived(free, oldest / TILES & 1))
+            {
+                if (has_arrived(&stage.full[(tile - 1) % TILES], (tile - 1) / TILES & 1)) scout.go(once);
+                rest();
+            }
+            await_arrival(free, oldest / TILES & 1);
             used -= stage.sizes[oldest++ % TILES] * 8;
+        }
+        while (FLYING && flying + taken > FLYING && coming != tile)
+        {
+            await_arrival(&stage.full[coming % TILES], coming / TILES & 1);
+            flying -= stage.sizes[coming++ % TILES] * 8;
         }
         stage.sizes[tile % TILES] = (u16)(taken / 8);
         used += taken;
+        flying += taken;
         end = at + size;
         expect(barrier(), bytes);
         return stage.ring + at;
@@ -343,9 +362,8 @@ struct Asker
 __device__ __noinline__ void ask(int position, int tokens)
 {
     Stage& stage = stage_of_block();
-    Asker asker = { 0, 0, 0, 0 };
-    u64 once = read_once();
-    u32 asked = 0;
+    Asker asker = {};
+    u64 once = asker.once = read_once();
     fetch_map(maps + (stage.work[0].maps & 0xffff));
 #pragma unroll 1
     for (int all = 0, number = 0, next; all < tokens * (4 * LAYERS + 1); all++, number = next)
@@ -356,7 +374,6 @@ __device__ __noinline__ void ask(int position, int tokens)
         const TensorMap *map = maps + (w.maps & 0xffff), *last = maps + (w.maps >> 16);
         fetch_map(last);
         fetch_map(maps + (stage.work[next].maps & 0xffff));
-        if (AHEAD) write_shared(&stage.ahead, number % 4 == 1 ? AHEAD : 0);
         if (number % 4 == 1)
         {
             if (number == 1 && all > 1)
@@ -390,17 +407,15 @@ __device__ __noinline__ void ask(int position, int tokens)
             }
         }
 #pragma unroll 1
-        for (; rows > 0; rows -= tile_rows, pair += pairs)
+        for (int row = 0; row < rows; row += tile_rows, pair += pairs)
         {
-            if (rows <= tile_rows) map = last, tile_rows = rows;
+            if (rows - row <= tile_rows) map = last, tile_rows = rows - row;
+            if (AHEAD) asker.scout.pass(number, row, tile_rows, row_bytes);
             int bytes = tile_rows * pitch, size = whole_units(bytes);
 #pragma unroll 1
             for (int eight = 0, i = 0; i < pieces; i++, eight += eights, asker.tile++) copy_box(asker.begin(size, bytes), map, eight, pair, asker.barrier(), once);
-            asked += tile_rows * row_bytes;
-            if (AHEAD) write_shared(&stage.asked, asked);
         }
     }
-    write_shared(&stage.ended, 1);
 }
 
 // What a warp has used of the ring.
@@ -426,78 +441,44 @@ struct Stream
     }
 };
 
+// a, b: the lane's rows. x: the warp's operands of the piece.
+__device__ __forceinline__ void multiply_piece(const char* a, const char* b, const char* x, int columns, int most, float (&sums)[2][4])
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4;
 #if BF16
-// What a lane has of a tile: 16 bytes of two rows and of the activations for each of the warp's chunks; zeros where there are none.
-struct Fragments
-{
-    Word4 upper[MOST_EACH], lower[MOST_EACH], x[MOST_EACH];
-};
-
-// Waits for the next tile, and begins to load it.
-__device__ __forceinline__ int load_tile(const Stream& stream, const Work& w, int piece, int rows, Fragments& f)
-{
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4, most = w.columns, pitch = w.pitch, size = whole_units(rows * pitch);
-    int columns = w.width - piece * most, left = (columns < most ? columns : most) - warp * CHUNK - part * 8;
-    const char *tile = stream.take(size) + warp * CHUNK_BYTES + part * 16, *upper = tile + (lane / 4 < rows ? lane / 4 : rows - 1) * pitch, *lower = tile + (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * pitch;
-    const char* x = stage_of_block().operands[warp] + piece * ((most + WARPS * CHUNK - 1) / (WARPS * CHUNK)) * OPERAND_BYTES + lane / 4 % 2 * 64 + part * 16;
-#pragma unroll
-    for (int i = 0; i < MOST_EACH; i++)
+    const char* own = x + lane / 4 % 2 * 64 + part * 16;
+    int first = warp * CHUNK_BYTES + part * 16;
+    auto chunk = [&](int i, bool there)
     {
-        f.upper[i] = f.lower[i] = f.x[i] = Word4{};
-        if (i * WARPS * CHUNK >= left) continue;
-        f.upper[i] = *(const Word4*)(upper + i * WARPS * CHUNK_BYTES);
-        f.lower[i] = *(const Word4*)(lower + i * WARPS * CHUNK_BYTES);
-        f.x[i] = *(const Word4*)(x + i * OPERAND_BYTES);
-    }
-    return size;
-}
-
-// All rows of the block: sums[row][warp] = row · activations, of the warp's columns. A tile comes from shared memory while the one before it is multiplied.
-__device__ __forceinline__ void multiply_plain(Stream& stream, const Work& w, float (*sums)[WARPS])
-{
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, all = w.rows, most = w.tile_rows, row = 0, rows = all < most ? all : most, piece = 0;
-    if (all == 0) return;
-    float mine[2][4] = {};
-    auto step = [&](const Fragments& now, Fragments& next)
-    {
-        int row_after = row, rows_after = rows, piece_after = piece + 1, size = 0;
-        if (piece_after == w.pieces)
-        {
-            row_after += rows;
-            rows_after = all - row_after < most ? all - row_after : most;
-            piece_after = 0;
-        }
-        bool more = row_after < all;
-        if (more) size = load_tile(stream, w, piece_after, rows_after, next);
-#pragma unroll
-        for (int i = 0; i < MOST_EACH; i++)
-        {
-            Word4 p = now.upper[i], q = now.lower[i], y = now.x[i];
-            u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
-            multiply(mine[0], even, y.x, y.y);
-            multiply(mine[1], odd, y.z, y.w);
-        }
-        if (piece_after == 0)
-        {
-            // Columns 0 and 1 have the halves of the activations, and so have all others.
-            float first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]), second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
-            int which = lane / 4 + lane % 2 * 8;
-            if (lane % 4 < 2 && which < rows) sums[row + which][warp] = lane % 2 ? second : first;
-#pragma unroll
-            for (int i = 0; i < 4; i++) mine[0][i] = mine[1][i] = 0;
-        }
-        if (more) stream.leave(size);
-        row = row_after;
-        rows = rows_after;
-        piece = piece_after;
-        return more;
+        Word4 y = {}, p = {}, q = {};
+        if (there) y = *(const Word4*)(own + i * OPERAND_BYTES), p = *(const Word4*)(a + first + i * WARPS * CHUNK_BYTES), q = *(const Word4*)(b + first + i * WARPS * CHUNK_BYTES);
+        u32 even[4] = { p.x, q.x, p.y, q.y }, odd[4] = { p.z, q.z, p.w, q.w };
+        multiply(sums[0], even, y.x, y.y);
+        multiply(sums[1], odd, y.z, y.w);
     };
-    Fragments a, b;
-    stream.leave(load_tile(stream, w, 0, rows, a));
+    if (columns == most && most == MOST_EACH * WARPS * CHUNK)
+    {
+#pragma unroll
+        for (int i = 0; i < MOST_EACH; i++) chunk(i, true);
+        return;
+    }
+    int i = 0;
+#pragma unroll 2
+    for (int at = warp * CHUNK + CHUNK; at <= columns; at += WARPS * CHUNK, i++) chunk(i, true);
+    int left = columns - (warp + i * WARPS) * CHUNK;
+    if (left > 0) chunk(i, part * 8 < left);
+#else
 #pragma unroll 1
-    while (step(a, b) && step(b, a)) { }
-}
+    for (int i = 0, at = warp * CHUNK + part * 8; at < columns; at += WARPS * CHUNK, i++)
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+        {
+            float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
+            sums[0][0] += ((const float*)a)[at + j] * y;
+            sums[1][0] += ((const float*)b)[at + j] * y;
+        }
 #endif
+}
 
 // The same for packed rows, whose chunks lie warp by warp. Whole numbers are multiplied exactly and four chunks at once: a chunk is the depth of one product, but
 // has a scale of its own, so each of four columns has the activations of one chunk, and zeros where the others are. Lanes 0, 1 of four have the sum of
@@ -556,40 +537,39 @@ template <bool NIBBLE> __device__ __forceinline__ float multiply_packed(const ch
     return sum;
 }
 
-// The same, tile by tile, for packed rows and for floats.
+// The next tile: sums[row][warp] = row · activations, of the warp's columns.
 __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
 {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = (most + WARPS * CHUNK - 1) / (WARPS * CHUNK);
     int size = whole_units(rows * w.pitch), upper = (lane / 4 < rows ? lane / 4 : rows - 1) * w.pitch, lower = (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * w.pitch;
-    float first = 0, second = 0;
+    bool packed = PACKED && w.format != PLAIN;
+    float mine[2][4] = {}, of_packed = 0;
     const char* x = stage_of_block().operands[warp];
 #pragma unroll 1
-    for (int piece = 0, at = 0; piece < pieces; piece++, at += most, x += each * OPERAND_BYTES)
+    for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
     {
-        int columns = width - at < most ? width - at : most;
+        int columns = width - first < most ? width - first : most;
         const char *tile = stream.take(size), *a = tile + upper, *b = tile + lower;
-#if BF16
-        first += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
-#else
-#pragma unroll 1
-        for (int i = 0, own = warp * CHUNK + lane % 4 * 8; own < columns; own += WARPS * CHUNK, i++)
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-            {
-                float y = ((const float*)(x + i * OPERAND_BYTES))[lane % 4 * 8 + j];
-                first += ((const float*)a)[own + j] * y;
-                second += ((const float*)b)[own + j] * y;
-            }
-#endif
+        if (packed) of_packed += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
+        else multiply_piece(a, b, x, columns, most, mine);
         stream.leave(size);
     }
-    if (BF16)
+    float first, second;
+    if (packed)
     {
-        first += __shfl_xor_sync(0xffffffff, first, 1);
+        first = of_packed + __shfl_xor_sync(0xffffffff, of_packed, 1);
         second = __shfl_xor_sync(0xffffffff, first, 3);
+    }
+    else if (BF16)
+    {
+        // Columns 0 and 1 have the halves of the activations, and so have all others.
+        first = mine[0][0] + mine[0][1] + (mine[1][0] + mine[1][1]);
+        second = mine[0][2] + mine[0][3] + (mine[1][2] + mine[1][3]);
     }
     else
     {
+        first = mine[0][0];
+        second = mine[1][0];
 #pragma unroll
         for (int mask = 1; mask < 4; mask <<= 1)
         {
@@ -601,16 +581,9 @@ __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int
     if (lane % 4 < 2 && which < rows) sums[which][warp] = lane % 2 ? second : first;
 }
 
-// All rows of the block.
+// The same for all rows of the block.
 __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, float (*sums)[WARPS])
 {
-#if BF16
-    if (!PACKED || w.format == PLAIN)
-    {
-        multiply_plain(stream, w, sums);
-        return;
-    }
-#endif
 #pragma unroll 1
     for (int row = 0; row < w.rows; row += w.tile_rows)
     {
@@ -1186,7 +1159,7 @@ __device__ __forceinline__ u64 largest_key(u64 key)
 
 // tokens: how many steps, each of which takes what the one before has chosen. token: −1 takes the token and the position that the launch before chose.
 // place: where the choices go on the host.
-extern "C" __global__ __launch_bounds__(THREADS + HELPERS, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
+extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const __grid_constant__ Model model, C* cache, int capacity, int token, int position, int tokens, int place)
 {
     Stage& stage = stage_of_block();
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -1197,9 +1170,9 @@ extern "C" __global__ __launch_bounds__(THREADS + HELPERS, 1) void decode_step(c
         position = model.state[1];
     }
     const Word4 *work = (const Word4*)(model.work + blockIdx.x * (4 * LAYERS + 1)), *layers = (const Word4*)model.layers;
-    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + HELPERS) ((Word4*)stage.work)[i] = work[i];
-    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + HELPERS) ((Word4*)stage.layers)[i] = layers[i];
-    for (int i = threadIdx.x; i < TILES; i += THREADS + HELPERS)
+    for (int i = threadIdx.x; i < (int)sizeof(stage.work) / 16; i += THREADS + 32) ((Word4*)stage.work)[i] = work[i];
+    for (int i = threadIdx.x; i < (int)sizeof(stage.layers) / 16; i += THREADS + 32) ((Word4*)stage.layers)[i] = layers[i];
+    for (int i = threadIdx.x; i < TILES; i += THREADS + 32)
     {
         init_arrival(&stage.full[i], 1);
         init_arrival(&stage.free[i], WARPS);
@@ -1207,7 +1180,6 @@ extern "C" __global__ __launch_bounds__(THREADS + HELPERS, 1) void decode_step(c
     if (threadIdx.x == 0)
     {
         init_arrival(&stage.next, 1);
-        stage.asked = stage.ahead = stage.ended = 0;
         stage.cache = cache;
         stage.capacity = capacity;
 #if PROFILE
@@ -1219,8 +1191,7 @@ extern "C" __global__ __launch_bounds__(THREADS + HELPERS, 1) void decode_step(c
     __syncthreads();
     if (warp >= WARPS)
     {
-        if (lane == 0 && warp == WARPS) ask(position, tokens);
-        if (AHEAD && lane == 0 && warp > WARPS) scout();
+        if (lane == 0) ask(position, tokens);
         return;
     }
     Stream stream = { 0, 0 };
