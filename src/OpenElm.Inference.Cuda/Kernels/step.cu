@@ -321,7 +321,7 @@ struct Scout
 struct Asker
 {
     u32 tile, oldest, coming;                                   // the next one; the oldest in the ring, and of those that are on their way
-    int end, used, flying;
+    int end, used, flying, most;                                // most: that may be on their way
     u64 once;
     Scout scout;
 
@@ -342,7 +342,7 @@ struct Asker
             await_arrival(free, oldest / TILES & 1);
             used -= stage.sizes[oldest++ % TILES] * 8;
         }
-        while (FLYING && flying + taken > FLYING && coming != tile)
+        while (FLYING && flying + taken > most && coming != tile)
         {
             await_arrival(&stage.full[coming % TILES], coming / TILES & 1);
             flying -= stage.sizes[coming++ % TILES] * 8;
@@ -410,6 +410,8 @@ __device__ __noinline__ void ask(int position, int tokens)
         for (int row = 0; row < rows; row += tile_rows, pair += pairs)
         {
             if (rows - row <= tile_rows) map = last, tile_rows = rows - row;
+            // Words are slow while much is on its way; once a matrix has filled the ring, nobody waits for words.
+            asker.most = row * row_bytes < RING_BYTES ? FLYING : RING_BYTES;
             if (AHEAD) asker.scout.pass(number, row, tile_rows, row_bytes);
             int bytes = tile_rows * pitch, size = whole_units(bytes);
 #pragma unroll 1
