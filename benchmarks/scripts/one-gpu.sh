@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # One GPU: correctness first, then ours and the PyTorch peers in turn, in one go.
-#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,decode_bench.py OUT=results one-gpu.sh training|generation|tables|all [SIZE...]
-# tables, without peers: the paper's Tables 7 and 8, speculation, a cache of 8 bits, and batches of numbers that the peers' tables lack.
+#   OPENELM=path/to/openelm PEERS=folder/with/openelm.py,train_bench.py,decode_bench.py OUT=results one-gpu.sh training|generation|tables|inference|all [SIZE...]
+# tables, without peers: the paper's Tables 7 and 8, speculation, a cache of 8 bits, and batches of numbers that the peers' tables lack. inference: generation, then tables.
 # SIZE: 270m, 450m, 1.1b, 3b; by default training takes 270m, 1.1b and, on a card of more than 100 GB, 3b, and generation all four. Without PEERS only ours are measured.
 # All peers start at once and compile while the checks run. Each then waits for its turn (peers/wait.py) with its weights and optimizer on the card, and nothing else runs while one program measures.
 # So what a peer chooses by timing (the one-row products of decode_bench.py) it chooses beside others. One that fails beside others, for lack of memory above all, runs again at its turn.
 # Every command has a limit of its own and leaves its output in $OUT; a line of each goes to the terminal, and at the end what is missing.
-# PARTS: of what is checked of training (default: golden kernels passes). LIMIT: seconds for everything (default 560). COMPILING: seconds after which nobody waits for peers that compile; those stand still until their turn (240).
+# BATCHES: sequences of 1.1b side by side, beside the peer (8 64). PARTS: of what is checked of training (default: golden kernels passes). LIMIT: seconds for everything (default 560). COMPILING: seconds after which nobody waits for peers that compile; those stand still until their turn (240).
 set -uo pipefail
-PEERS=${PEERS:-}; LIMIT=${LIMIT:-560}; COMPILING=${COMPILING:-240}; WHAT=${1:-}; shift || true; SIZES=$*
-case "$WHAT" in training | generation | tables | all) ;; *) sed -n '3,5s/^# *//p' "$0" >&2; exit 2 ;; esac
+PEERS=${PEERS:-}; LIMIT=${LIMIT:-560}; COMPILING=${COMPILING:-240}; BATCHES=${BATCHES-8 64}; WHAT=${1:-}; shift || true; SIZES=$*
+case "$WHAT" in training | generation | tables | inference | all) ;; *) sed -n '3,5s/^# *//p' "$0" >&2; exit 2 ;; esac
 : "${OPENELM:?}" "${OUT:?}"
 mkdir -p "$OUT"; OUT=$(cd "$OUT" && pwd); HERE=$(cd "$(dirname "$0")" && pwd)
 [ -z "$PEERS" ] || PEERS=$(cd "$PEERS" && pwd) || exit 2
@@ -97,7 +97,7 @@ start_generation() {
     local size batch
     for size in $GENERATING; do
         start "generate-$size-peer" decode_bench.py --sizes "$size"
-        [ "$size" != 1.1b ] || for batch in 8 64; do start "generate-1.1b-batch-$batch-peer" decode_bench.py --sizes 1.1b --batches $batch; done
+        [ "$size" != 1.1b ] || for batch in $BATCHES; do start "generate-1.1b-batch-$batch-peer" decode_bench.py --sizes 1.1b --batches $batch; done
     done
 }
 training() {
@@ -122,7 +122,7 @@ generation() {
         peer "generate-$size-peer" 200
         ours "generate-$size-again" 60 $speed --sizes "openelm-$size"
         for weights in q8_0 q4_0; do ours "generate-$size-$weights" 60 $speed --sizes "openelm-$size" --weights $weights; done
-        [ "$size" != 1.1b ] || for batch in 8 64; do
+        [ "$size" != 1.1b ] || for batch in $BATCHES; do
             ours "generate-1.1b-batch-$batch" 90 $speed --sizes openelm-1.1b --batch $batch
             peer "generate-1.1b-batch-$batch-peer" 200
         done
@@ -142,8 +142,8 @@ CARD=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 TRAINED= GENERATING= TABLED=
 case "$WHAT" in training | all) TRAINED=${SIZES:-270m 1.1b 3b} ;; esac
-case "$WHAT" in generation | all) GENERATING=${SIZES:-270m 450m 1.1b 3b} ;; esac
-case "$WHAT" in tables | all) TABLED=${SIZES:-270m 450m 1.1b 3b} ;; esac
+case "$WHAT" in generation | inference | all) GENERATING=${SIZES:-270m 450m 1.1b 3b} ;; esac
+case "$WHAT" in tables | inference | all) TABLED=${SIZES:-270m 450m 1.1b 3b} ;; esac
 if [[ " $TRAINED " == *" 3b "* ]]; then # last, when nothing else is on the card
     TRAINED=$(tr ' ' '\n' <<< "$TRAINED" | grep -vx 3b | xargs)
     if [ "$CARD" -gt 100 ]; then TRAINED="$TRAINED 3b"; else missing train-3b "takes 84 to 94 GB, the card has $CARD"; fi
