@@ -220,16 +220,16 @@ struct __align__(128) Stage
     char queries[16 * QUERY_BYTES];
     C new_key[HEAD_DIM], new_value[HEAD_DIM];
     float new_factors[2][TILE_POSITIONS];                       // of the key and of the value: the first ones
-    float sums[TOTAL_ROWS][WARPS], squares[2][WARPS];           // of two phases in turn; the head's sums take all of the room
+    __align__(16) float sums[TOTAL_ROWS][WARPS], squares[2][WARPS]; // of two phases in turn, read by 16 bytes; the head's sums take all of the room
+#if LAYER_NORM
+    __align__(16) float totals[2][WARPS];                       // as squares
+#endif
     float most[GROUP][WARPS], all[GROUP][WARPS];                // of attention's warps: largest score, sum of weights
     Work work[4 * LAYERS + 1];
     Layer layers[LAYERS];
     u64 full[TILES], free[TILES], next;                         // next: the token before has been through all layers of all blocks
     u16 sizes[TILES];                                           // of tiles on their way, with what they left behind at the ring's end: eights of bytes
     float residual[OWN_ROWS];                                   // the block's
-#if LAYER_NORM
-    float totals[2][WARPS];                                     // as squares
-#endif
     C* cache;
     int capacity, token;                                        // token: the next one
 #if PROFILE
