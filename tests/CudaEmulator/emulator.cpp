@@ -157,7 +157,7 @@ API nvrtcCompileProgram(void* p, int n, char** o) {
         for (std::sregex_iterator i(text.begin(), text.end(), paired), e; i != e; ++i) text += "\nextern \"C\" int cluster_" + (*i)[2].str() + "; int cluster_" + (*i)[2].str() + " = " + (*i)[1].str() + ";\n";
         for (auto& k : names) text += "extern \"C\" void launch_" + k + "(void** a) { emu_call(&" + k + ", a); }\nextern \"C\" int count_" + k + "() { return emu_count(&" + k + "); }\n";
         std::ofstream(cpp) << text;
-        rc = system(("g++ -std=c++17 -O2 -w -shared -fPIC -DEMU_KERNEL= '-DEMU_CLUSTER(n)=' " + cpp + " " + home + "/libcuda.so.1 -o " + so + " 2> " + err).c_str());
+        rc = system(("g++ -std=c++17 -O2 -w -fsanitize=alignment -fsanitize-undefined-trap-on-error -shared -fPIC -DEMU_KERNEL= '-DEMU_CLUSTER(n)=' " + cpp + " " + home + "/libcuda.so.1 -o " + so + " 2> " + err).c_str());
     }
     (rc ? q.log : q.binary) = read(rc ? err : so);
     for (auto& file : { name, name + ".ii", err, cpp, so }) unlink(file.c_str());
