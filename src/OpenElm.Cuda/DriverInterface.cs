@@ -9,7 +9,7 @@ internal static unsafe partial class DriverInterface
 
     public const int MultiprocessorCount = 16, ComputeCapabilityMajor = 75, ComputeCapabilityMinor = 76; // CUdevice_attribute
     public const int MaxDynamicSharedSize = 8;                                                          // CUfunction_attribute
-    public const int Float64 = 8, BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;                                      // CUtensorMapDataType, …Swizzle, …L2promotion
+    public const int Float64 = 8, BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;                         // CUtensorMapDataType, …Swizzle, …L2promotion
 
     [LibraryImport(Library, EntryPoint = "cuInit")]
     public static partial int Init(uint flags);

@@ -3,9 +3,10 @@
 // What a block reads is fixed before the step begins, so weights, keys and values stream through a ring in shared memory, by the copy engine, in the
 // order of their use. A warp of its own asks for them and runs ahead: while blocks wait for each other, the next matrices are already on their way.
 //
-// A tile is a piece of up to 16 rows, one order for the engine, which knows the matrices (TensorMap), and all warps work on it: a warp has every WARPS-th chunk of 32 columns, of every tile, so it waits for those
-// numbers of the activations alone, and nothing meets between their arrival and the products. The products are the tensor cores': rows of weights
-// times 8 columns, of which one has the upper and one the lower half of each activation, two bfloat16 numbers that are 16 of its 24 bits.
+// A tile is a piece of up to 16 rows: one order for the engine, which knows the matrices (TensorMap). All warps work on it: a warp has every WARPS-th chunk of
+// 32 columns, of every tile, so it waits for those numbers of the activations alone, and nothing meets between their arrival and the products. The products
+// are the tensor cores': rows of weights times 8 columns, of which one has the upper and one the lower half of each activation, two bfloat16 numbers that are
+// 16 of its 24 bits.
 //
 // Blocks exchange numbers through words: floats whose last bit says in which step they were written, an even or an odd one. Each phase of each
 // layer has words of its own, so a word changes once a step, and who needs it reads it until it has changed; there is no other meeting.
@@ -33,8 +34,8 @@ constexpr int SHARE = HEAD_DIM + 8;                             // of a warp in 
 constexpr int RESULT = GROUP * HEAD_DIM, EIGHTS = RESULT / 8;   // what a split says of a KV head goes in eights
 constexpr int LETTER = 12;                                      // eight values, largest score, sum of weights, two unused
 
-// A product of a block: what it reads of the matrix, where the activations come from, and where its rows' results go. Rows go in pairs, two neighbours
-// or a gate row and its up row; a tile is a piece of some rows, which lie pitch bytes apart in the ring: half of the banks, where a row has room behind it.
+// A product of a block: what it reads of the matrix, where the activations come from, and where its rows' results go. Rows go one by one, or in pairs of a
+// gate row and its up row; a tile is a piece of some rows, which lie pitch bytes apart in the ring: half of the banks beyond whole turns of them.
 struct __align__(16) Work
 {
     const char* first;                                          // the first row
@@ -278,9 +279,9 @@ __device__ __forceinline__ int past_bytes(int positions) { return whole_units(2 
 // Where a tile of some bytes lies that follows another in the ring: it does not go around the end.
 __device__ __forceinline__ int place_of(int end, int bytes) { return end + bytes <= RING_BYTES ? end : 0; }
 
-// Brings rows into the second-level cache while the ring is full and all of it has come, so that the memory does not rest: in attention, above all. On an H200 2 % for
-// 1.1B and 3B, and 3 to 5 % less for 270M and 450M, whose layers the ring holds. At any time, by a warp of its own: 5 to 12 % slower than never (words wait, and the cache overflows);
-// in attention only, but at once instead of in turn with the ring, 2 to 9 % slower.
+// Brings rows into the second-level cache while the ring is full and all of it has come, so that the memory does not rest: in attention, above all. On an
+// H200 2 % for 1.1B and 3B, and 2 to 5 % less for 450M and 270M, whose layers the ring holds. At any time, by a warp of its own: 5 to 12 % slower than never
+// (words wait, and the cache overflows); in attention only, but at once instead of in turn with the ring, 2 to 9 % slower.
 struct Scout
 {
     int number, row, at;                                        // the next rows of a tile, and how many of their bytes have been fetched
@@ -319,10 +320,11 @@ struct Scout
     }
 };
 
-// What the warp that asks knows of the ring, its first lane alone. What it does for a tile counts for all: 0.6 µs with 16 orders for rows, an integer division and the bringing of
-// rows ahead in between was the limit of a step, even without a memory (3B 1,200 µs of 2,100; 330 now). What is on its way delays words: 3B waits for those of a phase 1.1 to 2 µs
-// longer than without any copies, so there is a limit (48 KB against all of 150: 450M 10 % and 1.1B, 3B 4 to 5 % faster on an H200; 32 KB are less than the memory can do).
-// Not faster: tiles that come from shared memory while the one before is multiplied (270M 3 % faster, 3B 5 % slower).
+// What the warp that asks knows of the ring, its first lane alone. What it does for a tile counts for all: the 0.6 µs of 16 orders for rows, an integer division
+// and the bringing of rows ahead in between were the limit of a step, even without copies (3B 1,200 µs of 2,100; 330 now). What is on its way delays words: 3B
+// waits for those of a phase 1.1 to 2 µs longer than without any copies. So there is a limit: 48 KB against all of the ring, on an H200, 450M 10 % and 1.1B and
+// 3B 4 to 5 % faster; 32 KB are less than the memory can do. Not faster: tiles that come from shared memory while the one before is multiplied (270M 4 % faster,
+// 3B 4 % slower).
 struct Asker
 {
     u32 tile, oldest, coming;                                   // the next one; the oldest in the ring, and of those that are on their way
