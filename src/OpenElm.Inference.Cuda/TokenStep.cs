@@ -50,16 +50,17 @@ internal sealed class TokenStep : IDisposable
         {
             _maps = [.. boxes.Select(box => TensorMap.OfPairs(box.Matrix, box.RowBytes, box.Results, box.Second, (box.Bytes, box.BoxResults)))];
             _module = _compile(false);
+            _module.Fill<TensorMap>("maps", _maps, stream);
         }
         catch
         {
+            _module?.Dispose();
             _norms?.Dispose();
             _buffers.Dispose();
             throw;
         }
 
         _kernel = _module["decode_step"];
-        _module.Fill<TensorMap>("maps", _maps, stream);
         _norms?.Fill(_module["sum_rows"], stream);
         StepLayer[] layers =
         [
