@@ -58,6 +58,22 @@ public sealed class DeviceTests
         }
     }
 
+    // Of 512 bytes each, far more than the barriers that their arrivals share are on their way without reaching the limit in bytes.
+    [Fact]
+    public void A_past_of_many_small_tiles_passes_through_the_ring()
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        const int Past = 1100;
+        OpenElmConfig config = TestModels.Blocked with { HeadDim = 8, NumTransformerLayers = 1, MaxContextLength = 2 * Past, RopeMaxLength = 2 * Past };
+        int[] tokens = TestModels.Tokens(Past + 1, config.VocabSize);
+        float[] expected = Whole(TestModels.Random(config), tokens), logits = new float[config.VocabSize];
+        using OpenElmModel model = TestModels.Random(config, options with { StepVariant = StepVariant.All.Length - 1 });
+        using SequenceState state = model.CreateState(Past + 1);
+        model.Prefill(tokens.AsSpan(0, Past), state, logits);
+        model.Decode(tokens[Past], state, logits);
+        Near(expected.AsSpan(Past * config.VocabSize).ToArray(), logits);
+    }
+
     [Fact]
     public void In_bfloat16_prompt_and_steps_stay_near_the_processor()
     {

@@ -347,12 +347,13 @@ struct Asker
                 rest();
             }
             await_arrival(free, oldest / TILES & 1);
+            if (coming == oldest) land();                       // who has used it has had it; its barrier may go around
             used -= stage.sizes[oldest++ % TILES] * 8;
         }
         while (flying + taken > most && coming != tile)
         {
             await_arrival(&stage.full[coming % TILES], coming / TILES & 1);
-            flying -= stage.sizes[coming++ % TILES] * 8;
+            land();
         }
         stage.sizes[tile % TILES] = (u16)(taken / 8);
         used += taken;
@@ -363,6 +364,9 @@ struct Asker
     }
 
     __device__ u64* barrier() const { return &stage_of_block().full[tile % TILES]; }
+
+    // The oldest on its way has come.
+    __device__ void land() { flying -= stage_of_block().sizes[coming++ % TILES] * 8; }
 };
 
 // Asks for the tiles of some tokens. What it does for each is as little as can be: a block's tiles come one after another.
@@ -370,7 +374,7 @@ __device__ __noinline__ void ask(int position, int tokens)
 {
     Stage& stage = stage_of_block();
     Asker asker = {};
-    u64 once = asker.once = read_once();
+    asker.once = read_once();
     fetch_map(maps + (stage.work[0].maps & 0xffff));
 #pragma unroll 1
     for (int all = 0, number = 0, next; all < tokens * (4 * LAYERS + 1); all++, number = next)
@@ -422,7 +426,7 @@ __device__ __noinline__ void ask(int position, int tokens)
             if (AHEAD) asker.scout.pass(number, row, tile_rows, row_bytes);
             int bytes = tile_rows * pitch, size = whole_units(bytes);
 #pragma unroll 1
-            for (int eight = 0, i = 0; i < pieces; i++, eight += eights, asker.tile++) copy_box(asker.begin(size, bytes), map, eight, pair, asker.barrier(), once);
+            for (int eight = 0, i = 0; i < pieces; i++, eight += eights, asker.tile++) copy_box(asker.begin(size, bytes), map, eight, pair, asker.barrier(), asker.once);
         }
     }
 }
