@@ -39,48 +39,44 @@ internal readonly record struct StepWork(
     public static (StepWork[] Work, StepBox[] Boxes) Deal(
         OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, nint finalNorm, DeviceMatrix head, int elementBytes, StepLayout layout, IReadOnlyList<StepWords> words, nint logits)
     {
-        var work = new List<StepWork>();
+        int ofBlock = (4 * layers.Count) + 1, at = 0, normed = 0; // matrices so far, and those with a norm before them
+        var work = new StepWork[layout.Blocks * ofBlock];
         var boxes = new List<StepBox>();
-        for (int block = 0; block < layout.Blocks; block++)
+        nint x = 0; // words of the residual
+        foreach ((DeviceLayer layer, StepWords own) in layers.Zip(words))
         {
-            int at = 0, map = 0; // matrices with a norm before them; boxes
-            nint x = 0; // words of the residual
-            foreach ((DeviceLayer layer, StepWords own) in layers.Zip(words))
-            {
-                LayerShape shape = layer.Shape;
-                Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, x, layer.AttnNorm, own.Qkv);
-                Add(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim, own.Heads, 0, own.Attended);
-                Add(layer.Proj1, (config.FfnWithGlu ? 2 : 1) * shape.FfnDim, config.ModelDim, own.Attended, layer.FfnNorm, own.Activated, config.FfnWithGlu);
-                Add(layer.Proj2, config.ModelDim, shape.FfnDim, own.Activated, 0, x = own.Residual);
-            }
-
-            Add(head, config.VocabSize, config.ModelDim, x, finalNorm, logits);
-
-            void Add(DeviceMatrix matrix, int rows, int width, nint from, nint norm, nint to, bool isGlued = false)
-            {
-                // A block has the same rows of the residual always, behind which no norm is; of the others the larger parts go around.
-                int results = isGlued ? rows / 2 : rows, turn = norm == 0 ? 0 : 37 * at++ % layout.Blocks;
-                int begin = (int)((((long)results * block) + turn) / layout.Blocks), end = (int)((((long)results * (block + 1)) + turn) / layout.Blocks);
-                int each = isGlued ? 2 : 1, own = each * (end - begin);
-                bool isPacked = matrix.Format != PackedFormat.Plain;
-                int columns = isPacked ? matrix.Columns : layout.ColumnsOf(PackedFormat.Plain, width);
-                int rowBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, width) : width * elementBytes;
-                int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, columns) : columns * elementBytes;
-                int second = isGlued ? results * rowBytes : 0, pitch = StepLayout.PitchOf(pieceBytes);
-                ImmutableArray<int> rowsOfBoxes = StepLayout.Boxes(results, isGlued, layout.Blocks);
-                int tileRows = rowsOfBoxes[0], last = own == 0 ? 0 : rowsOfBoxes.IndexOf(((own - 1) % tileRows) + 1);
-                work.Add(new StepWork(
-                    matrix.Address + (nint)((long)begin * rowBytes), from, norm, to + (begin * sizeof(float)), second, rowBytes, pieceBytes, pitch, StepLayout.Parts(width, columns), own, tileRows, begin,
-                    matrix.Format, width, columns, map | ((map + last) << 16)));
-                map += rowsOfBoxes.Length;
-                if (block == 0)
-                {
-                    boxes.AddRange(rowsOfBoxes.Select(rowsOfBox => new StepBox(matrix.Address, rowBytes, results, second, pitch, rowsOfBox / each)));
-                }
-            }
+            LayerShape shape = layer.Shape;
+            Add(layer.QkvProj, (shape.QueryHeads + (2 * shape.KvHeads)) * config.HeadDim, config.ModelDim, x, layer.AttnNorm, own.Qkv);
+            Add(layer.OutProj, config.ModelDim, shape.QueryHeads * config.HeadDim, own.Heads, 0, own.Attended);
+            Add(layer.Proj1, (config.FfnWithGlu ? 2 : 1) * shape.FfnDim, config.ModelDim, own.Attended, layer.FfnNorm, own.Activated, config.FfnWithGlu);
+            Add(layer.Proj2, config.ModelDim, shape.FfnDim, own.Activated, 0, x = own.Residual);
         }
 
-        return ([.. work], [.. boxes]);
+        Add(head, config.VocabSize, config.ModelDim, x, finalNorm, logits);
+        return (work, [.. boxes]);
+
+        void Add(DeviceMatrix matrix, int rows, int width, nint from, nint norm, nint to, bool isGlued = false)
+        {
+            // A block has the same rows of the residual always, behind which no norm is; of the others the larger parts go around.
+            int each = isGlued ? 2 : 1, results = rows / each, turn = norm == 0 ? 0 : 37 * normed++ % layout.Blocks;
+            bool isPacked = matrix.Format != PackedFormat.Plain;
+            int columns = isPacked ? matrix.Columns : layout.ColumnsOf(PackedFormat.Plain, width);
+            int rowBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, width) : width * elementBytes;
+            int pieceBytes = isPacked ? (int)PackedRows.Bytes(matrix.Format, columns) : columns * elementBytes;
+            int second = isGlued ? results * rowBytes : 0, pitch = StepLayout.PitchOf(pieceBytes), map = boxes.Count;
+            ImmutableArray<int> rowsOfBoxes = StepLayout.Boxes(results, isGlued, layout.Blocks);
+            boxes.AddRange(rowsOfBoxes.Select(rowsOfBox => new StepBox(matrix.Address, rowBytes, results, second, pitch, rowsOfBox / each)));
+            for (int block = 0; block < layout.Blocks; block++)
+            {
+                int begin = (int)((((long)results * block) + turn) / layout.Blocks), end = (int)((((long)results * (block + 1)) + turn) / layout.Blocks);
+                int own = each * (end - begin), tileRows = rowsOfBoxes[0], last = own == 0 ? 0 : rowsOfBoxes.IndexOf(((own - 1) % tileRows) + 1);
+                work[(block * ofBlock) + at] = new StepWork(
+                    matrix.Address + (nint)((long)begin * rowBytes), from, norm, to + (begin * sizeof(float)), second, rowBytes, pieceBytes, pitch, StepLayout.Parts(width, columns), own, tileRows, begin,
+                    matrix.Format, width, columns, map | ((map + last) << 16));
+            }
+
+            at++;
+        }
     }
 }
 
