@@ -73,11 +73,18 @@ static inline void copy_box(void* to, const void* map, int x, int z, u64* b, u64
         *out++ = x + i < m.sizes[0] && z + k < m.sizes[2] ? *(const u64*)(m.values + (x + i) * 8 + j * m.strides[0] + (z + k) * m.strides[1]) : 0;
     emu_copied(b, (int)(m.box[0] * m.box[1] * m.box[2] * 8));
 }
-static inline void arrive(u64* b) { EmuBarrier* e = emu_barrier(b); e->left--; emu_settle(e); }
+static inline void emu_arrive(u64* b, int count) { EmuBarrier* e = emu_barrier(b); e->left -= count; emu_settle(e); }
+static inline void arrive(u64* b) { emu_arrive(b, 1); }
+#define arrive_for_all(b) emu_arrive(b, WARPS)
+typedef char* Shared;
+static inline Shared shared_place(const void* p) { return (char*)p; }
+template <int N> static inline void read_shared(Shared p, u32 (&to)[N]) { if ((size_t)p % (4 * N)) abort(); memcpy(to, p, 4 * N); }
+static inline void arrive_at(Shared b) { arrive((u64*)b); }
 static inline bool has_arrived(u64* b, int parity) { return (int)emu_barrier(b)->phase != parity; }
 static inline void emu_meet_of(int threads) { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, threads); }
 #define meet() emu_meet_of(THREADS)
 static inline void await_arrival(u64* b, int parity) { while ((int)emu_barrier(b)->phase == parity) emu_yield(); }
+static inline void await_arrival_at(Shared b, int parity) { await_arrival((u64*)b, parity); }
 static inline u32 read_word(const float* p) { return *(volatile const u32*)p; }
 static inline void read_words(const float* p, u32 (&w)[4]) { if ((size_t)p & 15) abort(); for (int i = 0; i < 4; i++) w[i] = ((volatile const u32*)p)[i]; }
 static inline void write_word(float* p, u32 bits) { *(volatile u32*)p = bits; }
@@ -152,5 +159,8 @@ static inline void await_groups_but_one() {}
 static inline int __reduce_max_sync(unsigned, int x) { for (int mask = 16; mask > 0; mask >>= 1) { int other = __shfl_xor_sync(0, x, mask); if (other > x) x = other; } return x; }
 static inline void fetch_early(const void* from, int bytes, u64) { if (((size_t)from | bytes) & 15) abort(); static volatile char seen; seen = ((const volatile char*)from)[0]; seen = ((const volatile char*)from)[bytes - 1]; }
 static inline u64 read_long(const u64* p) { return *(volatile const u64*)p; }
+static inline int read_acquired(const int* p) { return *(const volatile int*)p; }
+static inline void write_released(int* p, int x) { *(volatile int*)p = x; }
+static inline void fence_device() {}
 static inline void write_long(u64* p, u64 bits) { *(volatile u64*)p = bits; }
 static inline void publish_to_engine() {}
