@@ -77,5 +77,8 @@ public sealed class VerifyCommandTests : IDisposable
         (int code, _, string error) = Openelm.Run("verify", _folder.Path, "--runtime", "inference");
         Assert.Equal(2, code);
         Assert.Contains("nothing was compared", error);
+        (code, _, error) = Openelm.Run("verify", RepositoryFiles.Golden, "--model", "samples/stories260k");
+        Assert.Equal(2, code);
+        Assert.Contains("--model compares inference on a GPU with the processor's: give it with --device cuda", error);
     }
 }

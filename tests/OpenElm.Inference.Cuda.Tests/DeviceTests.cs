@@ -2,6 +2,8 @@ using OpenElm.Checkpoints;
 using OpenElm.Configuration;
 using OpenElm.Inference.Generation;
 using OpenElm.Inference.Tests;
+using OpenElm.Verification.Golden;
+using OpenElm.Verification.Gpu;
 using static OpenElm.Inference.Cuda.Tests.GpuModels;
 
 namespace OpenElm.Inference.Cuda.Tests;
@@ -411,6 +413,15 @@ public sealed class DeviceTests
         }
 
         Assert.Equal(Generate(TestModels.Stories()), Generate(TestModels.Stories(options)));
+    }
+
+    [Fact]
+    public void Over_its_whole_context_a_trained_model_has_the_logits_of_the_processor()
+    {
+        GoldenResult result = DeviceInferenceSuite.Run(TestModels.StoriesFolder, On(CudaPrecision.Fp32).Device!, On(CudaPrecision.Bf16).Device!);
+        Assert.Equal(["fp32: prompt", "fp32: token by token", "bf16: prompt", "bf16: token by token"], result.Checks.Select(check => check.Name));
+        Assert.All(result.Checks, check => Assert.True(check.Passed, $"{check.Name} is off by {check.Error}"));
+        Assert.All(result.Checks, check => Assert.NotEqual(0, check.Error));
     }
 
     [Fact]

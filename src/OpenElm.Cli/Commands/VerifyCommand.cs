@@ -24,11 +24,20 @@ internal static class VerifyCommand
         device.AcceptOnlyFromAmong("cpu", "cuda");
         var part = new Option<string?>("--part") { Description = "Only this part: golden files, or what is checked of the training kernels of a GPU one by one, in passes over a model, in whole runs" };
         part.AcceptOnlyFromAmong(Golden, Kernels, Passes, Runs);
-        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part };
+        var model = new Option<string?>("--model") { Description = "Also this model, on a GPU against the processor over its whole context: a folder, or a file" };
+        var command = new Command("verify", "Compare this build with the reference implementation: logits, losses, gradients, training, samplers") { folder, runtime, device, part, model };
         command.SetAction(parsed =>
         {
             int code = ExitCodes.Success;
-            Job.Run(context, group => code = group is null ? Verify(parsed) : VerifyRanks(parsed, group));
+            Job.Run(context, group =>
+            {
+                if (parsed.GetValue(model) is not null && (group is not null || parsed.GetRequiredValue(device) == "cpu" || parsed.GetValue(runtime) is Training))
+                {
+                    throw new OpenElmException("--model compares inference on a GPU with the processor's: give it with --device cuda, without --runtime training and without ranks.");
+                }
+
+                code = group is null ? Verify(parsed) : VerifyRanks(parsed, group);
+            });
             return code;
         });
 
@@ -48,6 +57,11 @@ internal static class VerifyCommand
                 {
                     context.Log($"{runtime}: {result.File} {Status(result)}");
                 }
+            }
+
+            if (parsed.GetValue(model) is { } compared)
+            {
+                Add($"inference ({where}) = inference (cpu)", DeviceInferenceSuite.Run(compared, Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)));
             }
 
             foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(only, where) : [])
@@ -114,7 +128,7 @@ internal static class VerifyCommand
             return CodeOf(rows);
         }
 
-        return command.WithExamples("openelm verify tests/Golden", "openelm verify tests/Golden --runtime training --device cuda --json", "mpirun -n 2 openelm verify tests/Golden");
+        return command.WithExamples("openelm verify tests/Golden", "openelm verify tests/Golden --runtime training --device cuda --json", "openelm verify tests/Golden --runtime inference --device cuda --model samples/stories260k", "mpirun -n 2 openelm verify tests/Golden");
     }
 
     static int CodeOf(List<(string Runtime, GoldenResult Result)> rows) => rows.Any(row => row.Result.Status == GoldenStatus.Failed) ? ExitCodes.Bug : ExitCodes.Success;

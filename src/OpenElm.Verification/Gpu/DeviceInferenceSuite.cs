@@ -38,6 +38,56 @@ public static class DeviceInferenceSuite
         }
     }
 
+    /// <summary>Compares one model with itself on the processor, teacher-forced over its whole context: as one prompt, and token by token.</summary>
+    /// <param name="path">The model: a folder, or a file.</param>
+    /// <param name="fp32">The device in single precision.</param>
+    /// <param name="bf16">The device in bfloat16.</param>
+    /// <returns>Its result.</returns>
+    /// <exception cref="OpenElmException">There is no such model, or it is damaged.</exception>
+    public static GoldenResult Run(string path, InferenceDevice fp32, InferenceDevice bf16)
+    {
+        int[] tokens;
+        float[] expected;
+        using (OpenElmModel reference = OpenElmModel.Load(path))
+        {
+            var random = new Random(7);
+            tokens = [.. Enumerable.Range(0, reference.Config.MaxContextLength).Select(_ => random.Next(reference.Config.VocabSize))];
+            expected = Logits(reference, tokens, tokens.Length);
+        }
+
+        var checks = new List<GoldenCheck>();
+        foreach ((string name, InferenceDevice device, GoldenMeasure measure, double allowance) in Precisions(fp32, bf16))
+        {
+            using OpenElmModel model = OpenElmModel.Load(path, new InferenceOptions { Device = device });
+            checks.Add(GoldenComparison.Compare($"{name}: prompt", expected, Logits(model, tokens, tokens.Length), measure, allowance));
+            checks.Add(GoldenComparison.Compare($"{name}: token by token", expected, Logits(model, tokens, 0), measure, allowance));
+        }
+
+        return GoldenResult.Of(Path.GetFileName(Path.TrimEndingDirectorySeparator(path)), "model", checks);
+    }
+
+    static (string Name, InferenceDevice Device, GoldenMeasure Measure, double Allowance)[] Precisions(InferenceDevice fp32, InferenceDevice bf16) =>
+        [("fp32", fp32, GoldenMeasure.Absolute, Fp32Allowance), ("bf16", bf16, GoldenMeasure.Relative, Bf16Allowance)];
+
+    // Of the last tokens of a prompt, mostRows at most, then of each token behind it.
+    static float[] Logits(OpenElmModel model, int[] tokens, int prompt, int mostRows = int.MaxValue)
+    {
+        using SequenceState state = model.CreateState(tokens.Length);
+        int rows = Math.Min(prompt, mostRows), vocab = model.Config.VocabSize;
+        float[] logits = new float[(rows + tokens.Length - prompt) * vocab];
+        if (prompt > 0)
+        {
+            model.Forward(tokens.AsSpan(0, prompt), state, rows, logits.AsSpan(0, rows * vocab));
+        }
+
+        for (int i = prompt; i < tokens.Length; i++)
+        {
+            model.Decode(tokens[i], state, logits.AsSpan((rows + i - prompt) * vocab, vocab));
+        }
+
+        return logits;
+    }
+
     static IEnumerable<(string Name, OpenElmConfig Config, int Prompt, DType? Blocks)> Models()
     {
         foreach (string size in (string[])["openelm-270m", "openelm-450m", "openelm-1.1b", "openelm-3b"])
@@ -77,25 +127,22 @@ public static class DeviceInferenceSuite
                 return blocks is { } type ? OpenElmModel.CreateRandom(config, options, type) : OpenElmModel.Create(config, weights, options);
             }
 
-            Task<OpenElmModel>? first = blocks is null ? Task.Run(() => Open(fp32)) : null;
-            var second = Task.Run(() => Open(bf16));
+            // Matrices of blocks are not for single precision.
+            (string Name, Task<OpenElmModel> Model, GoldenMeasure Measure, double Allowance)[] opened =
+                [.. Precisions(fp32, bf16).Where(tested => blocks is null || tested.Device == bf16).Select(tested => (tested.Name, Task.Run(() => Open(tested.Device)), tested.Measure, tested.Allowance))];
             using (OpenElmModel reference = Open(null))
             {
-                _expected = Logits(reference);
+                _expected = Logits(reference, _tokens, _prompt, Prompt);
             }
 
-            _tested = [("bf16", second.GetAwaiter().GetResult(), GoldenMeasure.Relative, Bf16Allowance)];
-            if (first is not null)
-            {
-                _tested = [("fp32", first.GetAwaiter().GetResult(), GoldenMeasure.Absolute, Fp32Allowance), .. _tested];
-            }
+            _tested = [.. opened.Select(tested => (tested.Name, tested.Model.GetAwaiter().GetResult(), tested.Measure, tested.Allowance))];
         }
 
         public IEnumerable<GoldenCheck> Compare()
         {
             foreach ((string name, OpenElmModel model, GoldenMeasure measure, double allowance) in _tested)
             {
-                float[] actual = Logits(model);
+                float[] actual = Logits(model, _tokens, _prompt, Prompt);
                 int half = _expected.Length - (Steps * _config.VocabSize);
                 yield return GoldenComparison.Compare($"{name}: prompt", _expected.AsSpan(0, half), actual[..half], measure, allowance);
                 yield return GoldenComparison.Compare($"{name}: token by token", _expected.AsSpan(half), actual[half..], measure, allowance);
@@ -103,21 +150,6 @@ public static class DeviceInferenceSuite
         }
 
         public void Dispose() => Array.ForEach(_tested, tested => tested.Model.Dispose());
-
-        // Of the last tokens of the prompt, then of each token behind it.
-        float[] Logits(OpenElmModel model)
-        {
-            using SequenceState state = model.CreateState(_tokens.Length);
-            int rows = Math.Min(_prompt, Prompt), vocab = _config.VocabSize;
-            float[] logits = new float[(rows + Steps) * vocab];
-            model.Forward(_tokens.AsSpan(0, _prompt), state, rows, logits.AsSpan(0, rows * vocab));
-            for (int i = 0; i < Steps; i++)
-            {
-                model.Decode(_tokens[_prompt + i], state, logits.AsSpan((rows + i) * vocab, vocab));
-            }
-
-            return logits;
-        }
 
         static ReadOnlyMemory<float> Floats(TensorSource weight)
         {
