@@ -59,9 +59,9 @@ peer() {
     show "$name"
 }
 check() {
-    local name limit model=(); name=verify-$(echo "$*" | tr -c 'a-z0-9\n' '-')
+    local name limit stories model=(); name=verify-$(echo "$*" | tr -c 'a-z0-9\n' '-')
     limit=$(seconds 200) || { missing "$name" "no time"; return; }
-    [ "$2" != inference ] || ! folder samples/stories260k > /dev/null || model=(--model "$(folder samples/stories260k)")
+    if [ "$2" = inference ] && stories=$(folder samples/stories260k); then model=(--model "$stories"); fi
     timeout "$limit" "$OPENELM" verify "$GOLDEN" --device cuda "$@" ${model[@]+"${model[@]}"} > "$OUT/$name.txt" 2> "$OUT/$name.log" || missing "$name" "failed, $?"
     say "verify $*: $(tail -1 "$OUT/$name.txt")"
 }

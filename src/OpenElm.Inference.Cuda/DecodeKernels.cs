@@ -41,7 +41,7 @@ internal static class DecodeKernels
             constants["PACKED"] = hasPacked ? "1" : "0";
             constants["RING_BYTES"] = Text(step.RingBytes);
             constants["MAPS"] = Text(step.Maps);
-            constants["EACHES"] = Text(step.OwnChunks(config));
+            constants["EACHES"] = Text(step.EachesOf(config));
             constants["LAYERS"] = Text(config.Layers.Length);
             (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, step.Blocks);
             constants["OWN_ROWS"] = Text(ownRows);

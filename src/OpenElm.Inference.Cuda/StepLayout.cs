@@ -93,15 +93,10 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <returns>A multiple of <see cref="PackedRows.Multiple"/> where the row is packed.</returns>
     public int ColumnsOf(PackedFormat format, int width) => ColumnsOf(format, width, PieceColumns, PieceBytes);
 
-    /// <summary>Chunks of a piece that a warp has, at most.</summary>
-    /// <param name="columns">Of the piece.</param>
-    /// <returns>How many.</returns>
-    public static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
-
     /// <summary>The numbers of chunks that a warp has of a piece, in any plain matrix.</summary>
     /// <param name="config">The architecture.</param>
     /// <returns>A bit for each number.</returns>
-    public int OwnChunks(OpenElmConfig config) => Widths(config).Aggregate(0, (all, width) => all | (1 << OwnChunks(ColumnsOf(PackedFormat.Plain, width))));
+    public int EachesOf(OpenElmConfig config) => Widths(config).Aggregate(0, (all, width) => all | (1 << OwnChunks(ColumnsOf(PackedFormat.Plain, width))));
 
     /// <summary>Bytes from a row's piece to the next row's in the ring: half of the memory's banks beyond whole turns of them, where that is not too long for the copy engine.</summary>
     /// <param name="pieceBytes">Of a piece.</param>
@@ -162,6 +157,9 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
 
         return most;
     }
+
+    // Chunks of a piece that a warp has, at most.
+    static int OwnChunks(int columns) => Parts(columns, WarpsOfBlock * Chunk);
 
     // Of all rows.
     static IEnumerable<int> Widths(OpenElmConfig config) => config.Layers.SelectMany(layer => (int[])[config.ModelDim, layer.FfnDim, layer.QueryHeads * config.HeadDim]).Distinct();

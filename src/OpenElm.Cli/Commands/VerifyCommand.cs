@@ -45,6 +45,7 @@ internal static class VerifyCommand
         {
             string path = parsed.GetRequiredValue(folder), where = parsed.GetRequiredValue(device);
             string? only = parsed.GetValue(runtime);
+            string againstProcessor = $"inference ({where}) = inference (cpu)";
             var rows = new List<(string Runtime, GoldenResult Result)>();
             bool Wanted(string name) => (parsed.GetValue(part) ?? name) == name;
 
@@ -61,7 +62,7 @@ internal static class VerifyCommand
 
             if (parsed.GetValue(model) is { } compared)
             {
-                Add($"inference ({where}) = inference (cpu)", DeviceInferenceSuite.Run(compared, Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)));
+                Add(againstProcessor, DeviceInferenceSuite.Run(compared, Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)));
             }
 
             foreach (IGoldenRuntime tested in Wanted(Golden) ? Runtimes(only, where) : [])
@@ -88,7 +89,7 @@ internal static class VerifyCommand
             {
                 foreach (GoldenResult result in DeviceInferenceSuite.Run(Device(CudaPrecision.Fp32, where), Device(CudaPrecision.Bf16, where)))
                 {
-                    Add($"inference ({where}) = inference (cpu)", result);
+                    Add(againstProcessor, result);
                 }
             }
 
