@@ -16,14 +16,14 @@ internal static class DecodeKernels
     /// <param name="config">The architecture.</param>
     /// <param name="precision">Of weights.</param>
     /// <param name="step">How a step is laid out; the file <c>pass</c> needs none.</param>
-    /// <param name="hasPacked">Whether some matrices are packed.</param>
+    /// <param name="formats">How a step's matrices are kept; null: all are plain.</param>
     /// <param name="cacheIsBytes">Whether keys and values have 8 bits, and a factor for each head of a position.</param>
     /// <param name="profile">Whether a step notes when its phases end.</param>
     /// <param name="layerNorm">Whether LayerNorm is in the place of RMSNorm.</param>
     /// <returns>Machine code.</returns>
     /// <exception cref="CudaException">The compiler refuses it.</exception>
     public static byte[] Compile(
-        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, bool hasPacked = false, bool cacheIsBytes = false, bool profile = false, bool layerNorm = false)
+        string name, int computeCapability, OpenElmConfig config, CudaPrecision precision, StepLayout? step, IReadOnlySet<PackedFormat>? formats = null, bool cacheIsBytes = false, bool profile = false, bool layerNorm = false)
     {
         var constants = new Dictionary<string, string>
         {
@@ -38,10 +38,11 @@ internal static class DecodeKernels
             constants["MODEL_DIM"] = Text(config.ModelDim);
             constants["GATED"] = config.FfnWithGlu ? "1" : "0";
             constants["WARPS"] = Text(step.Warps);
-            constants["PACKED"] = hasPacked ? "1" : "0";
             constants["RING_BYTES"] = Text(step.RingBytes);
             constants["MAPS"] = Text(step.Maps);
-            constants["EACHES"] = Text(step.EachesOf(config));
+            constants["EACHES"] = CountsOf(PackedFormat.Plain);
+            constants["PAIRS"] = CountsOf(PackedFormat.Bytes);
+            constants["QUADS"] = CountsOf(PackedFormat.Nibbles);
             constants["LAYERS"] = Text(config.Layers.Length);
             (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, step.Blocks);
             constants["OWN_ROWS"] = Text(ownRows);
@@ -55,6 +56,8 @@ internal static class DecodeKernels
         }
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);
+
+        string CountsOf(PackedFormat format) => Text(formats?.Contains(format) ?? format == PackedFormat.Plain ? step!.CountsOf(config, format) : 0);
     }
 
     /// <summary>Changes with a file's text.</summary>

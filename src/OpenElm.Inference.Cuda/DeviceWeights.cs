@@ -60,6 +60,7 @@ internal sealed class DeviceWeights : IDisposable
         (KvHeads, FinalNorm, Head) = (heads, At(TensorNames.FinalNorm), MatrixOf(WeightPlan.Head));
         Embedding = plan.Places.ContainsKey(TensorNames.Embedding) ? At(TensorNames.Embedding) : Head.Address;
         TokenBytes = plan.TokenBytes;
+        Formats = Layers.SelectMany(layer => (DeviceMatrix[])[layer.QkvProj, layer.OutProj, layer.Proj1, layer.Proj2]).Append(Head).Select(matrix => matrix.Format).ToImmutableHashSet();
         LargestPacked = plan.Places.Values.Where(place => place.Format != PackedFormat.Plain).Select(place => place.Elements).DefaultIfEmpty().Max();
         CudaDevice.Synchronize(stream);
     }
@@ -73,6 +74,9 @@ internal sealed class DeviceWeights : IDisposable
 
     /// <summary>[vocab, modelDim].</summary>
     public DeviceMatrix Head { get; }
+
+    /// <summary>How matrices that a token reads whole are kept.</summary>
+    public ImmutableHashSet<PackedFormat> Formats { get; }
 
     /// <summary>Numbers of the largest packed matrix; 0 where there is none.</summary>
     public long LargestPacked { get; }

@@ -35,6 +35,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     const int MostSplits = 32;      // a lane for each
     const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
     const int WarpsOfBlock = 8, MostShared = 227 * 1024, Rest = 1792;
+    const int MostPackedChunks = 8; // of a warp in a piece: columns of a product
     const int RingUnit = 128, MostPitch = 2048, MostMaps = 512; // constant memory has room for no more
 
     /// <summary>Lays out a model's step.</summary>
@@ -93,10 +94,15 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <returns>A multiple of <see cref="PackedRows.Multiple"/> where the row is packed.</returns>
     public int ColumnsOf(PackedFormat format, int width) => ColumnsOf(format, width, PieceColumns, PieceBytes);
 
-    /// <summary>The numbers of chunks that a warp has of a piece, in any plain matrix.</summary>
+    /// <summary>What a warp has of a piece, in any matrix of a format: how many chunks if it is plain, pairs of chunks of bytes, fours of nibbles (step.cu).</summary>
     /// <param name="config">The architecture.</param>
+    /// <param name="format">How rows are kept.</param>
     /// <returns>A bit for each number.</returns>
-    public int EachesOf(OpenElmConfig config) => Widths(config).Aggregate(0, (all, width) => all | (1 << OwnChunks(ColumnsOf(PackedFormat.Plain, width))));
+    public int CountsOf(OpenElmConfig config, PackedFormat format)
+    {
+        int unit = format switch { PackedFormat.Bytes => 2, PackedFormat.Nibbles => 4, _ => 1 };
+        return Widths(config).Where(width => format == PackedFormat.Plain || width % PackedRows.Multiple == 0).Aggregate(0, (all, width) => all | (1 << Parts(OwnChunks(ColumnsOf(format, width)), unit)));
+    }
 
     /// <summary>Bytes from a row's piece to the next row's in the ring: half of the memory's banks beyond whole turns of them, where that is not too long for the copy engine.</summary>
     /// <param name="pieceBytes">Of a piece.</param>
@@ -138,7 +144,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
 
     static int ColumnsOf(PackedFormat format, int width, int pieceColumns, int pieceBytes)
     {
-        int most = format == PackedFormat.Plain ? pieceColumns : (int)(pieceBytes / PackedRows.Bytes(format, PackedRows.Multiple)) * PackedRows.Multiple;
+        int most = format == PackedFormat.Plain ? pieceColumns : Math.Min(MostPackedChunks, (int)(pieceBytes / PackedRows.Bytes(format, PackedRows.Multiple))) * PackedRows.Multiple;
         return RoundUp(Parts(width, Parts(width, most)), WarpsOfBlock * Chunk);
     }
 

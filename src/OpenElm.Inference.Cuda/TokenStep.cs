@@ -107,7 +107,7 @@ internal sealed class TokenStep : IDisposable
     /// <summary>What <see cref="Create"/> loads; kept, so that it is compiled once.</summary>
     /// <returns>Machine code.</returns>
     public static byte[] MachineCode(OpenElmConfig config, DeviceWeights weights, CudaPrecision precision, StepLayout layout, InferenceOptions options, CudaDevice device, bool profile = false) =>
-        DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.LargestPacked > 0, options.KvCache == KvCacheType.I8, profile, options.LayerNorm);
+        DecodeKernels.Compile("step", device.ComputeCapability, config, precision, layout, weights.Formats, options.KvCache == KvCacheType.I8, profile, options.LayerNorm);
 
     /// <summary>Puts steps into the stream, in one kernel; each takes what the one before has chosen.</summary>
     /// <param name="cache">The sequence's cache.</param>

@@ -79,6 +79,10 @@ static inline void arrive(u64* b) { emu_arrive(b, 1); }
 typedef char* Shared;
 static inline Shared shared_place(const void* p) { return (char*)p; }
 template <int N> static inline void read_shared(Shared p, u32 (&to)[N]) { if ((size_t)p % (4 * N)) abort(); memcpy(to, p, 4 * N); }
+static inline u32 read_shared(Shared p) { if ((size_t)p % 4) abort(); return *(const u32*)p; }
+static inline void write_shared(Shared p, float x) { *(float*)p = x; }
+static inline int kept(int x) { return x; }
+static inline u32 read_shared_half(Shared p) { if ((size_t)p % 2) abort(); return *(const u16*)p; }
 static inline void arrive_at(Shared b) { arrive((u64*)b); }
 static inline bool has_arrived(u64* b, int parity) { return (int)emu_barrier(b)->phase != parity; }
 static inline void emu_meet_of(int threads) { static int arrived[256], gen[256]; int b = emu_grid->current->linear; emu_meet(arrived + b, gen + b, threads); }
@@ -95,6 +99,7 @@ static inline u32 __ballot_sync(unsigned, bool x)
     u32 all = 0; for (int i = 0; i < emu_grid->warp_size_[w]; i++) all |= (u32)(emu_grid->exchange[w * 32 + i] != 0) << i;
     __syncwarp(); return all;
 }
+static inline u32 __byte_perm(u32 a, u32 b, u32 which) { u64 both = (u64)b << 32 | a; u32 four = 0; for (int i = 0; i < 4; i++) four |= (u32)(both >> 8 * (which >> 4 * i & 7) & 255) << 8 * i; return four; }
 static inline int __float2int_rn(float x) { return (int)rintf(x); }
 static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (int)(signed char)(a >> i) * (signed char)(b >> i); return c; }
 static inline float half_to_float(u16 bits) { _Float16 x; memcpy(&x, &bits, 2); return (float)x; }
@@ -111,15 +116,17 @@ static inline void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
         d[i] += s; }
     __syncwarp();
 }
-// Bytes: [16, 32] · [32, 8].
-static inline void multiply_bytes(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1)
+// Bytes: [16, 32] · [32, 8]; L: of the left side.
+template <class L> static inline void emu_multiply_bytes(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
 {
     static u32 all[4096][32][6]; int w = emu_grid->current->warp, lane = threadIdx.x % 32;
-    u32 own[6] = { a0, a1, a2, a3, b0, b1 }; memcpy(all[w][lane], own, sizeof own); __syncwarp();
+    u32 own[6] = { a[0], a[1], a[2], a[3], b0, b1 }; memcpy(all[w][lane], own, sizeof own); __syncwarp();
     for (int i = 0; i < 4; i++) { int r = lane / 4 + i / 2 * 8, c = lane % 4 * 2 + i % 2;
-        for (int k = 0; k < 32; k++) d[i] += (int)(signed char)(all[w][r % 8 * 4 + k % 16 / 4][r / 8 + k / 16 * 2] >> k % 4 * 8) * (signed char)(all[w][c * 4 + k % 16 / 4][4 + k / 16] >> k % 4 * 8); }
+        for (int k = 0; k < 32; k++) d[i] += (int)(L)(all[w][r % 8 * 4 + k % 16 / 4][r / 8 + k / 16 * 2] >> k % 4 * 8) * (signed char)(all[w][c * 4 + k % 16 / 4][4 + k / 16] >> k % 4 * 8); }
     __syncwarp();
 }
+static inline void multiply_bytes(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) { emu_multiply_bytes<signed char>(d, a, b0, b1); }
+static inline void multiply_nibbles(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) { emu_multiply_bytes<unsigned char>(d, a, b0, b1); }
 static inline void load_matrices(const u16* row, u32 (&r)[4])
 {
     int lane = threadIdx.x % 32;

@@ -154,7 +154,7 @@ public sealed class LayoutTests
             Assert.NotEmpty(DecodeKernels.Compile(name, 90, config, precision, step, layerNorm: true));
         }
 
-        Assert.NotEmpty(DecodeKernels.Compile(name, 90, TestModels.Blocked, precision, StepLayout.Of(TestModels.Blocked, precision, 132, StepVariant.All[^1], out _), hasPacked: true, cacheIsBytes: true, profile: true));
+        Assert.NotEmpty(DecodeKernels.Compile(name, 90, TestModels.Blocked, precision, StepLayout.Of(TestModels.Blocked, precision, 132, StepVariant.All[^1], out _), formats: new HashSet<PackedFormat>(Enum.GetValues<PackedFormat>()), cacheIsBytes: true, profile: true));
     }
 
     [Fact]

@@ -26,11 +26,13 @@ typedef T C;
 #endif
 
 constexpr int THREADS = 32 * WARPS;                             // that compute; one more warp asks for what they read
+constexpr float LARGE = 12582912;                               // the last bits of a float about as large are a whole number
 constexpr int TILES = 64;                                       // on their way, and those that a warp is ahead of another, at most
 constexpr int CHUNK = 32;                                       // of columns
 #if BF16
 constexpr int CHUNK_BYTES = CHUNK * sizeof(T);
 #endif
+constexpr int TILE_ROWS = 16;
 constexpr int OPERAND_BYTES = 128;                              // of a chunk of activations: halves of bfloat16, or floats, or bytes and their scale
 constexpr int NOTES = 11;                                       // of a layer's profile: numbers there and rows done of qkv; queries there, own past done, splits joined; then as qkv of the others
 constexpr int TILE_POSITIONS = 16, POSITION_BYTES = HEAD_DIM * sizeof(C);
@@ -108,6 +110,29 @@ __device__ __forceinline__ void read_shared(Shared p, u32 (&to)[4])
 __device__ __forceinline__ void read_shared(Shared p, u32 (&to)[2])
 {
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(to[0]), "=r"(to[1]) : "r"(p) : "memory");
+}
+
+// What stays in a register.
+__device__ __forceinline__ int kept(int x)
+{
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
+__device__ __forceinline__ u32 read_shared(Shared p)
+{
+    u32 x;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(p) : "memory");
+    return x;
+}
+
+__device__ __forceinline__ void write_shared(Shared p, float x) { asm volatile("st.shared.f32 [%0], %1;" :: "r"(p), "f"(x) : "memory"); }
+
+__device__ __forceinline__ u32 read_shared_half(Shared p)
+{
+    u32 x;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=r"(x) : "r"(p) : "memory");
+    return x;
 }
 
 __device__ __forceinline__ void init_arrival(u64* barrier, int arrivals)
@@ -231,10 +256,17 @@ __device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b
 }
 
 // d += a · b of bytes: [16, 32] · [32, 8]
-__device__ __forceinline__ void multiply_bytes(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1)
+__device__ __forceinline__ void multiply_bytes(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
 {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// The same; a has bytes without a sign.
+__device__ __forceinline__ void multiply_nibbles(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Four [8, 8] matrices, columns for rows; lanes 0 to 7 name the first one's rows, and so on.
@@ -277,6 +309,7 @@ struct __align__(128) Stage
     char ring[RING_BYTES];
     char operands[WARPS][OWN_BYTES];                            // activations of each warp's columns; in attention, what the warp has found
     char queries[8 * QUERY_BYTES];
+    Word4 zeros[2];                                             // of packed rows' operands
     C new_key[HEAD_DIM], new_value[HEAD_DIM];
     float new_factors[2][TILE_POSITIONS];                       // of the key and of the value: the first ones
     __align__(16) float sums[TOTAL_ROWS][WARPS], squares[2][WARPS]; // of two phases in turn, read by 16 bytes; the head's sums take all of the room
@@ -546,63 +579,235 @@ struct Stream
 };
 
 #if BF16
-// What a lane has of a tile: of each of the warp's chunks 16 bytes of two rows, and 8 of the activations.
-template <int EACH> struct Fragments
-{
-    u32 upper[EACH][4], lower[EACH][4], x[EACH][2];
-};
-
-// All rows of the block: sums[row][warp] = row · activations, of the warp's columns; a piece has EACH chunks of a warp. A tile comes from shared memory while the
-// one before it is multiplied, and is left before the next one is waited for. Behind a row's end are zeros, in the ring as among the operands.
+// What a lane has of a piece and of its operands, and what it makes of them. Plain: of each of the warp's EACH chunks 16 bytes of two rows, and 8 of the
+// activations. Behind a row's end are zeros, in the ring as among the operands.
 //
 // Eight rows are a left operand, as a lane has loaded them: of a lane's eight columns, row g of the operand has the first, second, fifth and sixth, and row g + 8
 // the others. So the right operand's columns have, in turn, upper and lower halves of the activations for row g, then those for row g + 8.
-template <int EACH> struct Product
+template <int EACH> struct PlainPiece
 {
-    int all, pitch, pieces, row, rows, piece;                   // of the tile that is loaded next: its first row, its rows and which piece of them
-    int size, upper, lower;                                     // its bytes, and where the lane's are in it
-    Shared ring, full, own, x;                                  // the lane's operands: of the first piece, and of the next one
-    Shared last;                                                // barrier of the tile that was loaded last
+    static constexpr Format FORMAT = PLAIN;
+    struct Fragments
+    {
+        u32 upper[EACH][4], lower[EACH][4];
+    };
+    int at;                                                     // the lane's bytes of a row
+    Shared first, own;                                          // its operands: of the first piece, and of the next one
+    u32 x[EACH][2];
     float mine[2][4];                                           // of the upper and of the lower eight rows
 
-    __device__ __forceinline__ Product(const Work& w) : all(w.rows), pitch(w.pitch), pieces(w.pieces), row(0), rows(w.rows < w.tile_rows ? w.rows : w.tile_rows), piece(0)
+    __device__ __forceinline__ PlainPiece(const Work&)
     {
-        int lane = threadIdx.x % 32;
-        own = x = shared_place(stage_of_block().operands[threadIdx.x / 32] + lane / 4 % 4 * 32 + lane % 4 * 8);
-        ring = shared_place(stage_of_block().ring);
-        full = shared_place(stage_of_block().full);
-        place();
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        at = warp * CHUNK_BYTES + lane % 4 * 16;
+        first = own = shared_place(stage_of_block().operands[warp] + lane / 4 % 4 * 32 + lane % 4 * 8);
         clear();
     }
 
     __device__ __forceinline__ void clear() { mine[0][0] = mine[0][1] = mine[0][2] = mine[0][3] = mine[1][0] = mine[1][1] = mine[1][2] = mine[1][3] = 0; }
 
-    __device__ __forceinline__ void place()
-    {
-        int lane = threadIdx.x % 32, first = threadIdx.x / 32 * CHUNK_BYTES + lane % 4 * 16;
-        size = whole_units(rows * pitch);
-        upper = (lane / 4 < rows ? lane / 4 : rows - 1) * pitch + first;
-        lower = (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * pitch + first;
-    }
+    __device__ __forceinline__ void begin(bool) { own = first; }
 
-    __device__ __forceinline__ void load(Stream& stream, Fragments<EACH>& f)
+    __device__ __forceinline__ void advance(bool) { own += EACH * OPERAND_BYTES; }
+
+    // upper, lower: the lane's rows, from its bytes on.
+    __device__ __forceinline__ void load(Fragments& f, Shared upper, Shared lower) const
     {
-        last = full + stream.tile % TILES * 8;
-        await_arrival_at(last, stream.tile / TILES & 1);
-        Shared tile = ring + place_of(stream.end, size);
-        stream.pass(size);
 #pragma unroll
         for (int i = 0; i < EACH; i++)
         {
-            read_shared(tile + upper + i * WARPS * CHUNK_BYTES, f.upper[i]);
-            read_shared(tile + lower + i * WARPS * CHUNK_BYTES, f.lower[i]);
+            read_shared(upper + i * WARPS * CHUNK_BYTES, f.upper[i]);
+            read_shared(lower + i * WARPS * CHUNK_BYTES, f.lower[i]);
         }
     }
 
-    __device__ __forceinline__ void load_operands(Fragments<EACH>& f) const
+    __device__ __forceinline__ void load_operands()
     {
 #pragma unroll
-        for (int i = 0; i < EACH; i++) read_shared(x + i * OPERAND_BYTES, f.x[i]);
+        for (int i = 0; i < EACH; i++) read_shared(own + i * OPERAND_BYTES, x[i]);
+    }
+
+    __device__ __forceinline__ void multiply_by(const Fragments& f)
+    {
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+        {
+            multiply(mine[0], f.upper[i], x[i][0], x[i][1]);
+            multiply(mine[1], f.lower[i], x[i][0], x[i][1]);
+        }
+    }
+
+    // Of the upper row in even lanes, of the lower one in odd ones. A lane with an even part has a row's sum over its own columns, the next one over the others.
+    __device__ __forceinline__ float sum() const
+    {
+        bool odd = threadIdx.x % 2;
+        float first = odd ? mine[0][2] + mine[0][3] : mine[0][0] + mine[0][1], second = odd ? mine[1][2] + mine[1][3] : mine[1][0] + mine[1][1];
+        return (odd ? second : first) + __shfl_xor_sync(0xffffffff, odd ? first : second, 1);
+    }
+};
+
+// The same of packed rows, whose chunks lie warp by warp. Whole numbers are multiplied exactly, and four chunks at once, each of which has a scale of its own: two
+// of eight columns have a chunk's activations, for row g and for row g + 8 of the operand, and zeros where the others are. So a lane's products of a row are those
+// of one chunk. A lane's 16 bytes are half a chunk, or of nibbles a chunk. COUNT: of 16 bytes of a lane, in a piece. Chunks that it lacks are multiplied with
+// something, times zero.
+template <Format OWN, int COUNT> struct PackedPiece
+{
+    static constexpr Format FORMAT = OWN;
+    static constexpr bool NIBBLE = OWN == NIBBLES;
+    static constexpr int BYTES_OF_CHUNK = NIBBLE ? CHUNK / 2 : CHUNK, BYTES_OF_SCALE = NIBBLE ? 4 : 2, OF_FOUR = NIBBLE ? 1 : 2, FOURS = (COUNT + OF_FOUR - 1) / OF_FOUR;
+    struct Fragments
+    {
+        u32 upper[COUNT][4], lower[COUNT][4], scales[2][FOURS]; // scales: of the lane's two rows
+    };
+    int at, scale[FOURS];                                       // the lane's bytes of a row, and from there the scales of its chunks, one of each four
+    int each, last, chunks;                                     // a warp's chunks of a piece, of the last one, of the next one
+    int begun, there[OF_FOUR];                                  // bytes of operands of the pieces before the next one; all bits where the lane has any of a product's operands
+    int lane;                                                   // where its operands of the first piece are, behind nothing
+    Shared factor, nothing;                                     // the factors of its chunks, of the first piece; zeros
+    u32 x[COUNT][NIBBLE ? 2 : 1][2], factors[FOURS][2];            // factors: of the activations of the lane's chunks, scale, and what they sum up to
+    float mine[2];                                              // of the upper and of the lower row
+
+    __device__ __forceinline__ PackedPiece(const Work& w)
+    {
+        int column = threadIdx.x / 4 % 8, part = threadIdx.x % 4;
+        const char* operands = stage_of_block().operands[threadIdx.x / 32];
+        nothing = shared_place(stage_of_block().zeros);
+        lane = kept((int)(shared_place(operands + column / 2 * OPERAND_BYTES + (NIBBLE ? 0 : part % 2 * 16) + column % 2 * 8) - nothing));
+        factor = shared_place(operands + part * OPERAND_BYTES + CHUNK);
+#pragma unroll
+        for (int i = 0; i < OF_FOUR; i++) there[i] = kept(column / 2 == (NIBBLE ? part : 2 * i + part / 2) ? -1 : 0);
+        each = w.columns / (WARPS * CHUNK);
+        last = w.width / (WARPS * CHUNK) - (w.pieces - 1) * each;
+        clear();
+        begin(w.pieces == 1);
+    }
+
+    __device__ __forceinline__ void clear() { mine[0] = mine[1] = 0; }
+
+    __device__ __forceinline__ void begin(bool is_last)
+    {
+        begun = 0;
+        place(is_last ? last : each);
+    }
+
+    __device__ __forceinline__ void advance(bool is_last)
+    {
+        begun += each * OPERAND_BYTES;
+        if (is_last) place(last);
+    }
+
+    __device__ __forceinline__ void place(int own)
+    {
+        int warp = threadIdx.x / 32, part = threadIdx.x % 4;
+        chunks = own;
+        at = warp * own * BYTES_OF_CHUNK + part * 16;
+#pragma unroll
+        for (int i = 0; i < FOURS; i++) scale[i] = own * WARPS * BYTES_OF_CHUNK + (warp * own + (4 * i + part < own ? 4 * i + part : own - 1)) * BYTES_OF_SCALE - at;
+    }
+
+    __device__ __forceinline__ void load(Fragments& f, Shared upper, Shared lower) const
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+        {
+            read_shared(upper + i * 64, f.upper[i]);
+            read_shared(lower + i * 64, f.lower[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < FOURS; i++)
+        {
+            f.scales[0][i] = NIBBLE ? read_shared(upper + scale[i]) : read_shared_half(upper + scale[i]);
+            f.scales[1][i] = NIBBLE ? read_shared(lower + scale[i]) : read_shared_half(lower + scale[i]);
+        }
+    }
+
+    __device__ __forceinline__ void load_operands()
+    {
+        int part = threadIdx.x % 4;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+        {
+            Shared own = nothing + ((lane + begun + i / OF_FOUR * 4 * OPERAND_BYTES) & there[i % OF_FOUR]);
+#pragma unroll
+            for (int j = 0; j < (NIBBLE ? 2 : 1); j++) read_shared(own + j * 16, x[i][j]);
+        }
+#pragma unroll
+        for (int i = 0; i < FOURS; i++) read_shared(4 * i + part < chunks ? factor + begun + i * 4 * OPERAND_BYTES : nothing, factors[i]);
+    }
+
+    __device__ __forceinline__ void multiply_by(const Fragments& f)
+    {
+#pragma unroll
+        for (int i = 0; i < FOURS; i++)
+#pragma unroll
+            for (int row = 0; row < 2; row++)
+            {
+                int d[4] = {}, sixteenths[4] = {};
+#pragma unroll
+                for (int j = i * OF_FOUR; j < (i + 1) * OF_FOUR && j < COUNT; j++)
+                {
+                    const u32(&a)[4] = row ? f.lower[j] : f.upper[j];
+                    if (NIBBLE)
+                    {
+                        // Upper nibbles stay where they are.
+                        constexpr u32 LOW = 0x0f0f0f0f, HIGH = 0xf0f0f0f0;
+                        multiply_nibbles(d, { a[0] & LOW, a[1] & LOW, a[2] & LOW, a[3] & LOW }, x[j][0][0], x[j][0][1]);
+                        multiply_nibbles(sixteenths, { a[0] & HIGH, a[1] & HIGH, a[2] & HIGH, a[3] & HIGH }, x[j][NIBBLE ? 1 : 0][0], x[j][NIBBLE ? 1 : 0][1]);
+                    }
+                    else multiply_bytes(d, a, x[j][0][0], x[j][0][1]);
+                }
+                int whole = NIBBLE ? ((d[0] + d[3]) << 4) + (sixteenths[0] + sixteenths[3]) : d[0] + d[3];
+                float product = __int_as_float(whole + __float_as_int(LARGE)) - LARGE;
+                mine[row] += product * (half_to_float((u16)f.scales[row][i]) * __uint_as_float(factors[i][0]));
+                if (NIBBLE) mine[row] -= half_to_float((u16)(f.scales[row][i] >> 16)) * __uint_as_float(factors[i][1]);
+            }
+    }
+
+    __device__ __forceinline__ float sum() const
+    {
+        bool odd = threadIdx.x % 2;
+        float sum = (odd ? mine[1] : mine[0]) + __shfl_xor_sync(0xffffffff, odd ? mine[0] : mine[1], 1);
+        return sum + __shfl_xor_sync(0xffffffff, sum, 2);
+    }
+};
+
+// All rows of the block: sums[row][warp] = row · activations, of the warp's columns. A tile comes from shared memory while the one before it is multiplied, and is
+// left before the next one is waited for.
+template <class Piece> struct Product
+{
+    typedef typename Piece::Fragments Fragments;
+    int all, pitch, pieces, row, rows, piece;                   // of the tile that is loaded next: its first row, its rows and which piece of them
+    int size, upper, lower;                                     // its bytes, and where the lane's rows are in it
+    Shared ring, full, last;                                    // last: barrier of the tile that was loaded last
+    int which;                                                  // the row of a tile whose sum the lane writes, or more than there are
+    Shared result;                                              // where that of the first tile goes
+    Piece own;
+
+    __device__ __forceinline__ Product(const Work& w, float (*sums)[WARPS]) : all(w.rows), pitch(w.pitch), pieces(w.pieces), row(0), rows(w.rows < w.tile_rows ? w.rows : w.tile_rows), piece(0), own(w)
+    {
+        ring = shared_place(stage_of_block().ring);
+        full = shared_place(stage_of_block().full);
+        int lane = threadIdx.x % 32;
+        which = kept(lane % 4 < 2 ? lane / 4 + lane % 2 * 8 : TILE_ROWS);
+        result = shared_place(&sums[which][threadIdx.x / 32]);
+        place();
+    }
+
+    __device__ __forceinline__ void place()
+    {
+        int first = threadIdx.x % 32 / 4;
+        size = whole_units(rows * pitch);
+        upper = (first < rows ? first : rows - 1) * pitch;
+        lower = (first + 8 < rows ? first + 8 : rows - 1) * pitch;
+    }
+
+    __device__ __forceinline__ void load(Stream& stream, Fragments& f)
+    {
+        last = full + stream.tile % TILES * 8;
+        await_arrival_at(last, stream.tile / TILES & 1);
+        Shared tile = ring + place_of(stream.end, size) + own.at;
+        stream.pass(size);
+        own.load(f, tile + upper, tile + lower);
     }
 
     // The tile that was loaded last.
@@ -613,15 +818,15 @@ template <int EACH> struct Product
     }
 
     // Multiplies a tile, and loads and leaves the next one; false where there is none.
-    __device__ __forceinline__ bool step(Stream& stream, const Fragments<EACH>& now, Fragments<EACH>& next, float (*sums)[WARPS])
+    __device__ __forceinline__ bool step(Stream& stream, const Fragments& now, Fragments& next)
     {
         int done = row, of = rows;
         piece++;
-        x += EACH * OPERAND_BYTES;
-        if (piece == pieces)
+        if (piece < pieces) own.advance(piece == pieces - 1);
+        else
         {
             piece = 0;
-            x = own;
+            own.begin(pieces == 1);
             row += rows;
             if (all - row < rows)
             {
@@ -630,138 +835,53 @@ template <int EACH> struct Product
             }
         }
         bool more = rows > 0;
-        if (more)
-        {
-            load(stream, next);
-            load_operands(next);
-        }
-#pragma unroll
-        for (int i = 0; i < EACH; i++)
-        {
-            multiply(mine[0], now.upper[i], now.x[i][0], now.x[i][1]);
-            multiply(mine[1], now.lower[i], now.x[i][0], now.x[i][1]);
-        }
+        if (more) load(stream, next);
+        own.multiply_by(now);
         if (more) leave();
-        if (piece == 0) finish(done, of, sums);
+        if (pieces > 1) own.load_operands();
+        if (piece == 0)
+        {
+            float sum = own.sum();
+            if (which < of) write_shared(result + done * WARPS * sizeof(float), sum);
+            own.clear();
+        }
         return more;
-    }
-
-    // A lane with an even part has a row's sum over its own columns, the next one over the others; the former takes the upper row's, the latter the lower's.
-    __device__ __forceinline__ void finish(int done, int of, float (*sums)[WARPS])
-    {
-        int lane = threadIdx.x % 32, which = lane / 4 + lane % 2 * 8;
-        bool odd = lane % 2;
-        float first = odd ? mine[0][2] + mine[0][3] : mine[0][0] + mine[0][1], second = odd ? mine[1][2] + mine[1][3] : mine[1][0] + mine[1][1];
-        float sum = (odd ? second : first) + __shfl_xor_sync(0xffffffff, odd ? first : second, 1);
-        if (lane % 4 < 2 && which < of) sums[done + which][threadIdx.x / 32] = sum;
-        clear();
     }
 };
 
 #else
-// a, b: the lane's rows. x: the warp's operands of the piece.
-__device__ __forceinline__ void multiply_piece(const char* a, const char* b, const char* x, int columns, float (&sums)[2])
-{
-    int warp = threadIdx.x / 32, part = threadIdx.x % 4;
-#pragma unroll 1
-    for (int i = 0, at = warp * CHUNK + part * 8; at < columns; at += WARPS * CHUNK, i++)
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-        {
-            float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
-            sums[0] += ((const float*)a)[at + j] * y;
-            sums[1] += ((const float*)b)[at + j] * y;
-        }
-}
-#endif
-
-// The same for packed rows, whose chunks lie warp by warp. Whole numbers are multiplied exactly and four chunks at once: a chunk is the depth of one product, but
-// has a scale of its own, so each of four columns has the activations of one chunk, and zeros where the others are. Lanes 0, 1 of four have the sum of
-// the first row, each of two chunks, lanes 2, 3 that of the second.
-template <bool NIBBLE> __device__ __forceinline__ float multiply_packed(const char* a, const char* b, const char* x, int columns)
-{
-    constexpr int BYTES_OF_CHUNK = NIBBLE ? CHUNK / 2 : CHUNK, BYTES_OF_SCALE = NIBBLE ? 4 : 2;
-    int part = threadIdx.x % 4, column = threadIdx.x / 4 % 4, each = columns / (WARPS * CHUNK), first = threadIdx.x / 32 * each;
-    const char* scales = (part < 2 ? a : b) + columns / CHUNK * BYTES_OF_CHUNK + first * BYTES_OF_SCALE;
-    a += first * BYTES_OF_CHUNK + part * 16;
-    b += first * BYTES_OF_CHUNK + part * 16;
-    bool has = NIBBLE ? column == part : column % 2 == part / 2;  // the lane's depth of the products is in its column's chunk
-    const char* own = x + column * OPERAND_BYTES + (NIBBLE ? 0 : part % 2 * 16);
-    float sum = 0;
-#pragma unroll 2
-    for (int i = 0; i < each; i += 4)
-    {
-        int whole[4] = {};
-        if (NIBBLE)
-        {
-            // A lane has a chunk, a product has eight numbers of each.
-            constexpr u32 LOW = 0x0f0f0f0f;
-            Word4 y = {}, z = {}, p = *(const Word4*)(a + i * BYTES_OF_CHUNK), q = *(const Word4*)(b + i * BYTES_OF_CHUNK);
-            if (has && i + column < each) y = *(const Word4*)(own + i * OPERAND_BYTES), z = *(const Word4*)(own + i * OPERAND_BYTES + 16);
-            multiply_bytes(whole, p.x & LOW, q.x & LOW, p.x >> 4 & LOW, q.x >> 4 & LOW, y.x, z.x);
-            multiply_bytes(whole, p.y & LOW, q.y & LOW, p.y >> 4 & LOW, q.y >> 4 & LOW, y.y, z.y);
-            multiply_bytes(whole, p.z & LOW, q.z & LOW, p.z >> 4 & LOW, q.z >> 4 & LOW, y.z, z.z);
-            multiply_bytes(whole, p.w & LOW, q.w & LOW, p.w >> 4 & LOW, q.w >> 4 & LOW, y.w, z.w);
-        }
-        else
-        {
-            // A lane has half a chunk, two products are two chunks.
-            Word4 y = {};
-            if (has && i + column < each) y = *(const Word4*)(own + i * OPERAND_BYTES);
-#pragma unroll
-            for (int r = 0; r < 2; r++)
-            {
-                Word4 p = *(const Word4*)(a + (i + 2 * r) * BYTES_OF_CHUNK), q = *(const Word4*)(b + (i + 2 * r) * BYTES_OF_CHUNK);
-                bool mine = column / 2 == r;
-                multiply_bytes(whole, p.x, q.x, p.y, q.y, mine ? y.x : 0, mine ? y.y : 0);
-                multiply_bytes(whole, p.z, q.z, p.w, q.w, mine ? y.z : 0, mine ? y.w : 0);
-            }
-        }
-#pragma unroll
-        for (int k = 0; k < 2; k++)
-        {
-            // Of a chunk that is not there the last one instead, times nothing.
-            int chunk = i + part % 2 * 2 + k, there = chunk < each ? chunk : each - 1;
-            Float2 scale = *(const Float2*)(x + there * OPERAND_BYTES + CHUNK);
-            u32 halves = NIBBLE ? *(const u32*)(scales + there * 4) : *(const u16*)(scales + there * 2);
-            float product = half_to_float((u16)halves) * (scale.x * (part < 2 ? whole[k] : whole[2 + k]));
-            if (NIBBLE) product -= half_to_float((u16)(halves >> 16)) * scale.y;
-            sum += chunk < each ? product : 0;
-        }
-    }
-    return sum;
-}
-
-#if !BF16 || PACKED
-// The next tile, of packed rows or of floats: sums[row][warp] = row · activations, of the warp's columns.
+// The next tile: sums[row][warp] = row · activations, of the warp's columns. The plain way: a lane of four has eight columns of its two rows.
 __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int rows, float (*sums)[WARPS])
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pieces = w.pieces, width = w.width, most = w.columns, each = (most + WARPS * CHUNK - 1) / (WARPS * CHUNK);
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % 4, each = (w.columns + WARPS * CHUNK - 1) / (WARPS * CHUNK);
     int size = whole_units(rows * w.pitch), upper = (lane / 4 < rows ? lane / 4 : rows - 1) * w.pitch, lower = (lane / 4 + 8 < rows ? lane / 4 + 8 : rows - 1) * w.pitch;
-    float mine[2] = {};
+    float first = 0, second = 0;
     const char* x = stage_of_block().operands[warp];
 #pragma unroll 1
-    for (int piece = 0, first = 0; piece < pieces; piece++, first += most, x += each * OPERAND_BYTES)
+    for (int piece = 0, begin = 0; piece < w.pieces; piece++, begin += w.columns, x += each * OPERAND_BYTES)
     {
-        int columns = width - first < most ? width - first : most;
-        const char *tile = stream.take(size), *a = tile + upper, *b = tile + lower;
-#if BF16
-        mine[0] += w.format == NIBBLES ? multiply_packed<true>(a, b, x, columns) : multiply_packed<false>(a, b, x, columns);
-#else
-        multiply_piece(a, b, x, columns, mine);
-#endif
+        int columns = w.width - begin < w.columns ? w.width - begin : w.columns;
+        const char* tile = stream.take(size);
+        const float *a = (const float*)(tile + upper), *b = (const float*)(tile + lower);
+#pragma unroll 1
+        for (int i = 0, at = warp * CHUNK + part * 8; at < columns; at += WARPS * CHUNK, i++)
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+            {
+                float y = ((const float*)(x + i * OPERAND_BYTES))[part * 8 + j];
+                first += a[at + j] * y;
+                second += b[at + j] * y;
+            }
         stream.leave(size);
     }
-    float first = mine[0] + __shfl_xor_sync(0xffffffff, mine[0], 1), second;
-#if BF16
-    second = __shfl_xor_sync(0xffffffff, first, 3);
-#else
-    first += __shfl_xor_sync(0xffffffff, first, 2);
-    second = mine[1] + __shfl_xor_sync(0xffffffff, mine[1], 1);
-    second += __shfl_xor_sync(0xffffffff, second, 2);
-#endif
-    int which = lane / 4 + lane % 2 * 8;
-    if (lane % 4 < 2 && which < rows) sums[which][warp] = lane % 2 ? second : first;
+#pragma unroll
+    for (int mask = 1; mask < 4; mask <<= 1)
+    {
+        first += __shfl_xor_sync(0xffffffff, first, mask);
+        second += __shfl_xor_sync(0xffffffff, second, mask);
+    }
+    int which = lane / 4 + part * 8;
+    if (part < 2 && which < rows) sums[which][warp] = part ? second : first;
 }
 #endif
 
@@ -780,31 +900,37 @@ __device__ __forceinline__ void put_operands(char* chunk, int quarter, const Flo
 #endif
 }
 
-// What packed rows are multiplied with: bytes, then their scale and the sum of what they stand for. Eight lanes have a chunk.
-__device__ __forceinline__ void put_packed(char* chunk, int quarter, const Float4& x, bool there)
+#if BF16
+// What packed rows are multiplied with: bytes, of 16 the third four before the second, as PackedPiece reads them; then their scale, of nibbles a sixteenth of it,
+// and the sum of what they stand for. Eight lanes have a chunk.
+template <Format FORMAT> __device__ __forceinline__ void put_packed(char* chunk, int quarter, const Float4& x, bool there)
 {
     float largest = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
 #pragma unroll
     for (int mask = 1; mask < 8; mask <<= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
-    float inverse = largest > 0 ? __fdividef(127.0f, largest) : 0;
-    int a = __float2int_rn(x.x * inverse), b = __float2int_rn(x.y * inverse), c = __float2int_rn(x.z * inverse), d = __float2int_rn(x.w * inverse);
-    int sum = a + b + c + d;
+    float inverse = largest > 0 ? __fdividef(127.0f, largest) : 0, scale = largest * (1 / 127.0f);
+    u32 a = __float_as_uint(x.x * inverse + LARGE), b = __float_as_uint(x.y * inverse + LARGE), c = __float_as_uint(x.z * inverse + LARGE), d = __float_as_uint(x.w * inverse + LARGE);
+    u32 four = __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+    int sum = 0;
+    if (FORMAT == NIBBLES)
+    {
+        sum = __dp4a((int)four, 0x01010101, 0);
 #pragma unroll
-    for (int mask = 1; mask < 8; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
+        for (int mask = 1; mask < 8; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
+    }
     if (!there) return;
-    *(u32*)(chunk + quarter * 4) = (u32)(a & 255) | (u32)(b & 255) << 8 | (u32)(c & 255) << 16 | (u32)(d & 255) << 24;
-    float scale = largest / 127.0f;
-    if (quarter == 0) *(Float2*)(chunk + CHUNK) = Float2{ scale, scale * sum };
+    *(u32*)(chunk + quarter / 4 * 16 + quarter % 2 * 8 + quarter / 2 % 2 * 4) = four;
+    if (quarter == 0) *(Float2*)(chunk + CHUNK) = Float2{ FORMAT == NIBBLES ? scale * (1 / 16.0f) : scale, scale * sum };
 }
+#endif
 
 // Waits for the warp's numbers of a vector, four to a lane, and makes operands of them; of the residual times a norm's weights, whose scale comes behind the
 // product, from what it gives back.
-__device__ __forceinline__ Moments receive(const Work& work, const T* embedded, u32 step)
+template <Format FORMAT> __device__ __forceinline__ Moments receive(const Work& work, const T* embedded, u32 step)
 {
     constexpr int BATCH = 2, NEXT = 4 * WARPS * CHUNK;          // eight lanes have a chunk, a warp four of its own at once
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, width = work.width, at = (warp + lane / 8 * WARPS) * CHUNK + quarter * 4;
     const float *words = work.from, *norm = work.norm;
-    bool packed = PACKED && work.format != PLAIN;
     char* operands = stage_of_block().operands[warp] + lane / 8 * OPERAND_BYTES;
     Moments moments = {};
     u32 w[BATCH][4], next[BATCH][4];
@@ -827,12 +953,13 @@ __device__ __forceinline__ Moments receive(const Work& work, const T* embedded, 
     };
     read(w, at);
     read_norm(n, at);
-#if BF16
-    // Operands behind the row's end are zeros.
+    if (BF16 && FORMAT == PLAIN)
+    {
+        // Operands behind the row's end are zeros.
 #pragma unroll 1
-    for (int slot = (width / CHUNK - warp + WARPS - 1) / WARPS, slots = work.pieces * (work.columns / (WARPS * CHUNK)); slot < slots; slot++)
-        ((u32*)(stage_of_block().operands[warp] + slot * OPERAND_BYTES))[lane] = 0;
-#endif
+        for (int slot = (width / CHUNK - warp + WARPS - 1) / WARPS, slots = work.pieces * (work.columns / (WARPS * CHUNK)); slot < slots; slot++)
+            ((u32*)(stage_of_block().operands[warp] + slot * OPERAND_BYTES))[lane] = 0;
+    }
     __syncwarp();                                               // the last product has been made
 #pragma unroll 1
     for (; at - lane / 8 * WARPS * CHUNK - quarter * 4 < width; at += BATCH * NEXT, operands += BATCH * 4 * OPERAND_BYTES)
@@ -869,8 +996,11 @@ __device__ __forceinline__ Moments receive(const Work& work, const T* embedded, 
                 n[i] = later[i];
             }
             char* chunk = operands + i * 4 * OPERAND_BYTES;
-            if (packed) put_packed(chunk, quarter, x, there);
-            else if (there) put_operands(chunk, quarter, x);
+#if BF16
+            if (FORMAT != PLAIN) put_packed<FORMAT>(chunk, quarter, x, there);
+            else
+#endif
+            if (there) put_operands(chunk, quarter, x);
 #pragma unroll
             for (int j = 0; j < 4; j++) w[i][j] = next[i][j];
         }
@@ -882,43 +1012,46 @@ __device__ __forceinline__ Moments receive(const Work& work, const T* embedded, 
 #if BF16
 // Waits for the activations and multiplies. The first tile is loaded while they are on their way, if it is there: 270M 6 % faster, 1.1B 2 %.
 // Without zeros at first the compiler keeps fragments in local memory.
-template <int EACH> __device__ __forceinline__ void multiply_plain(Stream& stream, const Work& w, const T* embedded, u32 step, int turn, int notes)
+template <class Piece> __device__ __forceinline__ void multiply_pieces(Stream& stream, const Work& w, const T* embedded, u32 step, int turn, int notes)
 {
-    Product<EACH> product(w);
-    Fragments<EACH> a = {}, b = {};
-    float(*sums)[WARPS] = stage_of_block().sums + turn * SUM_ROWS;
+    Product<Piece> product(w, stage_of_block().sums + turn * SUM_ROWS);
+    typename Piece::Fragments a = {}, b = {};
     bool works = w.rows > 0, has = works && stream.has_next();
     if (has) product.load(stream, a);
-    Moments moments = receive(w, embedded, step);
+    Moments moments = receive<Piece::FORMAT>(w, embedded, step);
     stage_of_block().note(notes);
     if (works && !has) product.load(stream, a);
-    if (works) product.load_operands(a);
+    if (works) product.own.load_operands();
     if (w.norm) moments.put(turn);                              // while they come
     if (!works) return;
     product.leave();
 #pragma unroll 1
-    while (product.step(stream, a, b, sums) && product.step(stream, b, a, sums)) { }
+    while (product.step(stream, a, b) && product.step(stream, b, a)) { }
 }
+
+// Whether a matrix's count is that one: known where it is all matrices'. of: a bit for each count that there is.
+__device__ __forceinline__ bool is_count(int of, int that, int count) { return (of >> that & 1) && (of == 1 << that || count == that); }
 #endif
 
 // Waits for the activations, and multiplies all rows of the block with them; their sums go to one of two places in turn.
 __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, const T* embedded, u32 step, int turn, int notes)
 {
 #if BF16
-    if (!PACKED || w.format == PLAIN)
-    {
-        // EACHES: which there are, a bit for each.
-        static_assert(EACHES < 16, "a piece has three chunks of a warp at most");
-        int each = w.columns / (WARPS * CHUNK);
-        if (EACHES == 8 || (EACHES & 8) && each == 3) multiply_plain<3>(stream, w, embedded, step, turn, notes);
-        else if (!(EACHES & 2) || (EACHES & 4) && each == 2) multiply_plain<2>(stream, w, embedded, step, turn, notes);
-        else multiply_plain<1>(stream, w, embedded, step, turn, notes);
-        return;
-    }
-#endif
-#if !BF16 || PACKED
+    // EACHES: of chunks of a warp in a piece of plain rows. PAIRS, QUADS: of those of packed ones, for bytes by two and for nibbles by four.
+    static_assert(EACHES < 16 && PAIRS < 16 && QUADS < 8, "StepLayout limits pieces");
+    int each = w.columns / (WARPS * CHUNK), pairs = (each + 1) / 2, quads = (each + 3) / 4;
+    bool is_plain = EACHES && (PAIRS + QUADS == 0 || w.format == PLAIN), is_bytes = PAIRS && (EACHES + QUADS == 0 || w.format == BYTES), is_nibbles = QUADS && !is_plain && !is_bytes;
+    if (is_plain && is_count(EACHES, 3, each)) multiply_pieces<PlainPiece<3>>(stream, w, embedded, step, turn, notes);
+    else if (is_plain && is_count(EACHES, 2, each)) multiply_pieces<PlainPiece<2>>(stream, w, embedded, step, turn, notes);
+    else if (is_plain && (EACHES & 2)) multiply_pieces<PlainPiece<1>>(stream, w, embedded, step, turn, notes);
+    if (is_bytes && is_count(PAIRS, 3, pairs)) multiply_pieces<PackedPiece<BYTES, 3>>(stream, w, embedded, step, turn, notes);
+    else if (is_bytes && is_count(PAIRS, 2, pairs)) multiply_pieces<PackedPiece<BYTES, 2>>(stream, w, embedded, step, turn, notes);
+    else if (is_bytes && (PAIRS & 2)) multiply_pieces<PackedPiece<BYTES, 1>>(stream, w, embedded, step, turn, notes);
+    if (is_nibbles && is_count(QUADS, 2, quads)) multiply_pieces<PackedPiece<NIBBLES, 2>>(stream, w, embedded, step, turn, notes);
+    else if (is_nibbles && (QUADS & 2)) multiply_pieces<PackedPiece<NIBBLES, 1>>(stream, w, embedded, step, turn, notes);
+#else
     Stage& stage = stage_of_block();
-    Moments moments = receive(w, embedded, step);
+    Moments moments = receive<PLAIN>(w, embedded, step);
     stage.note(notes);
     if (w.norm) moments.put(turn);
 #pragma unroll 1
@@ -1485,6 +1618,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
     if (threadIdx.x == 0)
     {
         stage.ended = 0;
+        stage.zeros[0] = stage.zeros[1] = Word4{ 0, 0, 0, 0 };
         stage.cache = cache;
         stage.capacity = capacity;
 #if PROFILE
