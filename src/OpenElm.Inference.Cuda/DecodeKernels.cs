@@ -40,9 +40,9 @@ internal static class DecodeKernels
             constants["WARPS"] = Text(step.Warps);
             constants["RING_BYTES"] = Text(step.RingBytes);
             constants["MAPS"] = Text(step.Maps);
-            constants["EACHES"] = CountsOf(PackedFormat.Plain);
-            constants["PAIRS"] = CountsOf(PackedFormat.Bytes);
-            constants["QUADS"] = CountsOf(PackedFormat.Nibbles);
+            constants["EACHES"] = Text(Has(PackedFormat.Plain) ? step.EachesOf(config) : 0);
+            constants["PAIRS"] = Text(Has(PackedFormat.Bytes) ? step.MostPacked(config, PackedFormat.Bytes) : 0);
+            constants["QUADS"] = Text(Has(PackedFormat.Nibbles) ? step.MostPacked(config, PackedFormat.Nibbles) : 0);
             constants["LAYERS"] = Text(config.Layers.Length);
             (int ownRows, int sumRows, int totalRows) = StepLayout.Shares(config, step.Blocks);
             constants["OWN_ROWS"] = Text(ownRows);
@@ -57,7 +57,7 @@ internal static class DecodeKernels
 
         return KernelCompiler.Compile(name, Source("device") + Source(name), computeCapability, constants);
 
-        string CountsOf(PackedFormat format) => Text(formats?.Contains(format) ?? format == PackedFormat.Plain ? step!.CountsOf(config, format) : 0);
+        bool Has(PackedFormat format) => formats?.Contains(format) ?? format == PackedFormat.Plain;
     }
 
     /// <summary>Changes with a file's text.</summary>

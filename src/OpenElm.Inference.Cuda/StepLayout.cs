@@ -94,15 +94,17 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <returns>A multiple of <see cref="PackedRows.Multiple"/> where the row is packed.</returns>
     public int ColumnsOf(PackedFormat format, int width) => ColumnsOf(format, width, PieceColumns, PieceBytes);
 
-    /// <summary>What a warp has of a piece, in any matrix of a format: how many chunks if it is plain, pairs of chunks of bytes, fours of nibbles (step.cu).</summary>
+    /// <summary>The numbers of chunks that a warp has of a piece, in any plain matrix.</summary>
     /// <param name="config">The architecture.</param>
-    /// <param name="format">How rows are kept.</param>
     /// <returns>A bit for each number.</returns>
-    public int CountsOf(OpenElmConfig config, PackedFormat format)
-    {
-        int unit = format switch { PackedFormat.Bytes => 2, PackedFormat.Nibbles => 4, _ => 1 };
-        return Widths(config).Where(width => format == PackedFormat.Plain || width % PackedRows.Multiple == 0).Aggregate(0, (all, width) => all | (1 << Parts(OwnChunks(ColumnsOf(format, width)), unit)));
-    }
+    public int EachesOf(OpenElmConfig config) => Widths(config).Aggregate(0, (all, width) => all | (1 << OwnChunks(ColumnsOf(PackedFormat.Plain, width))));
+
+    /// <summary>The loads of a lane that a warp's chunks of a piece take, in any packed matrix, at most.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="format">Of bytes a load has two chunks, of nibbles four.</param>
+    /// <returns>How many.</returns>
+    public int MostPacked(OpenElmConfig config, PackedFormat format) =>
+        Widths(config).Where(width => width % PackedRows.Multiple == 0).Select(width => Parts(OwnChunks(ColumnsOf(format, width)), format == PackedFormat.Bytes ? 2 : 4)).DefaultIfEmpty().Max();
 
     /// <summary>Bytes from a row's piece to the next row's in the ring: half of the memory's banks beyond whole turns of them, where that is not too long for the copy engine.</summary>
     /// <param name="pieceBytes">Of a piece.</param>

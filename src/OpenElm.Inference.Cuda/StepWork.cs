@@ -5,7 +5,7 @@ namespace OpenElm.Inference.Cuda;
 
 /// <summary><c>Work</c> of step.cu: a product of a block. Rows go in pairs of a gate and its up, or one by one; a tile is a piece of some rows.</summary>
 /// <param name="First">The first row's weights.</param>
-/// <param name="From">Where the activations come from; 0 in the first layer.</param>
+/// <param name="From">Where the activations come from.</param>
 /// <param name="Norm">Weights of the norm before it, or 0; with LayerNorm <see cref="StepNorms"/>.</param>
 /// <param name="To">Where the block's results go.</param>
 /// <param name="Second">Bytes to the row that belongs to a row, or 0.</param>
@@ -33,16 +33,17 @@ internal readonly record struct StepWork(
     /// <param name="head">[vocab, modelDim].</param>
     /// <param name="elementBytes">Of a number.</param>
     /// <param name="layout">Of the kernel.</param>
+    /// <param name="embedded">Words of the token's embedding.</param>
     /// <param name="words">Each layer's.</param>
     /// <param name="logits">[vocab].</param>
     /// <returns>For each block: of each layer qkv, out, gate and up, down; then the head. And the boxes of their tiles.</returns>
     public static (StepWork[] Work, StepBox[] Boxes) Deal(
-        OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, nint finalNorm, DeviceMatrix head, int elementBytes, StepLayout layout, IReadOnlyList<StepWords> words, nint logits)
+        OpenElmConfig config, IReadOnlyList<DeviceLayer> layers, nint finalNorm, DeviceMatrix head, int elementBytes, StepLayout layout, nint embedded, IReadOnlyList<StepWords> words, nint logits)
     {
         int ofBlock = (4 * layers.Count) + 1, at = 0, normed = 0; // matrices so far, and those with a norm before them
         var work = new StepWork[layout.Blocks * ofBlock];
         var boxes = new List<StepBox>();
-        nint x = 0; // words of the residual
+        nint x = embedded; // words of the residual
         foreach ((DeviceLayer layer, StepWords own) in layers.Zip(words))
         {
             LayerShape shape = layer.Shape;

@@ -25,7 +25,8 @@ internal sealed class TokenStep : IDisposable
     {
         (_layout, _layers, _compile, _stream) = (layout, config.Layers.Length, compile, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
-        long bytes = Header + (sizeof(float) * (long)config.VocabSize);
+        long bytes = Header + (sizeof(float) * (long)config.VocabSize), embedded = bytes = (bytes + 15) / 16 * 16;
+        bytes += sizeof(float) * (long)config.ModelDim;
         int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
         var places = new long[count, 6];
         for (int i = 0; i < count; i++)
@@ -45,7 +46,7 @@ internal sealed class TokenStep : IDisposable
         nint Place(int layer, int which) => _buffers.Address + (nint)places[layer, which];
         StepWords[] words = [.. Enumerable.Range(0, count).Select(i => new StepWords(Place(i, 0), Place(i, 1), Place(i, 2), Place(i, 3), Place(i, 4), Place(i, 5)))];
         _norms = layerNorm ? new StepNorms(config, weights) : null;
-        (StepWork[] work, StepBox[] boxes) = StepWork.Deal(config, _norms?.Layers ?? weights.Layers, _norms?.FinalNorm ?? weights.FinalNorm, weights.Head, elementBytes, layout, words, Logits);
+        (StepWork[] work, StepBox[] boxes) = StepWork.Deal(config, _norms?.Layers ?? weights.Layers, _norms?.FinalNorm ?? weights.FinalNorm, weights.Head, elementBytes, layout, _buffers.Address + (nint)embedded, words, Logits);
         try
         {
             _maps = [.. boxes.Select(box => TensorMap.OfPairs(box.Matrix, box.RowBytes, box.Results, box.Second, (box.Bytes, box.BoxResults)))];

@@ -72,7 +72,7 @@ public sealed class LayoutTests
         StepLayout layout = StepLayout.Of(config, precision, 132, StepVariant.All[0], out _)!;
         var matrix = new DeviceMatrix(1 << 20, PackedFormat.Plain, 0);
         DeviceLayer[] layers = [.. config.Layers.Select(shape => new DeviceLayer(shape, 0, 1, matrix, 0, 0, matrix, 1, matrix, matrix))];
-        (StepWork[] work, StepBox[] boxes) = StepWork.Deal(config, layers, 1, matrix, elementBytes, layout, new StepWords[layers.Length], 0);
+        (StepWork[] work, StepBox[] boxes) = StepWork.Deal(config, layers, 1, matrix, elementBytes, layout, 0, new StepWords[layers.Length], 0);
         Assert.Equal(layout.Blocks * ((perLayer * layers.Length) + 1), work.Length);
         Assert.Equal(layout.Maps, boxes.Length);
         StepWork[][] blocks = [.. work.Chunk((perLayer * layers.Length) + 1)];
