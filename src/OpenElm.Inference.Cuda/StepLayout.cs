@@ -64,7 +64,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
         int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
         (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + ((StepLayer.Bytes + (4 * sizeof(int))) * config.Layers.Length);
-        int attention = (8 * ((4 * Math.Max(Chunk, config.HeadDim)) + 64)) + (2 * config.HeadDim * elementBytes) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
+        int attention = (8 * ((4 * Math.Max(Chunk, config.HeadDim)) + 64)) + (config.HeadDim * ((2 * elementBytes) + sizeof(float))) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
         int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + Rest;
         int ring = (MostShared - rest) / RingUnit * RingUnit;
         if (ring < 2 * TileRows * PitchOf(piece))

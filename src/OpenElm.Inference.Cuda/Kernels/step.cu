@@ -25,6 +25,12 @@ typedef signed char C;
 typedef T C;
 #endif
 
+// Only where it leaves registers to the products.
+#if PAIRS + QUADS
+#define CALLED __noinline__
+#else
+#define CALLED __forceinline__
+#endif
 constexpr int THREADS = 32 * WARPS;                             // that compute; one more warp asks for what they read
 constexpr float LARGE = 12582912;                               // the last bits of a float about as large are a whole number
 constexpr int TILES = 64;                                       // on their way, and those that a warp is ahead of another, at most
@@ -310,7 +316,8 @@ struct __align__(128) Stage
     char operands[WARPS][OWN_BYTES];                            // activations of each warp's columns; in attention, what the warp has found
     char queries[8 * QUERY_BYTES];
     Word4 zeros[2];                                             // of packed rows' operands
-    C new_key[HEAD_DIM], new_value[HEAD_DIM];
+    __align__(16) C new_key[HEAD_DIM], new_value[HEAD_DIM];
+    float cos[HEAD_DIM / 2], sin[HEAD_DIM / 2];                 // of the token's position
     float new_factors[2][TILE_POSITIONS];                       // of the key and of the value: the first ones
     __align__(16) float sums[TOTAL_ROWS][WARPS], squares[2][WARPS]; // of two phases in turn, read by 16 bytes; the head's sums take all of the room
 #if LAYER_NORM
@@ -912,81 +919,97 @@ template <Format FORMAT> __device__ __forceinline__ void put_packed(char* chunk,
 }
 #endif
 
-// Waits for the warp's numbers of a vector, four to a lane, and makes operands of them; of the residual times a norm's weights, whose scale comes behind the
-// product, from what it gives back. What all phases do so often is as few instructions as can be: the embedding comes as words, as all others do, and what no lane
-// has is left out.
-template <Format FORMAT> __device__ __forceinline__ Moments receive(const Work& work, u32 step)
+// The warp's numbers of a vector, four to a lane, and a norm's weights for them. What all phases do so often is as few instructions as can be: the embedding comes
+// as words, as all others do, and what no lane has is left out.
+template <Format FORMAT> struct Arrivals
 {
-    constexpr int ROUNDS = 3, NEXT = 4 * WARPS * CHUNK;         // of a round: eight lanes have a chunk, a warp four of its own at once
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, at = (warp + lane / 8 * WARPS) * CHUNK + quarter * 4;
-    int left = work.width - at, left_of_warp = work.width - warp * CHUNK;
-    const float *words = work.from + at, *norm = work.norm + at;
-    char* operands = stage_of_block().operands[warp] + lane / 8 * OPERAND_BYTES;
-    Moments moments = {};
+    static constexpr int ROUNDS = 3, NEXT = 4 * WARPS * CHUNK;  // of a round: eight lanes have a chunk, a warp four of its own at once
+    const float *words, *norm;                                  // the lane's, of the next round; norm: null where there is none
+    int left;                                                   // numbers from the lane's first one of the next round on
     u32 w[ROUNDS][4];
-    Float4 n[ROUNDS] = {};
+    Float4 n[ROUNDS];
+
+    // Asks for those of the first rounds.
+    __device__ __forceinline__ Arrivals(const Work& work, u32 step)
+    {
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, at = (warp + lane / 8 * WARPS) * CHUNK + lane % 8 * 4;
+        left = work.width - at;
+        words = work.from + at;
+        norm = work.norm ? work.norm + at : nullptr;
 #pragma unroll
-    for (int i = 0; i < ROUNDS; i++)
-    {
-        w[i][0] = w[i][1] = w[i][2] = w[i][3] = step;           // has come
-        if (i * NEXT < left) read_words(words + i * NEXT, w[i]);
-    }
-#pragma unroll
-    for (int i = 0; i < ROUNDS; i++)
-        if (work.norm && i * NEXT < left) n[i] = *(const Float4*)(norm + i * NEXT);
-    if (BF16 && FORMAT == PLAIN)
-    {
-        // Operands behind the row's end are zeros.
-#pragma unroll 1
-        for (int slot = (work.width / CHUNK - warp + WARPS - 1) / WARPS, slots = work.pieces * (work.columns / (WARPS * CHUNK)); slot < slots; slot++)
-            ((u32*)(stage_of_block().operands[warp] + slot * OPERAND_BYTES))[lane] = 0;
-    }
-    __syncwarp();                                               // the last product has been made
-#pragma unroll 1
-    while (true)
-    {
-        while (true)
+        for (int i = 0; i < ROUNDS; i++)
         {
-            bool old[ROUNDS], missing = false;
-#pragma unroll
-            for (int i = 0; i < ROUNDS; i++) missing |= old[i] = is_old(w[i], step);
-            if (__ballot_sync(0xffffffff, missing) == 0) break;
-            rest();
-#pragma unroll
-            for (int i = 0; i < ROUNDS; i++)
-                if (old[i]) read_words(words + i * NEXT, w[i]);
+            n[i] = {};
+            if (norm && i * NEXT < left) n[i] = *(const Float4*)(norm + i * NEXT);
+        }
+        __syncwarp();                                           // the last product has been made
+        if (BF16 && FORMAT == PLAIN)
+        {
+            // Operands behind the row's end are zeros.
+#pragma unroll 1
+            for (int slot = (work.width / CHUNK - warp + WARPS - 1) / WARPS, slots = work.pieces * (work.columns / (WARPS * CHUNK)); slot < slots; slot++)
+                ((u32*)(stage_of_block().operands[warp] + slot * OPERAND_BYTES))[lane] = 0;
         }
 #pragma unroll
         for (int i = 0; i < ROUNDS; i++)
         {
-            if (i * NEXT >= left_of_warp) break;
-            bool there = i * NEXT < left;
-            Float4 x = { bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) };
-            if ((ROUNDS + i) * NEXT < left) read_words(words + (ROUNDS + i) * NEXT, w[i]);
-            if (work.norm)
-            {
-                moments.squares += there ? x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w) : 0;
-                if (LAYER_NORM) moments.total += there ? x.x + x.y + (x.z + x.w) : 0;
-                x = Float4{ x.x * n[i].x, x.y * n[i].y, x.z * n[i].z, x.w * n[i].w };
-                if ((ROUNDS + i) * NEXT < left) n[i] = *(const Float4*)(norm + (ROUNDS + i) * NEXT);
-            }
-            char* chunk = operands + i * 4 * OPERAND_BYTES;
-#if BF16
-            if (FORMAT != PLAIN) put_packed<FORMAT>(chunk, quarter, x, there);
-            else
-#endif
-            if (there) put_operands(chunk, quarter, x);
+            w[i][0] = w[i][1] = w[i][2] = w[i][3] = step;       // has come
+            if (i * NEXT < left) read_words(words + i * NEXT, w[i]);
         }
-        left_of_warp -= ROUNDS * NEXT;
-        if (left_of_warp <= 0) break;
-        left -= ROUNDS * NEXT;
-        words += ROUNDS * NEXT;
-        norm += ROUNDS * NEXT;
-        operands += ROUNDS * 4 * OPERAND_BYTES;
     }
-    __syncwarp();
-    return moments;
-}
+
+    // Waits for them and makes operands of them; of the residual times a norm's weights, whose scale comes behind the product, from what it gives back.
+    __device__ __forceinline__ Moments receive(const Work& work, u32 step)
+    {
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, left_of_warp = work.width - warp * CHUNK;
+        char* operands = stage_of_block().operands[warp] + lane / 8 * OPERAND_BYTES;
+        Moments moments = {};
+#pragma unroll 1
+        while (true)
+        {
+            while (true)
+            {
+                bool old[ROUNDS], missing = false;
+#pragma unroll
+                for (int i = 0; i < ROUNDS; i++) missing |= old[i] = is_old(w[i], step);
+                if (__ballot_sync(0xffffffff, missing) == 0) break;
+                rest();
+#pragma unroll
+                for (int i = 0; i < ROUNDS; i++)
+                    if (old[i]) read_words(words + i * NEXT, w[i]);
+            }
+#pragma unroll
+            for (int i = 0; i < ROUNDS; i++)
+            {
+                if (i * NEXT >= left_of_warp) break;
+                bool there = i * NEXT < left;
+                Float4 x = { bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) };
+                if ((ROUNDS + i) * NEXT < left) read_words(words + (ROUNDS + i) * NEXT, w[i]);
+                if (norm)
+                {
+                    moments.squares += there ? x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w) : 0;
+                    if (LAYER_NORM) moments.total += there ? x.x + x.y + (x.z + x.w) : 0;
+                    x = Float4{ x.x * n[i].x, x.y * n[i].y, x.z * n[i].z, x.w * n[i].w };
+                    if ((ROUNDS + i) * NEXT < left) n[i] = *(const Float4*)(norm + (ROUNDS + i) * NEXT);
+                }
+                char* chunk = operands + i * 4 * OPERAND_BYTES;
+#if BF16
+                if (FORMAT != PLAIN) put_packed<FORMAT>(chunk, quarter, x, there);
+                else
+#endif
+                if (there) put_operands(chunk, quarter, x);
+            }
+            left_of_warp -= ROUNDS * NEXT;
+            if (left_of_warp <= 0) break;
+            left -= ROUNDS * NEXT;
+            words += ROUNDS * NEXT;
+            if (norm) norm += ROUNDS * NEXT;
+            operands += ROUNDS * 4 * OPERAND_BYTES;
+        }
+        __syncwarp();
+        return moments;
+    }
+};
 
 #if BF16
 // Waits for the activations and multiplies. The first tile is loaded while they are on their way, if it is there: 270M 6 % faster, 1.1B 2 %.
@@ -997,7 +1020,8 @@ template <class Piece> __device__ __forceinline__ void multiply_pieces(Stream& s
     typename Piece::Fragments tile = {};
     bool works = w.rows > 0, has = works && stream.has_next();
     if (has) product.load(stream, tile);
-    Moments moments = receive<Piece::FORMAT>(w, step);
+    Arrivals<Piece::FORMAT> arrivals(w, step);
+    Moments moments = arrivals.receive(w, step);
     stage_of_block().note(notes);
     if (works && !has) product.load(stream, tile);
     if (works) product.own.load_operands();
@@ -1025,7 +1049,7 @@ __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, u32
     else if (QUADS) multiply_pieces<PackedPiece<NIBBLES, QUADS ? QUADS : 1>>(stream, w, step, turn, notes);
 #else
     Stage& stage = stage_of_block();
-    Moments moments = receive<PLAIN>(w, step);
+    Moments moments = Arrivals<PLAIN>(w, step).receive(w, step);
     stage.note(notes);
     if (w.norm) moments.put(turn);
 #pragma unroll 1
@@ -1184,7 +1208,8 @@ struct Attention
 #endif
     }
 
-    __device__ __forceinline__ void add(int count)
+    // again: it has added some before.
+    __device__ __forceinline__ void add(int count, bool again)
     {
         int part = threadIdx.x % 4;
         float scores[2][4] = {}, others[2][4] = {};             // two chains of products for each eight positions
@@ -1229,11 +1254,14 @@ struct Attention
             p[2 * n + 1] = pair(a - bits_to_float(p[2 * n] << 16), b - bits_to_float(p[2 * n] & 0xffff0000));
         }
         if (!LOADS_EARLY) load_values(count);
+        if (again)
+        {
+#pragma unroll
+            for (int i = 0; i < EIGHT; i++) y[i][0] *= before, y[i][1] *= before, y[i][2] *= before, y[i][3] *= before;
+        }
 #pragma unroll
         for (int i = 0; i < EIGHT; i++)
         {
-#pragma unroll
-            for (int j = 0; j < 4; j++) y[i][j] *= before;
 #if CACHE8
             const u32(&own)[4] = v[i / WIDE];
             multiply(y[i], p, pair(number(own[0], i % WIDE), number(own[1], i % WIDE)), pair(number(own[2], i % WIDE), number(own[3], i % WIDE)));
@@ -1306,7 +1334,7 @@ struct Attention
 
     __device__ __forceinline__ void load(const Past& past, int) { tile = past; }
 
-    __device__ __forceinline__ void add(int count)
+    __device__ __forceinline__ void add(int count, bool)
     {
         int lane = threadIdx.x % 32;
 #pragma unroll 1
@@ -1358,14 +1386,45 @@ __device__ __forceinline__ void store(float x, float factor, signed char& to) { 
 // Attention of a block's split of a KV head: warps have tiles of the past in turn, the last ones first, which have least to do for queries. Those have theirs
 // loaded when the queries come. Slower, an H200, 270M: letters of each warp instead of one of the block, without the two meetings for it (joining takes 2.9 µs
 // instead of 1.3, for its reads are scattered); four warps only; looks at words of all lanes together.
-__device__ __noinline__ Stream attend(Stream stream, const Model& model, int number, int item, u32 step, int position)
+__device__ CALLED Stream attend(Stream stream, int number, int item, u32 step, int position, float eps)
 {
-    constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32;
+    constexpr int HALF = HEAD_DIM / 2, OWN = (HALF + 31) / 32, ROLES = GROUP + 2;
     Stage& stage = stage_of_block();
     const Layer& layer = stage.layers[number];
     Share own = stage.shares[number];
     if (item != (int)blockIdx.x) own = Share::of(layer, item, position);
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = own.kv, split = own.split, past = own.past, notes = 1 + number * NOTES + 2;
+
+    // Queries, the key and the value, a head to a warp; asked for first. A lane has elements of both halves.
+    float wa[OWN], wb[OWN];
+    u32 a[OWN], b[OWN];
+    const float *from, *norm;
+    auto read = [&]()
+    {
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+            a[i] = read_word(from + at);
+            b[i] = read_word(from + at + HALF);
+        }
+    };
+    auto begin = [&](int role)
+    {
+        bool is_query = role < GROUP, is_value = role == GROUP + 1;
+        from = layer.qkv + (is_query ? kv * GROUP + role : layer.queries + kv + (is_value ? layer.keys : 0)) * HEAD_DIM;
+        norm = is_query ? layer.q_norm : is_value ? nullptr : layer.k_norm;
+        read();
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+        {
+            int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+            wa[i] = norm ? norm[at] : 1;
+            wb[i] = norm ? norm[at + HALF] : 1;
+        }
+    };
+    if (Attention::LOADS_EARLY && warp < ROLES) begin(warp);
+
     // The last split has the new position, too.
     int turn = WARPS - 1 - warp, tiles = past > 0 ? (past + TILE_POSITIONS - 1) / TILE_POSITIONS : 0, all = tiles + (split == splits - 1 ? 1 : 0), t = 0;
     auto count_of = [&](int t) { return t >= tiles ? 1 : past - t * TILE_POSITIONS < TILE_POSITIONS ? past - t * TILE_POSITIONS : TILE_POSITIONS; };
@@ -1375,39 +1434,23 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, int num
     has = has && stream.has_next();
     Attention attention;
     if (has) attention.load(Past::take(stream, count_of(t)), count_of(t));
-    // Queries, the key and the value: norm and rotation of a half and the other, a head to a warp.
+
+    // Norm and rotation of a half and the other.
 #pragma unroll 1
-    for (int role = warp; role < GROUP + 2; role += WARPS)
+    for (int role = warp; role < ROLES; role += WARPS)
     {
         bool is_query = role < GROUP, is_value = role == GROUP + 1;
-        const float *from = layer.qkv + (is_query ? kv * GROUP + role : layer.queries + kv + (is_value ? layer.keys : 0)) * HEAD_DIM, *norm = is_query ? layer.q_norm : is_value ? nullptr : layer.k_norm;
-        float wa[OWN], wb[OWN], c[OWN], s[OWN], squares = 0, total = 0;
-        u32 a[OWN], b[OWN];
-#pragma unroll
-        for (int i = 0; i < OWN; i++)
+        if (!Attention::LOADS_EARLY || role != warp) begin(role);
+        while (true)
         {
-            int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
-            wa[i] = norm ? norm[at] : 1;
-            wb[i] = norm ? norm[at + HALF] : 1;
-            c[i] = is_value ? 1 : model.cos[(size_t)position * HALF + at];
-            s[i] = is_value ? 0 : model.sin[(size_t)position * HALF + at];
+            u32 old = 0;
+#pragma unroll
+            for (int i = 0; i < OWN; i++) old |= (a[i] ^ step) | (b[i] ^ step);
+            if (__ballot_sync(0xffffffff, old & 1) == 0) break;
+            rest();
+            read();
         }
-        u32 old;
-        do
-        {
-            old = 0;
-#pragma unroll
-            for (int i = 0; i < OWN; i++)
-            {
-                int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
-                a[i] = read_word(from + at);
-                b[i] = read_word(from + at + HALF);
-                old |= (a[i] ^ step) | (b[i] ^ step);
-            }
-            if (old & 1) rest();
-        } while (old & 1);
-        __syncwarp();
-        float scale = 1, mean = 0;
+        float scale = 1, mean = 0, squares = 0, total = 0;
         if (norm)
         {
 #pragma unroll
@@ -1418,25 +1461,25 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, int num
                 total += bits_to_float(a[i]) + bits_to_float(b[i]);
             }
             if (LAYER_NORM) mean = sum_of_warp(total) / HEAD_DIM;
-            scale = rsqrtf(spread(sum_of_warp(squares) / HEAD_DIM, mean) + model.eps);
+            scale = rsqrtf(spread(sum_of_warp(squares) / HEAD_DIM, mean) + eps);
         }
         if (is_query) scale *= 1.44269504f * rsqrtf((float)HEAD_DIM); // powers of two instead of e
         float x[OWN], y[OWN], largest = 0, factor = 1;
 #pragma unroll
         for (int i = 0; i < OWN; i++)
         {
-            float first = (bits_to_float(a[i]) - mean) * scale * wa[i], second = (bits_to_float(b[i]) - mean) * scale * wb[i];
-            x[i] = first * c[i] - second * s[i];
-            y[i] = second * c[i] + first * s[i];
+            int at = lane + 32 * i < HALF ? lane + 32 * i : 0;
+            float first = (bits_to_float(a[i]) - mean) * scale * wa[i], second = (bits_to_float(b[i]) - mean) * scale * wb[i], c = is_value ? 1 : stage.cos[at], s = is_value ? 0 : stage.sin[at];
+            x[i] = first * c - second * s;
+            y[i] = second * c + first * s;
             largest = fmaxf(largest, fmaxf(fabsf(x[i]), fabsf(y[i])));
         }
-        C *own = is_value ? stage.new_value : stage.new_key, *plane = stage.keys(layer, kv) + (is_value ? stage.plane() : 0);
+        C* own = is_value ? stage.new_value : stage.new_key;
         if (CACHE8 && !is_query)
         {
             largest = largest_of_warp(largest);
             factor = largest > 0 ? 127 / largest : 0;
             if (lane == 0) stage.new_factors[is_value][0] = largest / 127;
-            if (lane == 0 && split == 0) stage.factors(plane)[position] = largest / 127;
         }
 #pragma unroll
         for (int i = 0; i < OWN; i++)
@@ -1451,14 +1494,19 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, int num
             }
             store(x[i], factor, own[at]);
             store(y[i], factor, own[at + HALF]);
-            if (split != 0) continue;
-            C* stored = plane + (size_t)position * HEAD_DIM;
-            stored[at] = own[at];
-            stored[at + HALF] = own[at + HALF];
         }
     }
     meet();
     if (item == 0) stage.note(notes);
+
+    // The new key and value, into the cache, by warps that have the least of the past.
+    if (split == 0 && warp < 2)
+    {
+        C* plane = stage.keys(layer, kv) + (warp ? stage.plane() : 0);
+        const Word4* from = (const Word4*)(warp ? stage.new_value : stage.new_key);
+        for (int i = lane; i < HEAD_DIM * (int)sizeof(C) / 16; i += 32) ((Word4*)(plane + (size_t)position * HEAD_DIM))[i] = from[i];
+        if (CACHE8 && lane == 0) stage.factors(plane)[position] = stage.new_factors[warp][0];
+    }
 
     // Four warps have something to say, if nothing it is; more only where there are more tiles.
     bool says = turn < 4 || all > 4;
@@ -1473,7 +1521,7 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, int num
             if (!is_past) attention.load(Past{ stage.new_key, stage.new_value, stage.new_factors[0] }, 1);
             else if (!has) attention.load(Past::take(stream, count), count);
             has = false;
-            attention.add(count);
+            attention.add(count, t >= WARPS);
             if (is_past) stream.release(past_bytes(count));
         }
         else if (is_past) stream.pass(past_bytes(count));
@@ -1526,7 +1574,7 @@ __device__ __noinline__ Stream attend(Stream stream, const Model& model, int num
 #pragma unroll
             for (int i = 0; i < 3; i++) read_words(letter + 4 * i, w[i]);
             w[2][2] = w[2][3] = step;
-            old = __ballot_sync(0xffffffff, is_old(w[0], step) || is_old(w[1], step) || is_old(w[2], step));
+            old = __ballot_sync(0xffffffff, is_old(w[0], step) | is_old(w[1], step) | is_old(w[2], step));
             if (old) rest();
         } while (old);
         float own = has ? bits_to_float(w[2][0]) : -INFINITE, factor = power(own - largest_of_warp(own)), weights, x[8];
@@ -1620,6 +1668,11 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
             stage.residual[i] = x;
             write_word((float*)stage.work[0].from + begin + i, word(x, step));
         }
+        for (int i = threadIdx.x; i < HEAD_DIM / 2; i += THREADS)
+        {
+            stage.cos[i] = model.cos[(size_t)position * (HEAD_DIM / 2) + i];
+            stage.sin[i] = model.sin[(size_t)position * (HEAD_DIM / 2) + i];
+        }
         for (int i = threadIdx.x; i < LAYERS; i += THREADS) stage.shares[i] = Share::of(stage.layers[i], blockIdx.x, position);
         int turn = 0;                                               // of two places for sums: a warp may be a phase ahead of the others
 #pragma unroll 1
@@ -1630,7 +1683,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
             {
                 const Layer& layer = stage.layers[number / 4];
 #pragma unroll 1
-                for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x) stream = attend(stream, model, number / 4, item, step, position);
+                for (int item = blockIdx.x; item < layer.keys * layer.splits; item += gridDim.x) stream = attend(stream, number / 4, item, step, position, model.eps);
             }
             const Work w = stage.work[number];                  // in registers before it is needed
             bool last = number == 4 * LAYERS, glued = GATED && number % 4 == 2;
@@ -1648,13 +1701,15 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
             for (int i = threadIdx.x; i < (glued ? w.rows / 2 : w.rows); i += THREADS)
             {
                 const float(*sums)[WARPS] = stage.sums + turn * SUM_ROWS + (glued ? 2 * i : i);
-                float y = sum_of_row(sums[0]);
-                if (!w.norm) y = stage.residual[i] += y;
+                float y;
+                if (!w.norm) y = stage.residual[i] += sum_of_row(sums[0]);
                 else
                 {
+                    // All is read at once.
                     Norm norm(stage, turn, model.eps);
-                    y = norm.of(y, sums_of_own.x);
-                    if (number % 4 == 2) y = silu(y) * (glued ? norm.of(sum_of_row(sums[1]), sums_of_own.y) : 1);
+                    float first = sum_of_row(sums[0]), second = sum_of_row(sums[glued]);
+                    y = norm.of(first, sums_of_own.x);
+                    if (number % 4 == 2) y = silu(y) * (glued ? norm.of(second, sums_of_own.y) : 1);
                 }
                 write_word(w.to + i, word(y, step));
                 sums_of_own = Norm::sums(w, i + THREADS, glued);
