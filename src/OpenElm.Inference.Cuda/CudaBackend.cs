@@ -21,7 +21,7 @@ internal sealed class CudaBackend : InferenceBackend
     readonly TokenStep? _step;
     readonly bool _isSearched; // which variant the step is
     readonly DeviceMemory _state = new(2 * sizeof(int));
-    readonly MappedMemory<int> _chosen = new(2);
+    readonly MappedMemory<int> _chosen = new(2 * TokenStep.ProfiledSteps);
     readonly RotaryTable _rotary;
     readonly DeviceRow[] _rows = new DeviceRow[RowPass.MostRows];
     readonly int[] _picked = new int[RowPass.MostRows];

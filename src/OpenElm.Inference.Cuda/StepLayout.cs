@@ -23,19 +23,19 @@ internal readonly record struct StepVariant(int FlyingBytes, int AheadBytes, int
 /// <param name="Blocks">One for a multiprocessor, at most.</param>
 /// <param name="Warps">Of a block, that compute.</param>
 /// <param name="PieceColumns">Numbers of a plain row's piece, at most.</param>
-/// <param name="PieceBytes">Of a row, that are copied at once, at most.</param>
+/// <param name="BytesColumns">Numbers of a row of bytes' piece, at most.</param>
 /// <param name="RingBytes">Of the ring.</param>
 /// <param name="Maps">Boxes of tiles, of all matrices.</param>
 /// <param name="OwnBytes">Of a warp, for what it multiplies.</param>
 /// <param name="SharedBytes">All of a block's.</param>
 /// <param name="Variant">What was free to be chosen.</param>
-internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int PieceBytes, int RingBytes, int Maps, int OwnBytes, int SharedBytes, StepVariant Variant)
+internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int BytesColumns, int RingBytes, int Maps, int OwnBytes, int SharedBytes, StepVariant Variant)
 {
     const int EvenBlocks = 128;     // divide all widths of OpenELM
     const int MostSplits = 32;      // a lane for each
     const int TileRows = 16, TilePositions = 16, Chunk = 32, OperandBytes = 128;
     const int WarpsOfBlock = 8, MostShared = 227 * 1024, Rest = 1792;
-    const int MostPackedChunks = 8; // of a warp in a piece: columns of a product
+    const int MostByteChunks = 6, MostNibbleChunks = 8; // of a warp in a piece: as many as registers hold
     const int RingUnit = 128, MostPitch = 2048, MostMaps = 512; // constant memory has room for no more
 
     /// <summary>Lays out a model's step.</summary>
@@ -61,13 +61,14 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
         int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, variant.LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
-        int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, piece), sizeof(float) * group * (config.HeadDim + 8)), 128);
+        int bytesColumns = EvenParts(width, MostByteChunks * WarpsOfBlock * Chunk);
+        int own = RoundUp(Math.Max(OperandBytes * MostOwnChunks(config, columns, bytesColumns), sizeof(float) * group * (config.HeadDim + 8)), 128);
         (int ownRows, int sumRows, int totalRows) = Shares(config, blocks);
         int tables = (StepWork.Bytes * ((4 * config.Layers.Length) + 1)) + ((StepLayer.Bytes + (4 * sizeof(int))) * config.Layers.Length);
         int attention = (8 * ((4 * Math.Max(Chunk, config.HeadDim)) + 64)) + (config.HeadDim * ((2 * elementBytes) + sizeof(float))) + (2 * ((group * WarpsOfBlock) + TilePositions) * sizeof(float));
         int rest = tables + (sizeof(float) * (ownRows + (WarpsOfBlock * (totalRows + 2)))) + attention + (WarpsOfBlock * own) + Rest;
         int ring = (MostShared - rest) / RingUnit * RingUnit;
-        if (ring < 2 * TileRows * PitchOf(piece))
+        if (ring < 2 * TileRows * PitchOf(Math.Max(piece, (int)PackedRows.Bytes(PackedFormat.Bytes, bytesColumns))))
         {
             reason = $"activations of {widest} leave no shared memory for weights";
             return null;
@@ -82,7 +83,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
             return null;
         }
 
-        return new StepLayout(blocks, WarpsOfBlock, columns, piece, ring, maps, own, ring + rest, variant);
+        return new StepLayout(blocks, WarpsOfBlock, columns, bytesColumns, ring, maps, own, ring + rest, variant);
     }
 
     /// <summary>Of a block.</summary>
@@ -92,7 +93,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <param name="format">How the row is kept.</param>
     /// <param name="width">Of the row.</param>
     /// <returns>A multiple of <see cref="PackedRows.Multiple"/> where the row is packed.</returns>
-    public int ColumnsOf(PackedFormat format, int width) => ColumnsOf(format, width, PieceColumns, PieceBytes);
+    public int ColumnsOf(PackedFormat format, int width) => ColumnsOf(format, width, PieceColumns, BytesColumns);
 
     /// <summary>The numbers of chunks that a warp has of a piece, in any plain matrix.</summary>
     /// <param name="config">The architecture.</param>
@@ -144,21 +145,21 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int P
     /// <summary>A ÷ b, rounded up.</summary>
     public static int Parts(int a, int b) => (a + b - 1) / b;
 
-    static int ColumnsOf(PackedFormat format, int width, int pieceColumns, int pieceBytes)
-    {
-        int most = format == PackedFormat.Plain ? pieceColumns : Math.Min(MostPackedChunks, (int)(pieceBytes / PackedRows.Bytes(format, PackedRows.Multiple))) * PackedRows.Multiple;
-        return RoundUp(Parts(width, Parts(width, most)), WarpsOfBlock * Chunk);
-    }
+    static int ColumnsOf(PackedFormat format, int width, int pieceColumns, int bytesColumns) =>
+        EvenParts(width, format switch { PackedFormat.Plain => pieceColumns, PackedFormat.Bytes => bytesColumns, _ => MostNibbleChunks * WarpsOfBlock * Chunk });
+
+    // The largest of the parts of a width that are as even as whole turns of the warps allow.
+    static int EvenParts(int width, int most) => RoundUp(Parts(width, Parts(width, most)), WarpsOfBlock * Chunk);
 
     // Of all pieces of a row.
-    static int MostOwnChunks(OpenElmConfig config, int pieceColumns, int pieceBytes)
+    static int MostOwnChunks(OpenElmConfig config, int pieceColumns, int bytesColumns)
     {
         int most = 0;
         foreach (int width in Widths(config))
         {
             foreach (PackedFormat format in (PackedFormat[])[PackedFormat.Plain, PackedFormat.Bytes, PackedFormat.Nibbles])
             {
-                int columns = ColumnsOf(format, width, pieceColumns, pieceBytes);
+                int columns = ColumnsOf(format, width, pieceColumns, bytesColumns);
                 most = Math.Max(most, Parts(width, columns) * OwnChunks(columns));
             }
         }

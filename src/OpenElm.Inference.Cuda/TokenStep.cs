@@ -125,33 +125,37 @@ internal sealed class TokenStep : IDisposable
     /// <param name="choice">Where the most likely tokens go.</param>
     public void Rehearse(DeviceMemory past, int capacity, int steps, StepChoice choice) => Launch(_kernel, past.Address, capacity, 0, capacity - steps, steps, choice, 0);
 
-    /// <summary>Runs a step and says where its time goes, as the first block sees it.</summary>
+    /// <summary>Steps of a launch that is profiled: the last one, whose instructions have been there before.</summary>
+    public const int ProfiledSteps = 4;
+
+    /// <summary>Runs a few steps and says where the time of the last one goes, as the first block sees it.</summary>
     /// <param name="cache">The sequence's cache.</param>
-    /// <param name="position">The position of the token.</param>
-    /// <param name="choice">Where its choice goes.</param>
-    /// <returns>The phases of all layers, and the head.</returns>
+    /// <param name="position">The position of the last step's token.</param>
+    /// <param name="choice">Where choices go.</param>
+    /// <returns>The phases of all layers, the head, and the choice of all blocks.</returns>
     public StepPhase[] Profile(DeviceCache cache, int position, StepChoice choice)
     {
         // Of a layer: numbers there and rows done of qkv; queries there, own past done, splits joined; numbers there and rows done of the other matrices.
         const int OfLayer = 11;
-        int layers = _layers, notes = (OfLayer * layers) + 3;
+        int layers = _layers, notes = (OfLayer * layers) + 5, steps = Math.Min(ProfiledSteps, position + 1);
         using KernelModule module = _compile(true);
         module.Fill<TensorMap>("maps", _maps, _stream);
         using var memory = new DeviceMemory(sizeof(long) * (long)notes);
         using CudaEvent start = new(), end = new();
         start.Record(_stream);
-        Launch(module["decode_step"], cache.Address, cache.Capacity, 0, position, 1, choice, memory.Address);
+        Launch(module["decode_step"], cache.Address, cache.Capacity, 0, position + 1 - steps, steps, choice, memory.Address);
         end.Record(_stream);
         end.Synchronize();
         long[] cycles = new long[notes];
         DeviceMemory.CopyBack(memory.Address, cycles, _stream);
         double perCycle = 1000 * end.MillisecondsSince(start) / (cycles[^1] - cycles[0]); // launch and end are a few of them
-        double Until(int note) => Enumerable.Range(0, layers).Sum(layer => cycles[1 + (layer * OfLayer) + note] - cycles[(layer * OfLayer) + note]) * perCycle;
+        double Between(int note) => (cycles[note] - cycles[note - 1]) * perCycle;
+        double Until(int note) => Enumerable.Range(0, layers).Sum(layer => Between(2 + (layer * OfLayer) + note));
         StepPhase Of(string name, int note, bool waits = true) => new(name, layers, Until(note), waits ? Until(note - 1) : 0);
         return
         [
             Of("qkv", 1), Of("queries, rotated", 2, false), Of("own past", 3, false), Of("splits, joined", 4, false), Of("out", 6), Of("gate and up", 8), Of("down", 10),
-            new StepPhase("head", 1, (cycles[^1] - cycles[^2]) * perCycle, (cycles[^2] - cycles[^3]) * perCycle),
+            new StepPhase("head", 1, Between(notes - 2), Between(notes - 3)), new StepPhase("choice", 1, Between(notes - 1), 0),
         ];
     }
 

@@ -72,7 +72,7 @@ internal abstract class InferenceBackend : IDisposable
     public virtual BatchChain? BeginGreedy(IReadOnlyList<SequenceCache> caches, ReadOnlySpan<int> tokens, ReadOnlySpan<int> positions, int candidates) => null;
 
     /// <summary>Where the time of generating one token goes.</summary>
-    /// <param name="cache">A sequence's cache.</param>
+    /// <param name="cache">A sequence's cache; what is in it is overwritten.</param>
     /// <param name="position">The token's position there.</param>
     /// <returns>The phases; none where the backend does not know.</returns>
     public virtual IReadOnlyList<StepPhase> ProfileStep(SequenceCache cache, int position) => [];

@@ -271,17 +271,17 @@ public sealed class DeviceTests
     }
 
     // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
-    // The wide model: warps with 3, 4, 5 and 9 blocks of a piece, rows of several pieces.
-    [Theory, InlineData(DType.Q8_0, false), InlineData(DType.Q4_0, false), InlineData(DType.Q4_1, false), InlineData(DType.Q4_K, false), InlineData(DType.Q8_0, true), InlineData(DType.Q4_0, true)]
-    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, bool isWide)
+    // Of 1,280: warps with 4 and 5 blocks of a piece, rows of two pieces, the last one the smaller; of 1,536 and 2,048 as many blocks, of bytes and of nibbles, as a piece may have.
+    [Theory, InlineData(DType.Q8_0, 256), InlineData(DType.Q4_0, 256), InlineData(DType.Q4_1, 256), InlineData(DType.Q4_K, 256), InlineData(DType.Q8_0, 1280), InlineData(DType.Q4_0, 1280), InlineData(DType.Q8_0, 1536), InlineData(DType.Q4_1, 2048)]
+    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, int width)
     {
         InferenceOptions options = On(CudaPrecision.Bf16);
-        OpenElmConfig config = isWide ? TestModels.Blocked with { ModelDim = 1280, NumTransformerLayers = 2, FfnMultipliers = (0.8, 1.8) } : TestModels.Blocked;
+        OpenElmConfig config = width == 256 ? TestModels.Blocked : TestModels.Blocked with { ModelDim = width, FfnMultipliers = (0.8, 1.8) };
         string file = Path.Combine(Path.GetTempPath(), $"openelm-{Guid.NewGuid():N}.gguf");
         try
         {
             TestModels.WriteBlocked(file, dtype, config);
-            int[] tokens = TestModels.Tokens(isWide ? 3 : 12, config.VocabSize);
+            int[] tokens = TestModels.Tokens(width == 256 ? 12 : 3, config.VocabSize);
             float[] expected = Whole(OpenElmModel.Load(file), tokens), prompt = Whole(OpenElmModel.Load(file, options), tokens);
             OpenElmModel packed = OpenElmModel.Load(file, options);
             Assert.Equal("cuda-bf16", packed.KernelName);
@@ -296,6 +296,20 @@ public sealed class DeviceTests
         }
 
         static double Error(float[] expected, float[] actual) => Math.Sqrt(expected.Zip(actual, (e, a) => (double)(e - a) * (e - a)).Sum() / expected.Sum(e => (double)e * e));
+    }
+
+    // Of a few steps the last one, at the first positions as behind them.
+    [Theory, InlineData(0), InlineData(1), InlineData(20)]
+    public void A_profile_of_a_step_has_its_phases_in_turn(int position)
+    {
+        InferenceOptions options = On(CudaPrecision.Bf16);
+        using OpenElmModel model = TestModels.Random(Models[0], options);
+        using SequenceState state = model.CreateState(position + 1);
+        IReadOnlyList<StepPhase> phases = model.Backend.ProfileStep(state.Cache, position);
+        Assert.Equal(["qkv", "queries, rotated", "own past", "splits, joined", "out", "gate and up", "down", "head", "choice"], phases.Select(phase => phase.Name));
+        Assert.Equal([2, 2, 2, 2, 2, 2, 2, 1, 1], phases.Select(phase => phase.Count));
+        Assert.All(phases, phase => Assert.True(phase.Microseconds > 0 && phase.Waiting >= 0, $"{phase}"));
+        Assert.All(phases.Where(phase => phase.Name is "qkv" or "out" or "gate and up" or "down" or "head"), phase => Assert.True(phase.Waiting > 0, $"{phase}"));
     }
 
     [Fact]

@@ -58,7 +58,7 @@ public sealed class LayoutTests
             Assert.Null(reason);
             Assert.NotNull(layout);
             Assert.InRange(layout.SharedBytes, 0, 227 * 1024);
-            Assert.Equal(0, layout.PieceBytes % 32); // 16 bytes a lane
+            Assert.Equal(0, layout.PieceColumns % 256); // 32 of each warp
             Assert.InRange(layout.RingBytes, 96 << 10, 227 << 10); // microseconds' worth of weights
             Assert.Equal(0, layout.RingBytes % 128);
         }

@@ -87,7 +87,7 @@ struct Model
     const float *cos, *sin;
     int* chosen;                                                // on the host: [ring][token, bits of its logit]
     int *state;                                                 // token, position
-    long long* profile;                                         // cycles of the first block: begin, NOTES of each layer, head's numbers there, end
+    long long* profile;                                         // cycles of the first block: launch; of the last token begin, NOTES of each layer, head's numbers there, logits, choice
     u64* best;                                                  // words: each block's best logit
     int candidates;
     float eps;
@@ -655,8 +655,6 @@ template <int EACH> struct PlainPiece
 // of eight columns have a chunk's activations, for row g and for row g + 8 of the operand, and zeros where the others are. So a lane's products of a row are those
 // of one chunk. A lane's 16 bytes are half a chunk, or of nibbles a chunk. COUNT: of 16 bytes of a lane, in a piece. Chunks that it lacks are multiplied with
 // something, times zero.
-//
-// An H200 before this: 1.1B, bytes 1,494 → TODO, nibbles 1,685 → TODO tokens/s.
 template <Format OWN, int COUNT> struct PackedPiece
 {
     static constexpr Format FORMAT = OWN;
@@ -671,7 +669,7 @@ template <Format OWN, int COUNT> struct PackedPiece
     int begun, there[OF_FOUR];                                  // bytes of operands of the pieces before this one; all bits where the lane has any of a product's operands
     int lane;                                                   // where its operands of the first piece are, behind nothing
     Shared factor, nothing;                                     // the factors of its chunks, of the first piece; zeros
-    u32 x[COUNT][NIBBLE ? 2 : 1][2], factors[FOURS][2];            // factors: of the activations of the lane's chunks, scale, and what they sum up to
+    u32 x[COUNT][NIBBLE ? 2 : 1][2], factors[FOURS][2];         // factors: of the activations of the lane's chunks, scale, and what they sum up to
     float mine[2];                                              // of the upper and of the lower row
 
     __device__ __forceinline__ PackedPiece(const Work& w)
@@ -881,67 +879,77 @@ __device__ __forceinline__ void multiply_tile(Stream& stream, const Work& w, int
 #endif
 
 // Four activations as operands of a chunk.
-__device__ __forceinline__ void put_operands(char* chunk, int quarter, const Float4& x)
+__device__ __forceinline__ void put_operands(char* chunk, int quarter, const float (&x)[4])
 {
 #if BF16
-    u32 a = pair(x.x, x.y), b = pair(x.z, x.w);
-    u32* own = (u32*)chunk + quarter;                           // as Product reads them
+    u32 a = pair(x[0], x[1]), b = pair(x[2], x[3]);
+    u32* own = (u32*)chunk + quarter;                           // as PlainPiece reads them
     own[0] = a;
-    own[8] = pair(x.x - bits_to_float(a << 16), x.y - bits_to_float(a & 0xffff0000));
+    own[8] = pair(x[0] - bits_to_float(a << 16), x[1] - bits_to_float(a & 0xffff0000));
     own[16] = b;
-    own[24] = pair(x.z - bits_to_float(b << 16), x.w - bits_to_float(b & 0xffff0000));
+    own[24] = pair(x[2] - bits_to_float(b << 16), x[3] - bits_to_float(b & 0xffff0000));
 #else
-    *(Float4*)(chunk + quarter * 16) = x;
+    *(Float4*)(chunk + quarter * 16) = Float4{ x[0], x[1], x[2], x[3] };
 #endif
 }
 
 #if BF16
-// What packed rows are multiplied with: bytes, of 16 the third four before the second, as PackedPiece reads them; then their scale, of nibbles a sixteenth of it,
-// and the sum of what they stand for. Eight lanes have a chunk.
-template <Format FORMAT> __device__ __forceinline__ void put_packed(char* chunk, int quarter, const Float4& x, bool there)
+// Eight activations as what packed rows are multiplied with: bytes, of 16 the third four before the second, as PackedPiece reads them; then their scale, of nibbles a sixteenth of it,
+// and the sum of what they stand for.
+template <Format FORMAT> __device__ __forceinline__ void put_packed(char* chunk, int part, const float (&x)[8], bool there)
 {
-    float largest = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
+    float largest = 0;
 #pragma unroll
-    for (int mask = 1; mask < 8; mask <<= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
+    for (int i = 0; i < 8; i++) largest = fmaxf(largest, fabsf(x[i]));
+#pragma unroll
+    for (int mask = 1; mask < 4; mask <<= 1) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, mask));
     float inverse = largest > 0 ? __fdividef(127.0f, largest) : 0, scale = largest * (1 / 127.0f);
-    u32 a = __float_as_uint(x.x * inverse + LARGE), b = __float_as_uint(x.y * inverse + LARGE), c = __float_as_uint(x.z * inverse + LARGE), d = __float_as_uint(x.w * inverse + LARGE);
-    u32 four = __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+    u32 whole[8], four[2];
+#pragma unroll
+    for (int i = 0; i < 8; i++) whole[i] = __float_as_uint(x[i] * inverse + LARGE);
+#pragma unroll
+    for (int i = 0; i < 2; i++) four[i] = __byte_perm(__byte_perm(whole[4 * i], whole[4 * i + 1], 0x0040), __byte_perm(whole[4 * i + 2], whole[4 * i + 3], 0x0040), 0x5410);
     int sum = 0;
     if (FORMAT == NIBBLES)
     {
-        sum = __dp4a((int)four, 0x01010101, 0);
+        sum = __dp4a((int)four[0], 0x01010101, __dp4a((int)four[1], 0x01010101, 0));
 #pragma unroll
-        for (int mask = 1; mask < 8; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
+        for (int mask = 1; mask < 4; mask <<= 1) sum += __shfl_xor_sync(0xffffffff, sum, mask);
     }
     if (!there) return;
-    *(u32*)(chunk + quarter / 4 * 16 + quarter % 2 * 8 + quarter / 2 % 2 * 4) = four;
-    if (quarter == 0) *(Float2*)(chunk + CHUNK) = Float2{ FORMAT == NIBBLES ? scale * (1 / 16.0f) : scale, scale * sum };
+    u32* own = (u32*)chunk + part / 2 * 4 + part % 2;
+    own[0] = four[0];
+    own[2] = four[1];
+    if (part == 0) *(Float2*)(chunk + CHUNK) = Float2{ FORMAT == NIBBLES ? scale * (1 / 16.0f) : scale, scale * sum };
 }
 #endif
 
-// The warp's numbers of a vector, four to a lane, and a norm's weights for them. What all phases do so often is as few instructions as can be: the embedding comes
-// as words, as all others do, and what no lane has is left out.
+// The warp's numbers of a vector and a norm's weights for them. A lane has four, or eight where they are packed, which takes half of the instructions, but twice the
+// words' sectors (as plain operands, an H200: 270M and 450M 5 % slower). What all phases do so often is as few instructions as can be: the embedding comes as words,
+// as all others do, and what no lane has is left out. Asking before the product is prepared is asking too early: 6 % slower, for most have to ask again.
 template <Format FORMAT> struct Arrivals
 {
-    static constexpr int ROUNDS = 3, NEXT = 4 * WARPS * CHUNK;  // of a round: eight lanes have a chunk, a warp four of its own at once
-    const float *words, *norm;                                  // the lane's, of the next round; norm: null where there is none
-    int left;                                                   // numbers from the lane's first one of the next round on
-    u32 w[ROUNDS][4];
-    Float4 n[ROUNDS];
+    static constexpr int OWN = FORMAT == PLAIN ? 4 : 8, LANES = CHUNK / OWN, CHUNKS = 32 / LANES; // of a lane, of a chunk, of a warp in a round
+    static constexpr int NEXT = CHUNKS * WARPS * CHUNK, NORMS = (MODEL_DIM + NEXT - 1) / NEXT, LEAST = FORMAT == PLAIN ? 3 : 2, ROUNDS = NORMS > LEAST ? NORMS : LEAST;
+    const float* words;                                         // the lane's, of the next round
+    int left;                                                   // numbers from there on
+    u32 w[ROUNDS][OWN / 4][4];
+    Float4 n[NORMS][OWN / 4];
 
     // Asks for those of the first rounds.
     __device__ __forceinline__ Arrivals(const Work& work, u32 step)
     {
-        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, at = (warp + lane / 8 * WARPS) * CHUNK + lane % 8 * 4;
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, at = (warp + lane / LANES * WARPS) * CHUNK + lane % LANES * OWN;
         left = work.width - at;
         words = work.from + at;
-        norm = work.norm ? work.norm + at : nullptr;
 #pragma unroll
-        for (int i = 0; i < ROUNDS; i++)
-        {
-            n[i] = {};
-            if (norm && i * NEXT < left) n[i] = *(const Float4*)(norm + i * NEXT);
-        }
+        for (int i = 0; i < NORMS; i++)
+#pragma unroll
+            for (int j = 0; j < OWN / 4; j++)
+            {
+                n[i][j] = {};
+                if (work.norm && i * NEXT < left) n[i][j] = *(const Float4*)(work.norm + at + i * NEXT + 4 * j);
+            }
         __syncwarp();                                           // the last product has been made
         if (BF16 && FORMAT == PLAIN)
         {
@@ -953,16 +961,23 @@ template <Format FORMAT> struct Arrivals
 #pragma unroll
         for (int i = 0; i < ROUNDS; i++)
         {
-            w[i][0] = w[i][1] = w[i][2] = w[i][3] = step;       // has come
-            if (i * NEXT < left) read_words(words + i * NEXT, w[i]);
+#pragma unroll
+            for (int j = 0; j < OWN / 4; j++) w[i][j][0] = w[i][j][1] = w[i][j][2] = w[i][j][3] = step; // has come
+            if (i * NEXT < left) ask(i, words + i * NEXT);
         }
+    }
+
+    __device__ __forceinline__ void ask(int i, const float* from)
+    {
+#pragma unroll
+        for (int j = 0; j < OWN / 4; j++) read_words(from + 4 * j, w[i][j]);
     }
 
     // Waits for them and makes operands of them; of the residual times a norm's weights, whose scale comes behind the product, from what it gives back.
     __device__ __forceinline__ Moments receive(const Work& work, u32 step)
     {
-        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = lane % 8, left_of_warp = work.width - warp * CHUNK;
-        char* operands = stage_of_block().operands[warp] + lane / 8 * OPERAND_BYTES;
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, left_of_warp = work.width - warp * CHUNK;
+        char* operands = stage_of_block().operands[warp] + lane / LANES * OPERAND_BYTES;
         Moments moments = {};
 #pragma unroll 1
         while (true)
@@ -971,40 +986,48 @@ template <Format FORMAT> struct Arrivals
             {
                 bool old[ROUNDS], missing = false;
 #pragma unroll
-                for (int i = 0; i < ROUNDS; i++) missing |= old[i] = is_old(w[i], step);
+                for (int i = 0; i < ROUNDS; i++) missing |= old[i] = is_old(w[i][0], step) | is_old(w[i][OWN / 4 - 1], step);
                 if (__ballot_sync(0xffffffff, missing) == 0) break;
                 rest();
 #pragma unroll
                 for (int i = 0; i < ROUNDS; i++)
-                    if (old[i]) read_words(words + i * NEXT, w[i]);
+                    if (old[i]) ask(i, words + i * NEXT);
             }
 #pragma unroll
             for (int i = 0; i < ROUNDS; i++)
             {
                 if (i * NEXT >= left_of_warp) break;
                 bool there = i * NEXT < left;
-                Float4 x = { bits_to_float(w[i][0]), bits_to_float(w[i][1]), bits_to_float(w[i][2]), bits_to_float(w[i][3]) };
-                if ((ROUNDS + i) * NEXT < left) read_words(words + (ROUNDS + i) * NEXT, w[i]);
-                if (norm)
+                float x[OWN];
+#pragma unroll
+                for (int j = 0; j < OWN; j++) x[j] = bits_to_float(w[i][j / 4][j % 4]);
+                if ((ROUNDS + i) * NEXT < left) ask(i, words + (ROUNDS + i) * NEXT);
+                if (i < NORMS && work.norm)
                 {
-                    moments.squares += there ? x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w) : 0;
-                    if (LAYER_NORM) moments.total += there ? x.x + x.y + (x.z + x.w) : 0;
-                    x = Float4{ x.x * n[i].x, x.y * n[i].y, x.z * n[i].z, x.w * n[i].w };
-                    if ((ROUNDS + i) * NEXT < left) n[i] = *(const Float4*)(norm + (ROUNDS + i) * NEXT);
+                    float squares = 0, total = 0;
+#pragma unroll
+                    for (int j = 0; j < OWN; j += 4)
+                    {
+                        squares += x[j] * x[j] + x[j + 1] * x[j + 1] + (x[j + 2] * x[j + 2] + x[j + 3] * x[j + 3]);
+                        total += x[j] + x[j + 1] + (x[j + 2] + x[j + 3]);
+                        const Float4& own = n[i < NORMS ? i : 0][j / 4];
+                        x[j] *= own.x, x[j + 1] *= own.y, x[j + 2] *= own.z, x[j + 3] *= own.w;
+                    }
+                    if (there) moments.squares += squares;
+                    if (LAYER_NORM && there) moments.total += total;
                 }
-                char* chunk = operands + i * 4 * OPERAND_BYTES;
+                char* chunk = operands + i * CHUNKS * OPERAND_BYTES;
 #if BF16
-                if (FORMAT != PLAIN) put_packed<FORMAT>(chunk, quarter, x, there);
+                if constexpr (FORMAT != PLAIN) put_packed<FORMAT>(chunk, lane % LANES, x, there);
                 else
 #endif
-                if (there) put_operands(chunk, quarter, x);
+                if (there) put_operands(chunk, lane % LANES, x);
             }
             left_of_warp -= ROUNDS * NEXT;
             if (left_of_warp <= 0) break;
             left -= ROUNDS * NEXT;
             words += ROUNDS * NEXT;
-            if (norm) norm += ROUNDS * NEXT;
-            operands += ROUNDS * 4 * OPERAND_BYTES;
+            operands += ROUNDS * CHUNKS * OPERAND_BYTES;
         }
         __syncwarp();
         return moments;
@@ -1039,7 +1062,7 @@ __device__ __forceinline__ void multiply_rows(Stream& stream, const Work& w, u32
 #if BF16
     // EACHES: of chunks of a warp in a piece of plain rows, a bit for each count. PAIRS, QUADS: of those of packed rows, for bytes by two and for nibbles by four, at
     // most; one copy of the code for all of a model's matrices is 8 % of a step faster than two that fit (270M, an H200).
-    static_assert(EACHES < 16 && PAIRS <= 4 && QUADS <= 2, "StepLayout limits pieces");
+    static_assert(EACHES < 16 && PAIRS <= 3 && QUADS <= 2, "StepLayout limits pieces");
     bool is_plain = EACHES && (PAIRS + QUADS == 0 || w.format == PLAIN), is_bytes = PAIRS && (EACHES + QUADS == 0 || w.format == BYTES);
     int each = w.columns / (WARPS * CHUNK);
     if (is_plain && is_count(EACHES, 3, each)) multiply_pieces<PlainPiece<3>>(stream, w, step, turn, notes);
@@ -1393,7 +1416,7 @@ __device__ CALLED Stream attend(Stream stream, int number, int item, u32 step, i
     const Layer& layer = stage.layers[number];
     Share own = stage.shares[number];
     if (item != (int)blockIdx.x) own = Share::of(layer, item, position);
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = own.kv, split = own.split, past = own.past, notes = 1 + number * NOTES + 2;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, splits = layer.splits, kv = own.kv, split = own.split, past = own.past, notes = 2 + number * NOTES + 2;
 
     // Queries, the key and the value, a head to a warp; asked for first. A lane has elements of both halves.
     float wa[OWN], wb[OWN];
@@ -1660,6 +1683,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
 #pragma unroll 1
     while (true)
     {
+        stage.note(1);
         // The residual's rows are the same in all matrices that add to it.
         const T* embedded = model.embedding + (size_t)token * MODEL_DIM;
         for (int i = threadIdx.x, begin = stage.work[1].begin; i < stage.work[1].rows; i += THREADS)
@@ -1678,7 +1702,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
 #pragma unroll 1
         for (int number = 0; ; number++)
         {
-            int notes = 1 + number / 4 * NOTES + (number % 4 ? 3 + number % 4 * 2 : 0);
+            int notes = 2 + number / 4 * NOTES + (number % 4 ? 3 + number % 4 * 2 : 0);
             if (number % 4 == 1)
             {
                 const Layer& layer = stage.layers[number / 4];
@@ -1728,7 +1752,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
             u64 key = rank(y, head.begin + i);
             if (head.begin + i < model.candidates && key > best) best = key;
         }
-        stage.note(1 + LAYERS * NOTES + 1);
+        stage.note(2 + LAYERS * NOTES + 1);
         best = largest_key(best);
         u64* of_warps = (u64*)stage.queries;
         if (lane == 0) of_warps[warp] = best;
@@ -1772,6 +1796,7 @@ extern "C" __global__ __launch_bounds__(THREADS + 32, 1) void decode_step(const 
                 }
             }
         }
+        stage.note(2 + LAYERS * NOTES + 2);
         if (!more) return;
         meet();
         if (threadIdx.x == 0) write_released(&stage.ended, stage.ended + 1);
