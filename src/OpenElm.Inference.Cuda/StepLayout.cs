@@ -58,7 +58,7 @@ internal sealed record StepLayout(int Blocks, int Warps, int PieceColumns, int B
             return null;
         }
 
-        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = RoundUp(Parts(width, Parts(width * elementBytes, variant.LargestPiece)), WarpsOfBlock * Chunk), piece = columns * elementBytes;
+        int width = Math.Max(config.ModelDim, PackedRows.Multiple), columns = EvenParts(width, variant.LargestPiece / elementBytes), piece = columns * elementBytes;
         int blocks = multiprocessors is >= EvenBlocks and < 2 * EvenBlocks ? EvenBlocks : multiprocessors;
         int widest = Math.Max(config.ModelDim, config.Layers.Max(layer => Math.Max(layer.FfnDim, layer.QueryHeads * config.HeadDim)));
         int bytesColumns = EvenParts(width, MostByteChunks * WarpsOfBlock * Chunk);

@@ -273,20 +273,28 @@ public sealed class DeviceTests
     // docs/numerics.md: numbers of 8 bits on both sides, in other groups; the root of mean squares, relative to the logits' own.
     // Of 1,280: warps with 4 and 5 blocks of a piece, rows of two pieces, the last one the smaller; of 1,536 and 2,048 as many blocks, of bytes and of nibbles, as a piece may have.
     [Theory, InlineData(DType.Q8_0, 256), InlineData(DType.Q4_0, 256), InlineData(DType.Q4_1, 256), InlineData(DType.Q4_K, 256), InlineData(DType.Q8_0, 1280), InlineData(DType.Q4_0, 1280), InlineData(DType.Q8_0, 1536), InlineData(DType.Q4_1, 2048)]
-    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, int width)
+    public void Blocks_of_a_file_stay_packed_in_steps_and_are_unpacked_for_prompts(DType dtype, int width) =>
+        AssertPackedIsRight(_ => dtype, width == 256 ? TestModels.Blocked : TestModels.Blocked with { ModelDim = width, FfnMultipliers = (0.8, 1.8) }, dtype == DType.Q8_0 ? 1.07 : 0.63, tokens: width == 256 ? 12 : 3);
+
+    // Each with its own products in a step.
+    [Fact]
+    public void Matrices_of_three_formats_are_in_one_model() =>
+        AssertPackedIsRight(
+            name => name.Contains("qkv_proj", StringComparison.Ordinal) ? DType.Q8_0 : name.Contains("proj_1", StringComparison.Ordinal) ? DType.Q4_0 : DType.BF16, TestModels.Blocked with { HeadDim = 64 }, 1.9, tokens: 12);
+
+    static void AssertPackedIsRight(Func<string, DType> dtypeOf, OpenElmConfig config, double bytesOfNumber, int tokens)
     {
         InferenceOptions options = On(CudaPrecision.Bf16);
-        OpenElmConfig config = width == 256 ? TestModels.Blocked : TestModels.Blocked with { ModelDim = width, FfnMultipliers = (0.8, 1.8) };
         string file = Path.Combine(Path.GetTempPath(), $"openelm-{Guid.NewGuid():N}.gguf");
         try
         {
-            TestModels.WriteBlocked(file, dtype, config);
-            int[] tokens = TestModels.Tokens(width == 256 ? 12 : 3, config.VocabSize);
-            float[] expected = Whole(OpenElmModel.Load(file), tokens), prompt = Whole(OpenElmModel.Load(file, options), tokens);
+            TestModels.WriteBlocked(file, dtypeOf, config);
+            int[] ids = TestModels.Tokens(tokens, config.VocabSize);
+            float[] expected = Whole(OpenElmModel.Load(file), ids), prompt = Whole(OpenElmModel.Load(file, options), ids);
             OpenElmModel packed = OpenElmModel.Load(file, options);
             Assert.Equal("cuda-bf16", packed.KernelName);
-            Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(config).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * (dtype == DType.Q8_0 ? 1.07 : 0.63));
-            float[] steps = OneByOne(packed, tokens);
+            Assert.InRange(packed.WeightBytes, 1, TensorShapes.Of(config).Where(shape => shape.Shape.Length == 2).Sum(shape => shape.Elements) * bytesOfNumber);
+            float[] steps = OneByOne(packed, ids);
             Assert.InRange(Error(expected, prompt), 1e-6, 0.06);
             Assert.InRange(Error(expected, steps), 1e-6, 0.06);
         }

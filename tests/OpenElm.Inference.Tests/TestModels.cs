@@ -40,14 +40,20 @@ internal static class TestModels
     /// <param name="path">The GGUF file.</param>
     /// <param name="dtype">The type; norms are floats.</param>
     /// <param name="config">The architecture; <see cref="Blocked"/> if it is left out.</param>
-    public static void WriteBlocked(string path, DType dtype, OpenElmConfig? config = null)
+    public static void WriteBlocked(string path, DType dtype, OpenElmConfig? config = null) => WriteBlocked(path, _ => dtype, config ?? Blocked);
+
+    /// <summary>Writes a random model whose matrices are stored in types of their own.</summary>
+    /// <param name="path">The GGUF file.</param>
+    /// <param name="dtypeOf">The type of a matrix, by its name; norms are floats.</param>
+    /// <param name="config">The architecture.</param>
+    public static void WriteBlocked(string path, Func<string, DType> dtypeOf, OpenElmConfig config)
     {
-        config ??= Blocked;
         Dictionary<string, ReadOnlyMemory<float>> weights = Weights(RandomModel.Create(config, seed: 5));
         GgufWriter.Write(path, new ModelContent(config, [.. TensorShapes.Of(config).Select(shape => shape.Shape.Length == 1
             ? TensorSource.Of(shape.Name, shape.Shape, weights[shape.Name])
-            : new TensorSource(shape.Name, dtype, shape.Shape, stream =>
+            : new TensorSource(shape.Name, dtypeOf(shape.Name), shape.Shape, stream =>
             {
+                DType dtype = dtypeOf(shape.Name);
                 if (!dtype.IsBlocked())
                 {
                     stream.Write(FloatEncoding.Encode(weights[shape.Name].Span, dtype));

@@ -799,7 +799,7 @@ template <class Piece> struct Product
         lower = (first + 8 < rows ? first + 8 : rows - 1) * pitch;
     }
 
-    // The lane has its part of the tile when others may already have been told so: its loads come before.
+    // Waits for the tile, reads the lane's part and leaves it at once: shared memory takes loads before the arrival that follows them.
     __device__ __forceinline__ void load(Stream& stream, Fragments& f)
     {
         Shared barrier = full + stream.tile % TILES * 8;
