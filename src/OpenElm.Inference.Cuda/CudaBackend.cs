@@ -290,7 +290,7 @@ internal sealed class CudaBackend : InferenceBackend
 
     TokenStep CreateStep(StepLayout layout, InferenceOptions options) => TokenStep.Create(_config, _weights, _precision, layout, options, _device, _stream.Handle);
 
-    // piece: as packed weights have them.
+    // piece: of plain rows, the same in all variants where some are packed; their pieces do not depend on it.
     TokenStep FastestStep(int piece, InferenceOptions options)
     {
         Reserve(_config.MaxContextLength);

@@ -7,7 +7,7 @@ namespace OpenElm.Inference.Cuda;
 /// <summary>What of a step's layout neither the model nor the device decides; results are the same, bit for bit. Which is fastest differs from card to card and from size to size (step.cu).</summary>
 /// <param name="FlyingBytes">What a block has asked for and not got yet, at most, while others' numbers may be waited for.</param>
 /// <param name="AheadBytes">What a block brings into the second-level cache, at most, while its ring is full.</param>
-/// <param name="LargestPiece">Bytes of a row that are copied at once, at most.</param>
+/// <param name="LargestPiece">Bytes of a plain row that are copied at once, at most.</param>
 internal readonly record struct StepVariant(int FlyingBytes, int AheadBytes, int LargestPiece)
 {
     const int Ahead = 192 << 10, Piece = 1536, SmallPiece = 1024;

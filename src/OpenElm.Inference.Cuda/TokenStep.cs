@@ -25,8 +25,7 @@ internal sealed class TokenStep : IDisposable
     {
         (_layout, _layers, _compile, _stream) = (layout, config.Layers.Length, compile, stream);
         int elementBytes = precision == CudaPrecision.Bf16 ? 2 : 4, count = config.Layers.Length;
-        long bytes = Header + (sizeof(float) * (long)config.VocabSize), embedded = bytes = (bytes + 15) / 16 * 16;
-        bytes += sizeof(float) * (long)config.ModelDim;
+        long bytes = Header + (sizeof(float) * (long)config.VocabSize), embedded = PlaceFor(config.ModelDim);
         int[] splits = [.. config.Layers.Select(shape => StepLayout.Splits(shape, layout.Blocks))];
         var places = new long[count, 6];
         for (int i = 0; i < count; i++)
@@ -36,9 +35,16 @@ internal sealed class TokenStep : IDisposable
             int[] numbers = [heads + (2 * shape.KvHeads * config.HeadDim), heads / 8 * splits[i] * LetterWords, heads, config.ModelDim, shape.FfnDim, config.ModelDim];
             for (int j = 0; j < numbers.Length; j++)
             {
-                places[i, j] = bytes = (bytes + 15) / 16 * 16;
-                bytes += sizeof(float) * (long)numbers[j];
+                places[i, j] = PlaceFor(numbers[j]);
             }
+        }
+
+        // The next multiple of 16 bytes.
+        long PlaceFor(int numbers)
+        {
+            long place = (bytes + 15) / 16 * 16;
+            bytes = place + (sizeof(float) * (long)numbers);
+            return place;
         }
 
         _buffers = new DeviceMemory(bytes);

@@ -587,6 +587,13 @@ struct Stream
 };
 
 #if BF16
+// Of two neighbouring lanes: that of first in the even one, that of second in the odd one.
+__device__ __forceinline__ float sum_of_pair(float first, float second)
+{
+    bool odd = threadIdx.x % 2;
+    return (odd ? second : first) + __shfl_xor_sync(0xffffffff, odd ? first : second, 1);
+}
+
 // What a lane has of a piece and of its operands, and what it makes of them. Plain: of each of the warp's EACH chunks 16 bytes of two rows, and 8 of the
 // activations. Behind a row's end are zeros, in the ring as among the operands.
 //
@@ -647,8 +654,7 @@ template <int EACH> struct PlainPiece
     __device__ __forceinline__ float sum() const
     {
         bool odd = threadIdx.x % 2;
-        float first = odd ? mine[0][2] + mine[0][3] : mine[0][0] + mine[0][1], second = odd ? mine[1][2] + mine[1][3] : mine[1][0] + mine[1][1];
-        return (odd ? second : first) + __shfl_xor_sync(0xffffffff, odd ? first : second, 1);
+        return sum_of_pair(odd ? mine[0][2] + mine[0][3] : mine[0][0] + mine[0][1], odd ? mine[1][2] + mine[1][3] : mine[1][0] + mine[1][1]);
     }
 };
 
@@ -760,8 +766,7 @@ template <Format OWN, int COUNT> struct PackedPiece
 
     __device__ __forceinline__ float sum() const
     {
-        bool odd = threadIdx.x % 2;
-        float sum = (odd ? mine[1] : mine[0]) + __shfl_xor_sync(0xffffffff, odd ? mine[0] : mine[1], 1);
+        float sum = sum_of_pair(mine[0], mine[1]);
         return sum + __shfl_xor_sync(0xffffffff, sum, 2);
     }
 };
@@ -774,7 +779,7 @@ template <Format OWN, int COUNT> struct PackedPiece
 template <class Piece> struct Product
 {
     typedef typename Piece::Fragments Fragments;
-    int all, pitch, pieces, tile_rows, piece, row, rows;        // of the tile that is loaded: which piece of its rows, its first row, and how many
+    int all, pitch, pieces, tile_rows, piece, row;              // of the tile that is loaded: which piece of its rows, and its first row
     int size, upper, lower;                                     // its bytes, and where the lane's rows are in it
     Shared ring, full, result;                                  // result: where the lane's sum of the tile's rows goes
     int limit;                                                  // it has one where row is less
@@ -792,8 +797,7 @@ template <class Piece> struct Product
 
     __device__ __forceinline__ void place()
     {
-        int first = threadIdx.x % 32 / 4;
-        rows = all - row < tile_rows ? all - row : tile_rows;
+        int first = threadIdx.x % 32 / 4, rows = all - row < tile_rows ? all - row : tile_rows;
         size = whole_units(rows * pitch);
         upper = (first < rows ? first : rows - 1) * pitch;
         lower = (first + 8 < rows ? first + 8 : rows - 1) * pitch;
